@@ -1,0 +1,1 @@
+//! Floor 3. The Kubernetes side: snapshot, plan, execute, status, events.

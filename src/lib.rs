@@ -1,0 +1,26 @@
+//! Stevedore: a Kubernetes operator that manages backup workers, Linux VMs on Proxmox VE and Scale Computing HyperCore.
+//!
+//! The house, floor by floor; imports run down:
+//!
+//! - [`controller`] and [`runtime`] (floor 3): the Kubernetes side, and the plumbing of the process.
+//! - [`domain`], [`hypervisor`] and [`guest`] (floor 2): decisions without I/O, the world of VMs, the inside of a VM.
+//! - [`api`] (floor 1): the custom resources that people write and read.
+//!
+//! [`cli`] and [`app`] put the floors together. [`clock`] is the one source of time, [`secret`] the one holder of
+//! credential values. With the feature `simulator` there are also hypervisors to try and test against
+//! ([`simulator`]) and a real Kubernetes control plane run as plain processes ([`controlplane`]).
+
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod clock;
+#[cfg(feature = "simulator")]
+pub mod controlplane;
+pub mod controller;
+pub mod domain;
+pub mod guest;
+pub mod hypervisor;
+pub mod runtime;
+pub mod secret;
+#[cfg(feature = "simulator")]
+pub mod simulator;

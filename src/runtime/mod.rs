@@ -1,0 +1,1 @@
+//! Floor 3. Process plumbing: client, lease, admin server, readiness, shutdown, telemetry.

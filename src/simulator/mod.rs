@@ -1,0 +1,1 @@
+//! Hypervisors to try and test against (feature `simulator`).
