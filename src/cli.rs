@@ -46,7 +46,8 @@ fn crds(dir: Option<&Path>) -> Result<(), String> {
         let yaml = crdgen::to_yaml(&crd).map_err(|error| format!("cannot write the CRDs as YAML: {error}"))?;
         match dir {
             None => {
-                std::io::stdout().write_all(format!("---\n{yaml}").as_bytes()).map_err(|error| error.to_string())?
+                let document = format!("---\n{yaml}");
+                std::io::stdout().write_all(document.as_bytes()).map_err(|error| format!("cannot print: {error}"))?;
             }
             Some(dir) => {
                 let path = dir.join(crdgen::file_name(&crd));

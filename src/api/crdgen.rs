@@ -99,3 +99,7 @@ fn whole(number: &Number) -> Option<Number> {
     let float = number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0)?;
     format!("{float:.0}").parse::<i64>().ok().map(Number::from)
 }
+
+#[cfg(test)]
+#[path = "crdgen_tests.rs"]
+mod tests;

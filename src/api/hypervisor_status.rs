@@ -157,7 +157,7 @@ pub struct EffectiveLimits {
 #[serde(rename_all = "camelCase")]
 pub struct Orphan {
     /// The id of the VM.
-    #[schemars(schema_with = "shapes::short")]
+    #[schemars(schema_with = "shapes::id")]
     pub vm_id: String,
 
     /// The host that it is on.
@@ -170,14 +170,14 @@ pub struct Orphan {
     #[schemars(schema_with = "shapes::name")]
     pub name: Option<String>,
 
-    /// The name of the Worker in its mark.
+    /// The namespace and name of the Worker in its mark, such as backup/worker-1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "shapes::name")]
+    #[schemars(schema_with = "shapes::namespaced_name")]
     pub worker: Option<String>,
 
     /// The UID of the Worker in its mark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "shapes::short")]
+    #[schemars(schema_with = "shapes::id")]
     pub worker_uid: Option<String>,
 }
 
@@ -189,7 +189,7 @@ pub struct Deletion {
     pub time: Time,
 
     /// The id of the VM.
-    #[schemars(schema_with = "shapes::short")]
+    #[schemars(schema_with = "shapes::id")]
     pub vm_id: String,
 
     /// The id of the operation that deletes it; one operation counts once.

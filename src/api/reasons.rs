@@ -237,7 +237,7 @@ mod tests {
         let hypervisor = HypervisorReason::ALL.iter().map(|reason| (reason.as_str(), reason.meaning()));
         for (word, meaning) in worker.chain(hypervisor) {
             assert!(word.chars().all(char::is_alphanumeric) && word.starts_with(char::is_uppercase), "{word}");
-            assert!(meaning.len() > 15 && meaning.ends_with('.') && !meaning.contains("  "), "{word}: {meaning}");
+            assert!(meaning.len() > 10 && meaning.ends_with('.') && !meaning.contains("  "), "{word}: {meaning}");
         }
     }
 }

@@ -324,6 +324,10 @@ pub(super) fn word(_: &mut SchemaGenerator) -> Schema {
     free(32)
 }
 
+pub(super) fn id(_: &mut SchemaGenerator) -> Schema {
+    free(36)
+}
+
 pub(super) fn short(_: &mut SchemaGenerator) -> Schema {
     free(64)
 }
@@ -332,8 +336,13 @@ pub(super) fn name(_: &mut SchemaGenerator) -> Schema {
     free(253)
 }
 
+/// `namespace/name`, each as long as Kubernetes allows.
+pub(super) fn namespaced_name(_: &mut SchemaGenerator) -> Schema {
+    free(317)
+}
+
 pub(super) fn sentence(_: &mut SchemaGenerator) -> Schema {
-    free(4096)
+    free(1024)
 }
 
 pub(super) fn names(_: &mut SchemaGenerator) -> Schema {
@@ -346,7 +355,7 @@ pub(super) fn addresses(_: &mut SchemaGenerator) -> Schema {
 
 /// Field paths of the spec and the values that a VM was given for them.
 pub(super) fn settings(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "object", "maxProperties": 128, "additionalProperties": free(4096)})
+    json_schema!({"type": "object", "maxProperties": 64, "additionalProperties": free(1024)})
 }
 
 /// An object whose fields the API server keeps without knowing them.

@@ -79,12 +79,12 @@ pub struct WorkerStatus {
 pub struct VmStatus {
     /// The id of the VM on its hypervisor, such as 5000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "shapes::short")]
+    #[schemars(schema_with = "shapes::id")]
     pub id: Option<String>,
 
     /// The UUID by which the VM is known to be this worker's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "shapes::short")]
+    #[schemars(schema_with = "shapes::id")]
     pub uuid: Option<String>,
 
     /// The host that the VM is on.
