@@ -21,7 +21,9 @@ pinned() {
 kubernetes=$(pinned kubernetes k8s.io/kubernetes)
 etcd=$(pinned etcd go.etcd.io/etcd/server/v3)
 helm=$(pinned helm helm.sh/helm/v4)
-[ -n "$kubernetes" ] && [ -n "$etcd" ] && [ -n "$helm" ] || die "no pinned version found in $here/*/go.mod"
+for version in "$kubernetes" "$etcd" "$helm"; do
+  [ -n "$version" ] || die "a go.mod below $here does not say \`require MODULE VERSION\` of what it is there for"
+done
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/stevedore/controlplane/kubernetes-$kubernetes-etcd-$etcd-helm-$helm
 bin=$cache/bin
