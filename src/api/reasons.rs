@@ -107,6 +107,10 @@ reasons! {
         NoQuorum,
         /// The VM or its id is locked by a task that no longer runs. The message names the command that unlocks it.
         OrphanLock,
+        /// The VM is locked by a task of somebody else, such as a backup. The work goes on when that has ended.
+        VmLocked,
+        /// The record of the work in progress cannot be read; the message says what to do.
+        OperationUnreadable,
         /// The VM is protected from removal on the hypervisor. Take the protection away to let the delete go on.
         VmProtected,
         /// The VM was turned into a template. It is not deleted; the message says what to do.

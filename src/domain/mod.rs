@@ -5,9 +5,12 @@
 //! [`plan::Effect`]s, and what it must not forget between two effects is the [`operation`] record.
 
 pub mod backoff;
+pub mod declare;
 pub mod fault;
 pub mod identity;
+pub mod network;
 pub mod observation;
 pub mod operation;
 pub mod phase;
 pub mod plan;
+pub mod sizing;

@@ -1,5 +1,6 @@
 //! What is known when a decision is made: what people declared, what the status remembers, what the world shows.
 
+use crate::api::reasons::WorkerReason;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -130,14 +131,14 @@ pub struct Observed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The reason, as it stands in a condition.
-    pub reason: &'static str,
+    pub reason: WorkerReason,
     /// What is wrong, where, and what to do.
     pub message: String,
 }
 
 impl Problem {
     /// A problem with its reason and text.
-    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(reason: WorkerReason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
 }

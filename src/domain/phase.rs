@@ -1,5 +1,7 @@
 //! The phase: one word for a person about where a worker is in its life.
 
+use crate::api::worker_status::Phase;
+
 /// What the phase is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PhaseFacts<'a> {
@@ -17,32 +19,21 @@ pub struct PhaseFacts<'a> {
     pub vm: Option<bool>,
 }
 
-/// Declared, no VM yet.
-pub const CONFIGURED: &str = "Configured";
-/// Its configuration is being applied, updated or tested.
-pub const TESTING: &str = "Testing";
-/// At least one task runs on it.
-pub const WORKING: &str = "Working";
-/// Powered on, no task.
-pub const IDLE: &str = "Idle";
-/// The VM exists and is powered off.
-pub const SHUT_DOWN: &str = "ShutDown";
-
 /// The phase of these facts: the first rule that fits.
 pub fn phase(facts: PhaseFacts<'_>) -> Option<&str> {
     if facts.unknown || facts.deleting {
         return facts.before;
     }
     if facts.under_test {
-        return Some(TESTING);
+        return Some(Phase::Testing.as_str());
     }
     if facts.claims > 0 {
-        return Some(WORKING);
+        return Some(Phase::Working.as_str());
     }
     match facts.vm {
-        Some(true) => Some(IDLE),
-        Some(false) => Some(SHUT_DOWN),
-        None => Some(CONFIGURED),
+        Some(true) => Some(Phase::Idle.as_str()),
+        Some(false) => Some(Phase::ShutDown.as_str()),
+        None => Some(Phase::Configured.as_str()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Operations on a VM without a test: bringing its configuration up to date, and powering it off.
 
 use super::{Decision, Effect, Facts, MOST_SENDS, Takes, named, power_down, takes, target};
+use crate::api::reasons::WorkerReason;
 use crate::domain::observation::{LiveVm, Problem};
 use crate::domain::operation::{Operation, Step};
 use crate::hypervisor::vm::Power;
@@ -32,7 +33,7 @@ pub(super) fn change(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Optio
     if operation.step == Step::Configure && operation.sends >= MOST_SENDS {
         let refused = facts.observed.last_call.as_ref().map_or_else(String::new, |fault| format!(": {fault}"));
         let text = format!("{} does not take its configuration{refused} ({})", vm.at, named(vm));
-        return Some(facts.waiting(Problem::new("OperationFailed", text), operation, super::SLOW * 2));
+        return Some(facts.waiting(Problem::new(WorkerReason::OperationFailed, text), operation, super::SLOW * 2));
     }
     if let Some(super::TaskState::Running) = facts.observed.task {
         return Some(facts.busy(operation));

@@ -1,6 +1,7 @@
 //! Deleting a worker: power off, delete with proof of identity, wait until the hypervisor shows it gone, release.
 
 use super::{Decision, Effect, Facts, Look, Next, SLOW, power_down, unfit};
+use crate::api::reasons::WorkerReason;
 use crate::domain::observation::{Budget, Live, LiveVm, POLLS_TO_BE_GONE, Presence, Problem};
 use crate::domain::operation::{Operation, Step};
 use crate::hypervisor::vm::{Power, TaskState};
@@ -65,7 +66,7 @@ fn unfit_to_delete(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<
     }
     if vm.protected {
         let text = format!("{} is protected against removal: switch its protection off, or keep it", vm.at);
-        return Some(facts.waiting(Problem::new("VmProtected", text), operation, SLOW));
+        return Some(facts.waiting(Problem::new(WorkerReason::VmProtected, text), operation, SLOW));
     }
     None
 }
@@ -79,14 +80,16 @@ fn remove(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
     if vm.power != Power::Off && facts.remembered.claims > 0 && !facts.declared.force_delete {
         let text =
             format!("{} tasks run on it; stevedore.dev/force-delete: \"true\" ends them", facts.remembered.claims);
-        return facts.waiting(Problem::new("TasksRunning", text), operation, SLOW);
+        return facts.waiting(Problem::new(WorkerReason::TasksRunning, text), operation, SLOW);
     }
     match vm.power {
         Power::Unknown => facts.busy(operation),
         Power::On => power_down(facts, operation),
         Power::Off => match &facts.observed.budget {
             None => facts.look(Look::Budget(Box::new(operation.clone())), operation),
-            Some(Budget::Held(text)) => facts.waiting(Problem::new("DeletionBudget", text.clone()), operation, SLOW),
+            Some(Budget::Held(text)) => {
+                facts.waiting(Problem::new(WorkerReason::DeletionBudget, text.clone()), operation, SLOW)
+            }
             Some(Budget::Granted) => facts.act(operation, Effect::Destroy),
         },
     }

@@ -1,5 +1,6 @@
 //! No operation is open: is there a reason to begin one?
 
+use crate::api::reasons::WorkerReason;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -21,7 +22,7 @@ pub(super) enum Wanted {
 /// Decides what to begin.
 pub(super) fn plan(facts: &Facts) -> Decision {
     match &facts.observed.presence {
-        Presence::Unknown(why) => facts.held_up(Problem::new("Waiting", why.clone()), None),
+        Presence::Unknown(why) => facts.held_up(Problem::new(WorkerReason::Waiting, why.clone()), None),
         Presence::Elsewhere(text) => elsewhere(facts, text),
         Presence::Absent { polls } => absent(facts, *polls),
         Presence::Present { at, power, ownership, uuid } => present(facts, at, *power, ownership, uuid),
@@ -33,7 +34,7 @@ fn elsewhere(facts: &Facts, text: &str) -> Decision {
     if facts.declared.deleting {
         return facts.say(Next::Release { abandoned: false }, None);
     }
-    facts.stalled(Problem::new("ClaimedElsewhere", text), None)
+    facts.stalled(Problem::new(WorkerReason::ClaimedElsewhere, text), None)
 }
 
 fn absent(facts: &Facts, polls: u32) -> Decision {
@@ -65,7 +66,7 @@ fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
                 "VM {} is just being made by nobody known here; waiting to see whether it is this worker's",
                 ids.join(", ")
             );
-            return facts.held_up(Problem::new("Waiting", text), None);
+            return facts.held_up(Problem::new(WorkerReason::Waiting, text), None);
         }
         Some(_) => {}
     }
@@ -83,7 +84,7 @@ fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
 
 fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid: &str) -> Decision {
     if let Ownership::Mismatch(why) = ownership {
-        let problem = Problem::new("IdentityMismatch", format!("{at} is not touched: {why}"));
+        let problem = Problem::new(WorkerReason::IdentityMismatch, format!("{at} is not touched: {why}"));
         return facts.held_up(problem, None);
     }
     // A VM that an operation made but did not complete belongs to that operation, also when its record was lost.
@@ -132,7 +133,7 @@ fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) 
                 vm.at,
                 super::named(vm)
             );
-            facts.stalled(Problem::new("RedeployNeeded", text), None)
+            facts.stalled(Problem::new(WorkerReason::RedeployNeeded, text), None)
         }
         Some(_) => begin(facts),
     }

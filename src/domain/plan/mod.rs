@@ -13,6 +13,7 @@ mod test;
 #[cfg(test)]
 mod tests;
 
+use crate::api::reasons::WorkerReason;
 use std::time::Duration;
 
 pub use report::{Report, Verdict};
@@ -145,7 +146,9 @@ pub fn plan(facts: &Facts) -> Decision {
         return facts.say(Next::Release { abandoned: true }, None);
     }
     let operation = match &remembered.operation {
-        Some(Err(error)) => return facts.stalled(Problem::new("OperationUnreadable", error.to_string()), None),
+        Some(Err(error)) => {
+            return facts.stalled(Problem::new(WorkerReason::OperationUnreadable, error.to_string()), None);
+        }
         Some(Ok(operation)) => Some(operation),
         None => None,
     };
@@ -161,10 +164,13 @@ pub fn plan(facts: &Facts) -> Decision {
 /// What keeps every worker of this hypervisor, or this one, from being worked on at all.
 fn gate(facts: &Facts) -> Option<Problem> {
     if facts.declared.paused {
-        return Some(Problem::new("Paused", "spec.paused is true: nothing is changed for this worker"));
+        return Some(Problem::new(WorkerReason::Paused, "spec.paused is true: nothing is changed for this worker"));
     }
     if facts.observed.hypervisor_paused {
-        return Some(Problem::new("HypervisorPaused", "its Hypervisor is paused: nothing is changed on it"));
+        return Some(Problem::new(
+            WorkerReason::HypervisorPaused,
+            "its Hypervisor is paused: nothing is changed on it",
+        ));
     }
     match &facts.observed.hypervisor {
         HypervisorState::Ready => None,
@@ -204,7 +210,8 @@ fn target<'a>(facts: &'a Facts, operation: &Operation) -> Result<&'a LiveVm, Box
 
 /// Why a VM that was found must not be changed now: not ours, a template, locked.
 fn unfit(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> {
-    let mismatch = |text: String| Some(facts.waiting(Problem::new("IdentityMismatch", text), operation, SLOW));
+    let mismatch =
+        |text: String| Some(facts.waiting(Problem::new(WorkerReason::IdentityMismatch, text), operation, SLOW));
     match &vm.ownership {
         Ownership::Ours => {}
         Ownership::Unfinished { operation: made_by } if *made_by == operation.id => {}
@@ -221,7 +228,7 @@ fn unfit(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> 
     }
     if vm.template {
         let text = format!("{} is a template now and is not touched; delete it by hand or turn it back", vm.at);
-        return Some(facts.waiting(Problem::new("IsTemplate", text), operation, SLOW));
+        return Some(facts.waiting(Problem::new(WorkerReason::IsTemplate, text), operation, SLOW));
     }
     vm.lock.as_deref().map(|lock| locked(facts, operation, vm, lock))
 }
@@ -230,7 +237,7 @@ fn unfit(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> 
 fn locked(facts: &Facts, operation: &Operation, vm: &LiveVm, lock: &str) -> Decision {
     if !matches!(lock, "create" | "clone") {
         let text = format!("{} is locked ({lock}); waiting for that to end", vm.at);
-        return facts.waiting(Problem::new("VmLocked", text), operation, BUSY * 2);
+        return facts.waiting(Problem::new(WorkerReason::VmLocked, text), operation, BUSY * 2);
     }
     match facts.observed.being_made {
         None => facts.look(Look::BeingMade, operation),
@@ -240,7 +247,7 @@ fn locked(facts: &Facts, operation: &Operation, vm: &LiveVm, lock: &str) -> Deci
                 "{} is locked ({lock}), but no task works on it: the lock was left behind. Run `qm unlock {}` on {}",
                 vm.at, vm.at.id, vm.at.host
             );
-            facts.waiting(Problem::new("OrphanLock", text), operation, SLOW)
+            facts.waiting(Problem::new(WorkerReason::OrphanLock, text), operation, SLOW)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the status says: the conditions and the VM, derived from the same facts as the decision.
 
+use crate::api::reasons::WorkerReason;
 use std::time::Duration;
 
 use super::super::identity::Ownership;
@@ -13,13 +14,13 @@ pub struct Verdict {
     /// `Some(true)` is `True`, `None` is `Unknown`.
     pub status: Option<bool>,
     /// Why, in one CamelCase word.
-    pub reason: &'static str,
+    pub reason: WorkerReason,
     /// Why, for people.
     pub message: String,
 }
 
 impl Verdict {
-    fn new(status: Option<bool>, reason: &'static str, message: impl Into<String>) -> Self {
+    fn new(status: Option<bool>, reason: WorkerReason, message: impl Into<String>) -> Self {
         Self { status, reason, message: message.into() }
     }
 }
@@ -73,7 +74,13 @@ pub struct Report {
 const AWAY_TOLERANCE: Duration = Duration::from_secs(120);
 
 /// Reasons that make `Ready` false although the operation only waits.
-const NOT_READY: [&str; 5] = ["IdentityMismatch", "OrphanLock", "OperationFailed", "IsTemplate", "VmLocked"];
+const NOT_READY: [WorkerReason; 5] = [
+    WorkerReason::IdentityMismatch,
+    WorkerReason::OrphanLock,
+    WorkerReason::OperationFailed,
+    WorkerReason::IsTemplate,
+    WorkerReason::VmLocked,
+];
 
 /// What to say, given what holds the work up (and whether that means that it is stalled).
 pub(super) fn report(facts: &Facts, operation: Option<&Operation>, problem: Option<(Problem, bool)>) -> Report {
@@ -129,9 +136,9 @@ fn deployed(vm: &VmReport) -> Option<Verdict> {
     match vm {
         VmReport::Keep => None,
         VmReport::Gone => {
-            Some(Verdict::new(Some(false), "NotDeployed", "there is no VM; it is made when it is needed"))
+            Some(Verdict::new(Some(false), WorkerReason::NotDeployed, "there is no VM; it is made when it is needed"))
         }
-        VmReport::Known(vm) => Some(Verdict::new(Some(true), "Deployed", vm.at.to_string())),
+        VmReport::Known(vm) => Some(Verdict::new(Some(true), WorkerReason::Deployed, vm.at.to_string())),
     }
 }
 
@@ -142,9 +149,9 @@ fn current_test(facts: &Facts) -> Option<&TestRecord> {
 
 fn tested(facts: &Facts) -> Verdict {
     match current_test(facts) {
-        Some(test) if test.passed => Verdict::new(Some(true), "TestPassed", "every check passed"),
-        Some(test) => Verdict::new(Some(false), "TestFailed", test.message.clone()),
-        None => Verdict::new(None, "NotTested", "the present declaration has not been tested"),
+        Some(test) if test.passed => Verdict::new(Some(true), WorkerReason::TestPassed, "every check passed"),
+        Some(test) => Verdict::new(Some(false), WorkerReason::TestFailed, test.message.clone()),
+        None => Verdict::new(None, WorkerReason::NotTested, "the present declaration has not been tested"),
     }
 }
 
@@ -153,7 +160,7 @@ fn ready(facts: &Facts, problem: Option<&Problem>, stalls: bool, vm: &VmReport) 
     if facts.declared.deleting {
         return Some(match problem {
             Some(problem) => Verdict::new(Some(false), problem.reason, problem.message.clone()),
-            None => Verdict::new(Some(false), "Deleting", "powering off and deleting the VM"),
+            None => Verdict::new(Some(false), WorkerReason::Deleting, "powering off and deleting the VM"),
         });
     }
     if let Some(problem) = problem {
@@ -167,20 +174,24 @@ fn ready(facts: &Facts, problem: Option<&Problem>, stalls: bool, vm: &VmReport) 
         }
     }
     match current_test(facts) {
-        Some(test) if test.passed => Some(Verdict::new(Some(true), "TestPassed", "deployed and tested as declared")),
-        Some(test) => Some(Verdict::new(Some(false), "TestFailed", test.message.clone())),
+        Some(test) if test.passed => {
+            Some(Verdict::new(Some(true), WorkerReason::TestPassed, "deployed and tested as declared"))
+        }
+        Some(test) => Some(Verdict::new(Some(false), WorkerReason::TestFailed, test.message.clone())),
         None if facts.declared.test_on_change => {
             let text = problem.map_or("the present declaration is being tested", |problem| problem.message.as_str());
-            Some(Verdict::new(None, "Testing", text))
+            Some(Verdict::new(None, WorkerReason::Testing, text))
         }
         None => match vm {
             VmReport::Keep => None,
             VmReport::Gone => Some(Verdict::new(
                 Some(true),
-                "Configured",
+                WorkerReason::Configured,
                 "declared; the VM is made when a test is asked for or work needs it",
             )),
-            VmReport::Known(_) => Some(Verdict::new(Some(true), "Deployed", "the VM exists; it has not been tested")),
+            VmReport::Known(_) => {
+                Some(Verdict::new(Some(true), WorkerReason::Deployed, "the VM exists; it has not been tested"))
+            }
         },
     }
 }
@@ -190,16 +201,16 @@ fn ready(facts: &Facts, problem: Option<&Problem>, stalls: bool, vm: &VmReport) 
 fn reconciling(facts: &Facts, operation: Option<&Operation>, problem: Option<&Problem>) -> Option<Problem> {
     let text = |fallback: &str| problem.map_or_else(|| fallback.to_owned(), |problem| problem.message.clone());
     if facts.declared.deleting {
-        return Some(Problem::new("Deleting", text("powering off and deleting the VM")));
+        return Some(Problem::new(WorkerReason::Deleting, text("powering off and deleting the VM")));
     }
     if let HypervisorState::Missing(problem) = &facts.observed.hypervisor {
         return Some(problem.clone());
     }
     if facts.declared.test_on_change && current_test(facts).is_none() {
-        return Some(Problem::new("Testing", text("the present declaration is being deployed and tested")));
+        return Some(Problem::new(WorkerReason::Testing, text("the present declaration is being deployed and tested")));
     }
     if operation.is_some_and(|operation| operation.kind == Kind::Apply) && facts.remembered.operation.is_some() {
-        return Some(Problem::new("Applying", text("the declaration is being applied to the VM")));
+        return Some(Problem::new(WorkerReason::Applying, text("the declaration is being applied to the VM")));
     }
     None
 }

@@ -1,6 +1,7 @@
 //! A test: make the VM if there is none, apply the declaration, power on, check, power off.
 
 use super::{BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, apply, power_down, takes, target, unfit};
+use crate::api::reasons::WorkerReason;
 use crate::domain::fault::{CALL_DEADLINE, FaultKind};
 use crate::domain::identity::{Mark, Ownership};
 use crate::domain::observation::{Live, LiveVm, NewId, Problem};
@@ -25,7 +26,7 @@ pub(super) fn permitted(facts: &Facts, operation: &Operation, go_on: impl FnOnce
         Some(true) => go_on(facts),
         Some(false) => {
             let text = "as many workers as limits.parallelLaunches allows are being launched; it is next in turn";
-            facts.queued(Problem::new("Waiting", text), operation)
+            facts.queued(Problem::new(WorkerReason::Waiting, text), operation)
         }
     }
 }
@@ -34,7 +35,9 @@ pub(super) fn permitted(facts: &Facts, operation: &Operation, go_on: impl FnOnce
 pub(super) fn create(facts: &Facts, operation: &Operation) -> Decision {
     match &facts.observed.new_id {
         None => facts.look(Look::NewId, operation),
-        Some(NewId::Exhausted(text)) => facts.stalled(Problem::new("VmIdRangeExhausted", text.clone()), None),
+        Some(NewId::Exhausted(text)) => {
+            facts.stalled(Problem::new(WorkerReason::VmIdRangeExhausted, text.clone()), None)
+        }
         Some(NewId::Reserved(id)) => {
             let mark =
                 Mark { operation: operation.id.clone(), vm_id: id.clone(), ..facts.declared.wanted.mark.clone() };

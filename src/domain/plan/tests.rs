@@ -1,5 +1,6 @@
 //! Properties of every decision, whatever the facts; and the way of a test through its steps.
 
+use crate::api::reasons::WorkerReason;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -220,7 +221,7 @@ fn an_id_that_was_taken_at_the_first_send_is_given_up_and_after_that_it_may_be_o
     assert!(matches!(settle(facts.clone(), &world).next, Next::Wait { .. }));
     world.being_made = Some(false);
     let decision = settle(facts, &world);
-    assert_eq!(decision.report.ready.map(|ready| ready.reason), Some("OrphanLock"));
+    assert_eq!(decision.report.ready.map(|ready| ready.reason), Some(WorkerReason::OrphanLock));
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn a_worker_that_is_abandoned_is_released_without_a_look() {
     facts.declared.deleting = true;
     facts.declared.has_finalizer = true;
     facts.declared.abandon = true;
-    facts.observed.hypervisor = HypervisorState::Away(Problem::new("HypervisorUnreachable", "away"));
+    facts.observed.hypervisor = HypervisorState::Away(Problem::new(WorkerReason::HypervisorUnreachable, "away"));
     assert_eq!(plan(&facts).next, Next::Release { abandoned: true });
 }
 
@@ -241,7 +242,7 @@ fn a_manual_worker_rests_without_a_vm_until_it_is_asked() {
     assert_eq!(decision.next, Next::Rest);
     assert_eq!(
         decision.report.ready.as_ref().map(|ready| (ready.status, ready.reason)),
-        Some((Some(true), "Configured"))
+        Some((Some(true), WorkerReason::Configured))
     );
     facts.declared.test_request = Some("now".into());
     let Next::Act { record, .. } = settle(facts, &well(Live::NotThere)).next else { panic!() };
@@ -390,7 +391,7 @@ prop_compose! {
             2 => Presence::Elsewhere("VM 5009".into()),
             _ => Presence::Present { at: place(), power: Power::On, ownership, uuid: "u".into() },
         };
-        if away { facts.observed.hypervisor = HypervisorState::Away(Problem::new("HypervisorUnreachable", "away")); }
+        if away { facts.observed.hypervisor = HypervisorState::Away(Problem::new(WorkerReason::HypervisorUnreachable, "away")); }
         let mut world = well(live);
         world.permit = Some(permit);
         world.guest = Some(guest);
