@@ -63,18 +63,20 @@ fn one_line_paragraphs(text: &str) -> String {
     paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 
-/// Tools that check manifests against a CRD's schema want to find the fields there that every object has.
+/// Tools that check manifests against a CRD's schema want to find the fields there that every object has. The API server
+/// knows them anyway, and allows no description on `metadata`.
 fn add_object_fields(root: &mut JSONSchemaProps) {
+    let version = "The version of the API that this object is written in, such as stevedore.dev/v1alpha1.";
     let fields = [
-        ("apiVersion", "string", "The version of the API that this object is written in: stevedore.dev/v1alpha1."),
-        ("kind", "string", "The kind of this object."),
-        ("metadata", "object", "The name, namespace, labels and annotations of this object."),
+        ("apiVersion", "string", Some(version)),
+        ("kind", "string", Some("The kind of this object.")),
+        ("metadata", "object", None),
     ];
     let properties = root.properties.get_or_insert_default();
     for (name, type_, description) in fields {
         let field = JSONSchemaProps {
             type_: Some(type_.to_owned()),
-            description: Some(description.to_owned()),
+            description: description.map(str::to_owned),
             ..JSONSchemaProps::default()
         };
         properties.insert(name.to_owned(), field);
