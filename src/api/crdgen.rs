@@ -43,6 +43,7 @@ fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 ///
 /// - `nullable`: without it the API server drops a `null` and fills the default in, which is what is meant.
 /// - Line ends within a paragraph of a description, which `kubectl explain` would show.
+/// - The description of a list's items, which it would show right after that of the list.
 fn polish(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema.title = None;
@@ -52,6 +53,7 @@ fn polish(schema: &mut JSONSchemaProps) {
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         polish(items);
+        items.description = None;
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
         polish(values);

@@ -101,6 +101,21 @@ fn every_field_is_described_in_sentences() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+/// `kubectl explain` does not show defaults.
+#[test]
+fn every_default_is_told_in_the_description() {
+    let found = faults(|_, schema| {
+        let default = match &schema.default.as_ref()?.0 {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        let told = schema.description.as_deref().unwrap_or_default().contains(&default);
+        (!told).then(|| format!("does not tell its default, {default}"))
+    });
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 #[test]
 fn every_rule_has_a_message_and_stands_where_it_cannot_lock_an_object() {
     let found = faults(|path, schema| {

@@ -72,7 +72,7 @@ pub struct WorkerSpec {
     #[serde(default)]
     pub paused: bool,
 
-    /// How many tasks the worker runs at the same time. CPUs and memory follow from it where they are not given.
+    /// How many tasks the worker runs at the same time; 4 if not given. CPUs and memory follow from it where they are not given.
     #[serde(default = "max_concurrent_tasks")]
     #[schemars(range(min = 1, max = 64))]
     pub max_concurrent_tasks: i32,
@@ -209,7 +209,7 @@ impl Dns {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
-    /// The Linux user that cloud-init creates. It may use sudo. It is never root.
+    /// The Linux user that cloud-init creates; `stevedore` if not given. It may use sudo. It is never root.
     #[serde(default = "access_user")]
     #[schemars(schema_with = "shapes::linux_user")]
     pub user: String,
@@ -284,7 +284,7 @@ fn connect_checks(generator: &mut SchemaGenerator) -> Schema {
 /// When a worker is tested.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Test {
-    /// `Manual`: only when asked for with the annotation `stevedore.dev/test-requested-at`; until then no VM is made.
+    /// `Manual`, the default: only when asked for with the annotation `stevedore.dev/test-requested-at`; until then no VM is made.
     /// `OnChange`: also after the Worker was created or edited, so that its VM is made at once.
     #[serde(default)]
     pub policy: TestPolicy,
@@ -304,7 +304,7 @@ pub enum TestPolicy {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Shutdown {
-    /// How long the guest has to shut down by itself before the VM is powered off, between 0s and 1h.
+    /// How long the guest has to shut down by itself before the VM is powered off, between 0s and 1h; 2m if not given.
     #[serde(default = "grace_period")]
     #[schemars(schema_with = "shapes::grace_period")]
     pub grace_period: Span,

@@ -86,6 +86,10 @@ fn merged(base: &Value, name: Option<&str>, spec: &Value) -> Value {
 }
 
 impl Case {
+    pub(super) fn is_accepted(&self) -> bool {
+        self.accepted
+    }
+
     /// What is wrong with a verdict, if it is not the one meant.
     pub(super) fn judge(&self, verdict: &Result<Value, String>) -> Option<String> {
         let meant = match (&self.refused, verdict) {

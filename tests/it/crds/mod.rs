@@ -8,4 +8,5 @@ mod older;
 mod server;
 mod shown;
 mod taken;
+mod types;
 mod verdicts;
