@@ -26,11 +26,11 @@ demo: ## run the demo on a real control plane; KEEP=1 leaves it running to play 
 test: ## build all that the tests need, and run them
 	@$(MAKE) --no-print-directory -j2 control-plane build-tests
 	$(CARGO) test $(FEATURES) --doc
-	$(CARGO) test $(FEATURES) --lib --test it
+	$(CARGO) test $(FEATURES) --no-fail-fast --lib --test it
 
 lint: $(DENY) ## check format, lints, documentation links, dependencies and scripts
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets $(FEATURES) -- -D warnings
+	$(CARGO) clippy --locked --all-targets $(FEATURES) -- -D warnings
 	$(CARGO) clippy -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(FEATURES)
 	$(DENY) check bans licenses sources
