@@ -17,6 +17,7 @@ use stevedore::clock::TimerClock;
 use stevedore::simulator::kubernetes::{Fault, KubeApi, Verb};
 
 use crate::kube_conformance;
+use crate::support::cluster;
 
 fn api() -> KubeApi {
     KubeApi::new(Arc::new(TimerClock::starting_at("2026-11-01T00:00:00Z".parse::<Timestamp>().unwrap())))
@@ -35,6 +36,12 @@ async fn it_behaves_as_the_operator_expects() {
     let api = api();
     api.add_namespace("conformance");
     kube_conformance::conformance(&api.client("conformance/1"), "conformance").await;
+}
+
+#[tokio::test]
+async fn a_real_api_server_behaves_the_same() {
+    let (client, namespace) = cluster::client_and_namespace("conformance").await;
+    kube_conformance::conformance(&client, &namespace).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,9 @@
 //! Integration tests.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+// In tests an unwrap is an assertion; clippy's own exception does not reach the functions that tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
+mod controlplane;
 mod kube_api;
 mod kube_conformance;
+mod support;

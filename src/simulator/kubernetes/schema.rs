@@ -67,7 +67,7 @@ impl Schema {
         faults
     }
 
-    /// True if a `status` that is null or missing is refused on a write to `/status`.
+    /// True if an apply to `/status` that leaves no status is refused.
     pub(super) fn demands_status(&self) -> bool {
         let status = &self.root["properties"]["status"];
         status.is_object() && status["nullable"] != true

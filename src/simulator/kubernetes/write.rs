@@ -266,7 +266,8 @@ impl Write<'_> {
             Some("status") if Self::keeps_status_apart(schema) => {
                 let mut object = live.object.clone();
                 set(&mut object, "status", wanted.get("status"));
-                if schema.is_some_and(Schema::demands_status) && object["status"].is_null() {
+                let applies = self.call.verb == Verb::Apply;
+                if applies && schema.is_some_and(Schema::demands_status) && object["status"].is_null() {
                     let why = "status: Invalid value: \"null\": status in body must be of type object: \"null\"";
                     return Err(Refusal::invalid(self.target(), why));
                 }

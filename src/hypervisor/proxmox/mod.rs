@@ -1,0 +1,1 @@
+//! Proxmox VE 8.4 and 9.x.

@@ -1,0 +1,1 @@
+//! One HTTP client for every provider: CA, pins, deadlines, redaction, metrics.
