@@ -6,4 +6,5 @@
 mod controlplane;
 mod kube_api;
 mod kube_conformance;
+mod lease;
 mod support;

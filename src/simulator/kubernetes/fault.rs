@@ -21,8 +21,10 @@ pub enum Fault {
     Hang,
     /// It is done, and never answered.
     Swallow,
-    /// It is done and answered after this time, even if the client has given up by then.
+    /// It arrives after this time, and is done and answered then, even if the client has given up by then.
     Late(Duration),
+    /// It is done at once, and answered after this time.
+    LateAnswer(Duration),
 }
 
 /// A changing request that was carried out or refused.

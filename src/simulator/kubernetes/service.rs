@@ -76,6 +76,11 @@ impl Endpoint {
                 };
                 Ok(tokio::spawn(late).await?)
             }
+            Fault::LateAnswer(delay) => {
+                let answer = self.carry_out(call);
+                tokio::time::sleep(delay).await;
+                Ok(answer)
+            }
         }
     }
 
