@@ -6,4 +6,7 @@
 mod chart;
 mod controlplane;
 mod crds;
+mod kube_api;
+mod kube_conformance;
+mod lease;
 mod support;
