@@ -1,3 +1,4 @@
 //! Hypervisors to try and test against (feature `simulator`).
 
 pub mod kubernetes;
+pub mod guest_exec;
