@@ -46,7 +46,7 @@ pub(super) struct Session {
 
 #[derive(Debug, Clone)]
 struct Ticket {
-    ticket: Secret,
+    cookie: Secret,
     csrf: Secret,
     since: BootTime,
 }
@@ -94,7 +94,7 @@ impl Session {
         };
         *held = Some(ticket.clone());
         drop(held);
-        let cookie = format!("PVEAuthCookie={}", percent_encoded(ticket.ticket.expose()));
+        let cookie = format!("PVEAuthCookie={}", percent_encoded(ticket.cookie.expose()));
         let mut headers = HeaderMap::from_iter([(COOKIE, header(&cookie)?)]);
         if method != Method::GET {
             headers.insert(CSRF, header(ticket.csrf.expose())?);
@@ -118,7 +118,7 @@ impl Ticket {
             ));
         }
         match (login.ticket, login.csrf) {
-            (Some(ticket), Some(csrf)) => Ok(Self { ticket: Secret::new(ticket), csrf: Secret::new(csrf), since: now }),
+            (Some(ticket), Some(csrf)) => Ok(Self { cookie: Secret::new(ticket), csrf: Secret::new(csrf), since: now }),
             _ => Err(Fault::new(FaultKind::Unauthorized, "the login was answered without a ticket")),
         }
     }

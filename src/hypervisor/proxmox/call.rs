@@ -96,13 +96,10 @@ impl Call {
     /// What an answer means: its data, or a fault.
     pub(super) fn judge(&self, answer: &Answer) -> Result<Value, Fault> {
         if (200..300).contains(&answer.status) {
-            return match &answer.body {
-                Some(body) => Ok(body.get("data").cloned().unwrap_or(Value::Null)),
-                None => {
-                    let kind = if self.route.changes { FaultKind::UnknownOutcome } else { FaultKind::Other };
-                    Err(self.fault(kind, "the answer is not that of a Proxmox VE API; does the endpoint name one?"))
-                }
-            };
+            let kind = if self.route.changes { FaultKind::UnknownOutcome } else { FaultKind::Other };
+            let text = "the answer is not that of a Proxmox VE API; does the endpoint name one?";
+            let data = answer.body.as_ref().map(|body| body.get("data").cloned().unwrap_or(Value::Null));
+            return data.ok_or_else(|| self.fault(kind, text));
         }
         Err(self.fault(self.kind(answer), &format!("{} {}", answer.status, answer.text())))
     }
@@ -112,11 +109,10 @@ impl Call {
         match answer.status {
             401 => FaultKind::Unauthorized,
             403 => forbidden(&answer.message),
-            // The node could not be connected to: nothing was sent there.
-            595 => FaultKind::Unreachable,
+            // The node, or a proxy's back end, could not be connected to: nothing was sent there.
+            503 | 595 => FaultKind::Unreachable,
             // Sent to the node, or to a proxy's back end, and not answered: it may go on there.
             502 | 504 | 596..=599 => self.unanswered(),
-            503 => FaultKind::Unreachable,
             500 => by_text().unwrap_or(FaultKind::Other),
             _ => by_text().unwrap_or(FaultKind::Refused),
         }

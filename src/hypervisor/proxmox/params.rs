@@ -4,6 +4,8 @@
 //! DELETE (which may have no body): this works on every supported version. A repeated key makes an array. Truth values
 //! are `0` and `1`; nothing else is taken (recorded 834, 835).
 
+use std::fmt::Display;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// What stands for itself in a path segment and in a percent-encoded value.
@@ -16,8 +18,8 @@ pub(super) struct Params(Vec<(String, String)>);
 impl Params {
     /// Adds a parameter; the same name again makes an array.
     #[must_use]
-    pub(super) fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.push(name, value);
+    pub(super) fn with(mut self, name: &str, value: impl Display) -> Self {
+        self.push(name, &value);
         self
     }
 
@@ -28,7 +30,7 @@ impl Params {
     }
 
     /// Adds a parameter in place.
-    pub(super) fn push(&mut self, name: &str, value: impl ToString) {
+    pub(super) fn push(&mut self, name: &str, value: &(impl Display + ?Sized)) {
         self.0.push((name.to_owned(), value.to_string()));
     }
 

@@ -26,40 +26,40 @@ const fn change(method: Method, path: &'static str) -> Route {
 
 use CallCost::{Agent, Plain, Protected};
 
-pub(super) const VERSION: Route = get("/version", Plain);
+pub(super) static VERSION: Route = get("/version", Plain);
 /// Logs in. Changes nothing that would have to be observed.
-pub(super) const TICKET: Route =
+pub(super) static TICKET: Route =
     Route { method: Method::POST, path: "/access/ticket", cost: Protected, changes: false };
-pub(super) const PERMISSIONS: Route = get("/access/permissions", Plain);
-pub(super) const RESOURCES: Route = get("/cluster/resources", Plain);
-pub(super) const HA_STATUS: Route = get("/cluster/ha/status/current", Plain);
-pub(super) const CLUSTER_STATUS: Route = get("/cluster/status", Protected);
-pub(super) const CERTIFICATES: Route = get("/nodes/{node}/certificates/info", Protected);
-pub(super) const STORAGES: Route = get("/nodes/{node}/storage", Protected);
-pub(super) const NETWORKS: Route = get("/nodes/{node}/network", Plain);
-pub(super) const TASKS: Route = get("/nodes/{node}/tasks", Plain);
-pub(super) const TASK_STATUS: Route = get("/nodes/{node}/tasks/{upid}/status", Protected);
-pub(super) const TASK_LOG: Route = get("/nodes/{node}/tasks/{upid}/log", Protected);
-pub(super) const CONFIG: Route = get("/nodes/{node}/qemu/{vmid}/config", Plain);
-pub(super) const PENDING: Route = get("/nodes/{node}/qemu/{vmid}/pending", Plain);
-pub(super) const STATUS: Route = get("/nodes/{node}/qemu/{vmid}/status/current", Protected);
-pub(super) const CLONE: Route = change(Method::POST, "/nodes/{node}/qemu/{vmid}/clone");
+pub(super) static PERMISSIONS: Route = get("/access/permissions", Plain);
+pub(super) static RESOURCES: Route = get("/cluster/resources", Plain);
+pub(super) static HA_STATUS: Route = get("/cluster/ha/status/current", Plain);
+pub(super) static CLUSTER_STATUS: Route = get("/cluster/status", Protected);
+pub(super) static CERTIFICATES: Route = get("/nodes/{node}/certificates/info", Protected);
+pub(super) static STORAGES: Route = get("/nodes/{node}/storage", Protected);
+pub(super) static NETWORKS: Route = get("/nodes/{node}/network", Plain);
+pub(super) static TASKS: Route = get("/nodes/{node}/tasks", Plain);
+pub(super) static TASK_STATUS: Route = get("/nodes/{node}/tasks/{upid}/status", Protected);
+pub(super) static TASK_LOG: Route = get("/nodes/{node}/tasks/{upid}/log", Protected);
+pub(super) static CONFIG: Route = get("/nodes/{node}/qemu/{vmid}/config", Plain);
+pub(super) static PENDING: Route = get("/nodes/{node}/qemu/{vmid}/pending", Plain);
+pub(super) static STATUS: Route = get("/nodes/{node}/qemu/{vmid}/status/current", Protected);
+pub(super) static CLONE: Route = change(Method::POST, "/nodes/{node}/qemu/{vmid}/clone");
 /// Changes the configuration within the call.
-pub(super) const CONFIGURE: Route = change(Method::PUT, "/nodes/{node}/qemu/{vmid}/config");
+pub(super) static CONFIGURE: Route = change(Method::PUT, "/nodes/{node}/qemu/{vmid}/config");
 /// Changes the configuration in a task, for what allocates a disk.
-pub(super) const CONFIGURE_TASK: Route = change(Method::POST, "/nodes/{node}/qemu/{vmid}/config");
-pub(super) const RESIZE: Route = change(Method::PUT, "/nodes/{node}/qemu/{vmid}/resize");
-pub(super) const START: Route = change(Method::POST, "/nodes/{node}/qemu/{vmid}/status/start");
-pub(super) const SHUTDOWN: Route = change(Method::POST, "/nodes/{node}/qemu/{vmid}/status/shutdown");
-pub(super) const STOP: Route = change(Method::POST, "/nodes/{node}/qemu/{vmid}/status/stop");
-pub(super) const DESTROY: Route = change(Method::DELETE, "/nodes/{node}/qemu/{vmid}");
+pub(super) static CONFIGURE_TASK: Route = change(Method::POST, "/nodes/{node}/qemu/{vmid}/config");
+pub(super) static RESIZE: Route = change(Method::PUT, "/nodes/{node}/qemu/{vmid}/resize");
+pub(super) static START: Route = change(Method::POST, "/nodes/{node}/qemu/{vmid}/status/start");
+pub(super) static SHUTDOWN: Route = change(Method::POST, "/nodes/{node}/qemu/{vmid}/status/shutdown");
+pub(super) static STOP: Route = change(Method::POST, "/nodes/{node}/qemu/{vmid}/status/stop");
+pub(super) static DESTROY: Route = change(Method::DELETE, "/nodes/{node}/qemu/{vmid}");
 /// Asks the guest agent for a sign of life. A POST that changes nothing.
-pub(super) const AGENT_PING: Route =
+pub(super) static AGENT_PING: Route =
     Route { method: Method::POST, path: "/nodes/{node}/qemu/{vmid}/agent/ping", cost: Agent, changes: false };
-pub(super) const AGENT_INTERFACES: Route = get("/nodes/{node}/qemu/{vmid}/agent/network-get-interfaces", Agent);
-pub(super) const AGENT_EXEC: Route =
+pub(super) static AGENT_INTERFACES: Route = get("/nodes/{node}/qemu/{vmid}/agent/network-get-interfaces", Agent);
+pub(super) static AGENT_EXEC: Route =
     Route { method: Method::POST, path: "/nodes/{node}/qemu/{vmid}/agent/exec", cost: Agent, changes: true };
-pub(super) const AGENT_EXEC_STATUS: Route = get("/nodes/{node}/qemu/{vmid}/agent/exec-status", Agent);
+pub(super) static AGENT_EXEC_STATUS: Route = get("/nodes/{node}/qemu/{vmid}/agent/exec-status", Agent);
 
 /// All of them, to be checked against the schema.
 #[cfg(test)]

@@ -141,8 +141,8 @@ pub(super) struct LogLine {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Storage {
-    #[serde(deserialize_with = "text")]
-    pub(super) storage: Option<String>,
+    #[serde(rename = "storage", deserialize_with = "text")]
+    pub(super) name: Option<String>,
     #[serde(rename = "type", deserialize_with = "text")]
     pub(super) kind: Option<String>,
     #[serde(deserialize_with = "text")]
