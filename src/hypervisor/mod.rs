@@ -14,6 +14,7 @@ use crate::guest::channel::GuestChannel;
 
 pub mod inventory;
 pub mod proxmox;
+pub mod registry;
 pub mod transport;
 pub mod vm;
 

@@ -1,1 +1,0 @@
-//! One HTTP client for every provider: CA, pins, deadlines, redaction, metrics.
