@@ -1,3 +1,7 @@
 //! Hypervisors to try and test against (feature `simulator`).
 
+pub mod fault;
 pub mod guest_exec;
+pub mod proxmox;
+pub mod scenario;
+pub mod world;
