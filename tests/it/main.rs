@@ -10,3 +10,4 @@ mod kube_api;
 mod kube_conformance;
 mod lease;
 mod support;
+mod simulator;
