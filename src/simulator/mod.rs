@@ -1,1 +1,3 @@
 //! Hypervisors to try and test against (feature `simulator`).
+
+pub mod kubernetes;

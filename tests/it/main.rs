@@ -4,4 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 mod controlplane;
+mod kube_api;
+mod kube_conformance;
 mod support;
