@@ -12,6 +12,8 @@ use stevedore::runtime::shutdown::Shutdown;
 use stevedore::simulator::kubernetes::{Fault, KubeApi, Verb};
 use tokio::task::JoinHandle;
 
+use crate::support::cluster;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Virtual time with a wall clock that a test can set.
@@ -218,6 +220,32 @@ async fn a_foreign_edit_does_not_end_a_term_and_a_foreign_holder_does() {
     patch(json!({"spec": {"holderIdentity": "stranger"}})).await;
     assert_eq!(one.running.await.unwrap(), Ended::Lost);
     assert_eq!(record(&api)["holderIdentity"], "stranger");
+}
+
+#[tokio::test]
+async fn a_real_api_server_takes_our_records() {
+    let (client, namespace) = cluster::client_and_namespace("lease").await;
+    let clock: SharedClock = Arc::new(stevedore::clock::SystemClock);
+    let mut settings = Settings::new(&namespace, "stevedore", "one", 1);
+    (settings.renew, settings.retry) = (Duration::from_millis(200), Duration::from_millis(200));
+    let (lease, mut leadership) = Lease::new(client.clone(), settings.clone(), clock.clone());
+    let stop = Shutdown::new();
+    let running = tokio::spawn(lease.run(stop.clone()));
+    leadership.wait_until_leader().await;
+    settings.holder = "two".into();
+    let (standby, mut next) = Lease::new(client.clone(), settings, clock);
+    let stop_next = Shutdown::new();
+    let standing_by = tokio::spawn(standby.run(stop_next.clone()));
+    next.changed().await;
+    assert_eq!(next.holder().as_deref(), Some("one"));
+    stop.request();
+    assert_eq!(running.await.unwrap(), Ended::Released);
+    next.wait_until_leader().await;
+    stop_next.request();
+    assert_eq!(standing_by.await.unwrap(), Ended::Released);
+    let leases: kube::Api<k8s_openapi::api::coordination::v1::Lease> = kube::Api::namespaced(client, &namespace);
+    let spec = leases.get("stevedore").await.unwrap().spec.unwrap();
+    assert_eq!((spec.holder_identity, spec.lease_transitions), (None, Some(1)));
 }
 
 /// A small generator of test choices.

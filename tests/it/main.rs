@@ -5,9 +5,10 @@
 
 mod chart;
 mod controlplane;
+mod crd_check;
 mod crds;
 mod kube_api;
 mod kube_conformance;
 mod lease;
-mod support;
 mod simulator;
+mod support;

@@ -31,13 +31,16 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::{Request, Response};
+use kube::client::Body;
 use serde_json::{Value, json};
-use tower::BoxError;
+use tower::{BoxError, Service};
 
 pub use self::call::{Call, Target, Verb};
 use self::error::{Answer, Refusal};
 pub use self::fault::{Fault, LoggedWrite};
 use self::fault::{Interceptor, Observer};
+pub use self::service::AnswerBody;
 use self::store::{ObjectKey, Store, Stored};
 use self::write::Write;
 use crate::clock::SharedClock;
@@ -101,8 +104,16 @@ impl KubeApi {
 
     /// A client with this name as its user agent, for the namespace `default`.
     pub fn client(&self, user_agent: &str) -> kube::Client {
-        let endpoint = service::Endpoint { api: self.clone(), user_agent: user_agent.to_owned() };
-        kube::Client::new(endpoint, "default")
+        kube::Client::new(self.service(user_agent), "default")
+    }
+
+    /// What such a client stands on, for those who put layers of their own between.
+    pub fn service(
+        &self,
+        user_agent: &str,
+    ) -> impl Service<Request<Body>, Response = Response<AnswerBody>, Error = BoxError, Future: Send> + Clone + Send + use<>
+    {
+        service::Endpoint { api: self.clone(), user_agent: user_agent.to_owned() }
     }
 
     /// Makes a namespace, unless it is there.

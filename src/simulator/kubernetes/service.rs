@@ -19,7 +19,8 @@ use super::error::Refusal;
 use super::fault::Fault;
 use super::{KubeApi, disconnected, watch};
 
-type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
+/// The body of an answer.
+pub type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// One client's way to the API.
 #[derive(Debug, Clone)]
