@@ -6,3 +6,4 @@ mod faults;
 mod lifecycle;
 pub(crate) mod probe;
 mod rights;
+mod sockets;

@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 
 use self::answer::Reply;
 use self::request::{Asked, Form};
+use super::certificates::{Authority, CertificateError};
 use super::fault::{CallKind, Effect, Failure, Faults, LoggedCall, Moment, span};
 use super::guest_exec::{EchoGuest, SharedGuestExec};
 use super::scenario::Scenario;
@@ -70,6 +71,7 @@ struct Inner {
     faults: Faults,
     daemons: BTreeMap<String, Semaphore>,
     first_node: String,
+    authority: Mutex<Option<Arc<Authority>>>,
 }
 
 impl Simulator {
@@ -84,7 +86,15 @@ impl Simulator {
         let workers = scenario.daemon_workers.max(1);
         let daemons = scenario.nodes.iter().map(|node| (node.name.clone(), Semaphore::new(workers))).collect();
         let world = Mutex::new(World::new(scenario, clock.clone()));
-        Self(Arc::new(Inner { world, clock, guest, faults: Faults::default(), daemons, first_node }))
+        Self(Arc::new(Inner {
+            world,
+            clock,
+            guest,
+            faults: Faults::default(),
+            daemons,
+            first_node,
+            authority: Mutex::new(None),
+        }))
     }
 
     /// Rules for what goes wrong, hooks, and the log of calls.
@@ -102,6 +112,19 @@ impl Simulator {
     /// Names of the nodes, in the scenario's order.
     pub fn nodes(&self) -> Vec<String> {
         self.world(|world| world.scenario.nodes.iter().map(|node| node.name.clone()).collect())
+    }
+
+    /// The cluster's certificate authority, made when it is first asked for; all its servers share it.
+    pub(crate) fn authority(&self) -> Result<Arc<Authority>, CertificateError> {
+        let mut place = self.0.authority.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(authority) = place.as_ref() {
+            return Ok(authority.clone());
+        }
+        let mut world = self.lock();
+        let authority = Arc::new(Authority::new(&world.installation)?);
+        world.certificates.authority.clone_from(&authority.fingerprint);
+        world.certificates.authority_pem.clone_from(&authority.pem);
+        Ok(place.insert(authority).clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, World> {
