@@ -14,6 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use super::lease::Leadership;
+
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -183,6 +185,14 @@ impl Metrics {
     /// Says whether this process leads by the Lease of this name.
     pub fn leads(&self, lease: &str, leads: bool) {
         self.leads.get_or_create(&LeaseLabels { name: lease.to_owned() }).set(i64::from(leads));
+    }
+
+    /// Keeps [`Metrics::leads`] true to the election; never ends.
+    pub async fn follow(&self, lease: &str, mut leadership: Leadership) {
+        loop {
+            self.leads(lease, leadership.is_leader());
+            leadership.changed().await;
+        }
     }
 
     /// Enters a request to a hypervisor. `code` is the HTTP status, or one of a few words such as `timeout`.

@@ -16,6 +16,8 @@ pub(super) struct Schema {
     pub(super) namespaced: bool,
     pub(super) has_status: bool,
     pub(super) root: Value,
+    /// The same without what it says of the object as a whole: which top-level fields there must be.
+    sections: Value,
 }
 
 /// Schemas by group, plural name and version.
@@ -29,12 +31,14 @@ pub(super) fn read(definition: &Value) -> Schemas {
     let mut schemas = Schemas::new();
     for version in versions.into_iter().flatten().filter(|version| version["served"] == true) {
         let name = version["name"].as_str().unwrap_or_default().to_owned();
+        let root = version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(Value::Null);
         let schema = Schema {
             kind: kind.clone(),
             list_kind: format!("{kind}List"),
             namespaced: text("/spec/scope") != "Cluster",
             has_status: version.pointer("/subresources/status").is_some(),
-            root: version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(Value::Null),
+            sections: sections(&root),
+            root,
         };
         schemas.insert((group.clone(), plural.clone(), name), schema);
     }
@@ -87,20 +91,19 @@ impl Schema {
             }
         }
         let mut whole = Value::Object(sections);
-        let schema = self.without_type_meta();
-        visit(&mut whole, &schema, "");
+        visit(&mut whole, &self.sections, "");
         if let Value::Object(whole) = whole {
             object.extend(whole.into_iter().filter(|(name, value)| name == "status" || !value.is_null()));
         }
     }
+}
 
-    fn without_type_meta(&self) -> Value {
-        let mut schema = self.root.clone();
-        if let Some(fields) = schema.as_object_mut() {
-            fields.remove("required");
-        }
-        schema
+fn sections(root: &Value) -> Value {
+    let mut sections = root.clone();
+    if let Some(fields) = sections.as_object_mut() {
+        fields.remove("required");
     }
+    sections
 }
 
 fn is_type_meta(name: &str) -> bool {
@@ -241,7 +244,14 @@ mod tests {
                 "status": {"type": "object", "properties": {"free": {"type": "object", PRESERVE: true}}},
             },
         });
-        Schema { kind: "T".into(), list_kind: "TList".into(), namespaced: true, has_status: true, root }
+        Schema {
+            kind: "T".into(),
+            list_kind: "TList".into(),
+            namespaced: true,
+            has_status: true,
+            sections: sections(&root),
+            root,
+        }
     }
 
     #[test]
