@@ -9,7 +9,6 @@ mod certificates;
 pub mod cli;
 pub mod fault;
 pub mod guest_exec;
-pub mod kubernetes;
 pub mod proxmox;
 pub mod scenario;
 pub mod server;
