@@ -8,6 +8,7 @@ pub mod kubernetes;
 mod certificates;
 pub mod cli;
 pub mod fault;
+pub mod guest;
 pub mod guest_exec;
 pub mod proxmox;
 pub mod scenario;

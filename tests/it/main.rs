@@ -11,4 +11,5 @@ mod kube_api;
 mod kube_conformance;
 mod lease;
 mod simulator;
+mod guest;
 mod support;
