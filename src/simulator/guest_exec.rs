@@ -81,7 +81,7 @@ pub enum ExecEnd {
 }
 
 /// What a program did to its machine when it ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GuestEffect {
     /// Nothing that the hypervisor sees.
     #[default]

@@ -1,3 +1,16 @@
 //! Hypervisors to try and test against (feature `simulator`).
+//!
+//! [`scenario`] describes a world, [`world`] is that world as a state machine on a clock, [`proxmox`] is its API,
+//! callable in the process, and [`server`] puts that API on a socket. [`fault`] scripts what goes wrong in between,
+//! and [`guest_exec`] is the seam to what runs inside the guests.
 
+mod certificates;
+pub mod cli;
+pub mod fault;
 pub mod guest_exec;
+pub mod proxmox;
+pub mod scenario;
+pub mod server;
+pub mod world;
+
+pub use certificates::CertificateError;

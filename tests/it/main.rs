@@ -6,3 +6,4 @@
 mod client;
 mod controlplane;
 mod support;
+mod simulator;

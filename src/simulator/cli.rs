@@ -1,0 +1,88 @@
+//! `stevedore simulate proxmox`: a simulated cluster on sockets, until it is interrupted.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::guest_exec::SharedGuestExec;
+use super::proxmox::Simulator;
+use super::scenario::{DEMO_SECRET, DEMO_TOKEN, Scenario, ScenarioError};
+use super::server::{Server, ServerError};
+use crate::clock::SystemClock;
+
+/// What to simulate, and where.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Address and port of the first node.
+    #[arg(long, default_value = "127.0.0.1:8006")]
+    pub listen: SocketAddr,
+
+    /// A scenario in YAML or JSON; a cluster of three nodes if none is given.
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+
+    /// Writes the certificate authority here, as PEM.
+    #[arg(long, value_name = "FILE")]
+    pub write_ca: Option<PathBuf>,
+
+    /// Serves the other nodes, too, on the ports that follow.
+    #[arg(long)]
+    pub every_node: bool,
+}
+
+/// The simulator could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The scenario is not readable.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// A node cannot be served.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The certificate authority could not be written.
+    #[error("the certificate authority could not be written to {path}: {source}")]
+    WriteCa {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// There is no port after the last.
+    #[error("there are not enough ports after {0} for every node; choose a lower port")]
+    Ports(SocketAddr),
+}
+
+/// Starts the nodes and gives them back with their cluster; they run until they are dropped.
+pub async fn start(args: &Args, guest: SharedGuestExec) -> Result<(Simulator, Vec<Server>), CliError> {
+    let scenario = args.scenario.as_deref().map_or_else(|| Ok(Scenario::default_demo()), Scenario::from_file)?;
+    let simulator = Simulator::with_guests(scenario, Arc::new(SystemClock), guest);
+    let nodes = simulator.nodes();
+    let count = if args.every_node { nodes.len() } else { 1 };
+    let mut servers = Vec::new();
+    for (place, node) in nodes.iter().take(count).enumerate() {
+        let mut listen = args.listen;
+        if listen.port() != 0 {
+            let step = u16::try_from(place).unwrap_or(u16::MAX);
+            listen.set_port(listen.port().checked_add(step).ok_or(CliError::Ports(args.listen))?);
+        }
+        servers.push(Server::start_node(&simulator, node, listen).await?);
+    }
+    if let (Some(path), Some(server)) = (&args.write_ca, servers.first()) {
+        let written = tokio::fs::write(path, &server.ca_pem).await;
+        written.map_err(|source| CliError::WriteCa { path: path.clone(), source })?;
+    }
+    Ok((simulator, servers))
+}
+
+/// Serves until the process is interrupted.
+pub async fn run(args: Args, guest: SharedGuestExec) -> Result<(), CliError> {
+    let (_simulator, servers) = start(&args, guest).await?;
+    let nodes = servers.iter().map(|server| format!("{} https://{}/api2/json\n", server.node, server.addr));
+    let token = args.scenario.is_none().then(|| format!("token {DEMO_TOKEN}={DEMO_SECRET}\n"));
+    let text: String = nodes.chain(token).collect();
+    // A closed output is no reason to stop serving.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = tokio::signal::ctrl_c().await;
+    Ok(())
+}

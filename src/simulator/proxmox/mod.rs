@@ -1,0 +1,260 @@
+//! The Proxmox VE API in front of a [`World`].
+
+mod agent;
+mod answer;
+mod auth;
+mod check;
+mod cloudinit;
+mod cluster;
+mod config;
+mod formats;
+mod machines;
+mod nodes;
+mod power;
+mod request;
+mod routes;
+mod schema;
+mod storages;
+mod tasks;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use tokio::sync::Semaphore;
+
+use self::answer::Reply;
+use self::request::{Asked, Form};
+use super::certificates::{Authority, CertificateError};
+use super::fault::{CallKind, Effect, Failure, Faults, LoggedCall, Moment, span};
+use super::guest_exec::{EchoGuest, SharedGuestExec};
+use super::scenario::Scenario;
+use super::world::World;
+use super::world::refusal::Refusal;
+use crate::clock::{BootTime, SharedClock};
+
+/// How often a call that waits for a file lock tries again.
+const RETRY: Duration = Duration::from_millis(200);
+/// Names of parameters whose values are not logged.
+const SECRET: [&str; 4] = ["password", "cipassword", "sshkeys", "input-data"];
+
+/// What a client gets.
+#[derive(Debug)]
+pub enum Outcome {
+    /// An answer. Its text is in the extension [`hyper::ext::ReasonPhrase`], too.
+    Answered(Response<Bytes>),
+    /// The connection was closed without an answer.
+    Dropped,
+}
+
+impl Outcome {
+    /// The answer, if there was one.
+    pub fn answer(self) -> Option<Response<Bytes>> {
+        match self {
+            Self::Answered(response) => Some(response),
+            Self::Dropped => None,
+        }
+    }
+}
+
+/// A simulated cluster with its API. Cheap to clone; all clones are one cluster.
+#[derive(Clone, Debug)]
+pub struct Simulator(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    world: Mutex<World>,
+    clock: SharedClock,
+    guest: SharedGuestExec,
+    faults: Faults,
+    daemons: BTreeMap<String, Semaphore>,
+    first_node: String,
+    authority: Mutex<Option<Arc<Authority>>>,
+}
+
+impl Simulator {
+    /// A cluster whose guests know nothing but echoing.
+    pub fn new(scenario: Scenario, clock: SharedClock) -> Self {
+        Self::with_guests(scenario, clock, Arc::new(EchoGuest))
+    }
+
+    /// A cluster whose guests' inside is played by `guest`.
+    pub fn with_guests(scenario: Scenario, clock: SharedClock, guest: SharedGuestExec) -> Self {
+        let first_node = scenario.nodes.first().map(|node| node.name.clone()).unwrap_or_default();
+        let workers = scenario.daemon_workers.max(1);
+        let daemons = scenario.nodes.iter().map(|node| (node.name.clone(), Semaphore::new(workers))).collect();
+        let world = Mutex::new(World::new(scenario, clock.clone()));
+        Self(Arc::new(Inner {
+            world,
+            clock,
+            guest,
+            faults: Faults::default(),
+            daemons,
+            first_node,
+            authority: Mutex::new(None),
+        }))
+    }
+
+    /// Rules for what goes wrong, hooks, and the log of calls.
+    pub fn faults(&self) -> &Faults {
+        &self.0.faults
+    }
+
+    /// Looks at the world, or changes it by hand, at the present moment.
+    pub fn world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
+        let mut world = self.lock();
+        world.catch_up();
+        look(&mut world)
+    }
+
+    /// Names of the nodes, in the scenario's order.
+    pub fn nodes(&self) -> Vec<String> {
+        self.world(|world| world.scenario.nodes.iter().map(|node| node.name.clone()).collect())
+    }
+
+    /// The cluster's certificate authority, made when it is first asked for; all its servers share it.
+    pub(crate) fn authority(&self) -> Result<Arc<Authority>, CertificateError> {
+        let mut place = self.0.authority.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(authority) = place.as_ref() {
+            return Ok(authority.clone());
+        }
+        let mut world = self.lock();
+        let authority = Arc::new(Authority::new(&world.installation)?);
+        world.certificates.authority.clone_from(&authority.fingerprint);
+        world.certificates.authority_pem.clone_from(&authority.pem);
+        Ok(place.insert(authority).clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a request to the first node. Waits by tokio's timer only.
+    pub async fn call(&self, request: Request<Bytes>) -> Outcome {
+        self.call_at(&self.0.first_node, request).await
+    }
+
+    /// Sends a request to the node called `node`.
+    pub async fn call_at(&self, node: &str, request: Request<Bytes>) -> Outcome {
+        let online = self.world(|world| world.nodes.get(node).is_some_and(|node| node.off_since.is_none()));
+        if !online {
+            return Outcome::Dropped;
+        }
+        let asked = match request::read(&request) {
+            Ok(asked) => asked,
+            Err(refusal) => return Outcome::Answered(answer::refusal(Form::Json, &refusal)),
+        };
+        let (place, call, struck) = self.0.faults.enter(self.logged(&asked));
+        let struck = self.0.faults.hook(Moment::Before, &call).or(struck);
+        let outcome = self.strike(node, &asked, &call, struck).await;
+        if let Outcome::Answered(response) = &outcome {
+            self.0.faults.answered(place, response.status().as_u16());
+        }
+        outcome
+    }
+
+    fn logged(&self, asked: &Asked) -> LoggedCall {
+        let params = asked.params.0.keys().map(|name| {
+            let value =
+                if SECRET.contains(&name.as_str()) { "…".to_owned() } else { asked.params.list(name).join(" ") };
+            (name.clone(), value)
+        });
+        LoggedCall {
+            at: self.0.clock.boot(),
+            kind: kind(asked),
+            number: 0,
+            method: asked.method.to_string(),
+            path: asked.path_text(),
+            params: params.collect(),
+            status: None,
+        }
+    }
+
+    async fn strike(&self, node: &str, asked: &Asked, call: &LoggedCall, struck: Option<Effect>) -> Outcome {
+        match &struck {
+            Some(Effect::Delay(seconds)) => tokio::time::sleep(span(*seconds)).await,
+            Some(Effect::Fail(failure)) => return Outcome::Answered(failed(failure)),
+            Some(Effect::DropBefore) => return Outcome::Dropped,
+            Some(Effect::Duplicate) => {
+                self.perform(node, asked).await;
+            }
+            _ => {}
+        }
+        let (response, after) = self.perform(node, asked).await;
+        self.0.faults.hook(Moment::After, call);
+        tokio::time::sleep(after).await;
+        match struck {
+            Some(Effect::DropAfter) => return Outcome::Dropped,
+            Some(Effect::FailAfter(failure)) => return Outcome::Answered(failed(&failure)),
+            Some(Effect::DelayAnswer(seconds)) => tokio::time::sleep(span(seconds)).await,
+            _ => {}
+        }
+        Outcome::Answered(response)
+    }
+
+    /// Performs a call; gives back the answer and how long it takes to come.
+    async fn perform(&self, local: &str, asked: &Asked) -> (Response<Bytes>, Duration) {
+        let latency = self.lock().scenario.timings.api_latency.span();
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        let _turn = match self.daemon_of(local, asked) {
+            Some(daemon) => daemon.acquire().await.ok(),
+            None => None,
+        };
+        let begun = self.0.clock.boot();
+        let result = loop {
+            match self.world(|world| routes::perform(world, local, asked)) {
+                Err(refusal) if refusal.busy.is_some() && self.may_wait(begun) => tokio::time::sleep(RETRY).await,
+                result => break result,
+            }
+        };
+        let result = match result {
+            Ok(reply) => self.run_program(reply).await,
+            refused => refused,
+        };
+        match result {
+            Ok(reply) => {
+                let after = reply.after;
+                (answer::success(asked.form, reply), after)
+            }
+            Err(refusal) => (answer::refusal(asked.form, &refusal), refusal.after),
+        }
+    }
+
+    fn may_wait(&self, begun: BootTime) -> bool {
+        let wait = self.lock().scenario.timings.lock_wait.span();
+        self.0.clock.boot().since(begun) < wait
+    }
+
+    /// The daemon whose workers a protected call takes one of.
+    fn daemon_of(&self, local: &str, asked: &Asked) -> Option<&Semaphore> {
+        let (endpoint, values) = schema::route(asked.method.as_str(), &asked.path)?;
+        let node = values.get("node").map_or(local, String::as_str);
+        let node = if node == "localhost" { local } else { node };
+        self.0.daemons.get(node).filter(|_| endpoint.is_protected())
+    }
+
+    async fn run_program(&self, mut reply: Reply) -> Result<Reply, Refusal> {
+        let Some(start) = reply.exec.take() else { return Ok(reply) };
+        agent::run(self, start).await?;
+        Ok(reply)
+    }
+}
+
+fn kind(asked: &Asked) -> CallKind {
+    let path: Vec<&str> = asked.path.iter().map(String::as_str).collect();
+    match (asked.method == Method::GET, path.as_slice()) {
+        (true, _) | (_, ["access", "ticket"] | [.., "agent", "ping"]) => CallKind::Read,
+        (_, [.., "agent", "exec"]) => CallKind::Exec,
+        _ => CallKind::Change,
+    }
+}
+
+fn failed(failure: &Failure) -> Response<Bytes> {
+    let refusal = Refusal { status: failure.status, ..Refusal::error(failure.reason.clone()) };
+    let bare = matches!(failure.status, 401 | 595..=599);
+    answer::refusal(Form::Json, &Refusal { bare, ..refusal })
+}

@@ -1,0 +1,159 @@
+//! The world that trying and testing starts with: a cluster of three nodes with a template on each.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::{
+    AclSpec, BridgeSpec, MachineSpec, NetworkSpec, NodeSpec, Release, Scenario, StorageKind, StorageSpec, TokenSpec,
+    UserSpec,
+};
+
+/// The token that the demo world knows.
+pub const DEMO_TOKEN: &str = "stevedore@pve!operator";
+/// Its secret. It opens nothing but a simulated world.
+pub const DEMO_SECRET: &str = "0d3c1f5e-6a57-4c0a-9a77-5d1e0f2b9c44";
+
+/// Privileges that an operator needs on both releases.
+const COMMON_PRIVILEGES: &str = "VM.Allocate VM.Clone VM.Audit VM.PowerMgmt VM.Migrate VM.Config.CPU VM.Config.Memory \
+     VM.Config.Disk VM.Config.CDROM VM.Config.Network VM.Config.HWType VM.Config.Options VM.Config.Cloudinit \
+     Datastore.AllocateSpace Datastore.Audit Datastore.AllocateTemplate SDN.Use Sys.Audit Sys.AccessNetwork Pool.Audit";
+
+impl Scenario {
+    /// Cluster `lab`: nodes `pve1` to `pve3`, four storages, two bridges, a `debian-worker` template on each node
+    /// (VMIDs 9001 to 9003), some foreign machines, and the token [`DEMO_TOKEN`].
+    pub fn default_demo() -> Self {
+        Self::demo_of(Release::V9)
+    }
+
+    /// The demo world in the given release.
+    pub fn demo_of(release: Release) -> Self {
+        let agent = match release {
+            Release::V8 => "VM.Monitor",
+            Release::V9 => "VM.GuestAgent.Audit VM.GuestAgent.Unrestricted",
+        };
+        let privileges = format!("{COMMON_PRIVILEGES} {agent}");
+        Self {
+            release,
+            cluster: Some("lab".into()),
+            nodes: (1..=3).map(node).collect(),
+            storages: storages(),
+            bridges: bridges(),
+            machines: machines(),
+            users: vec![operator_account()],
+            roles: BTreeMap::from([("Stevedore".into(), privileges.split_whitespace().map(String::from).collect())]),
+            acls: ["stevedore@pve", DEMO_TOKEN].map(operator_right).to_vec(),
+            network: network(),
+            ..Self::default()
+        }
+    }
+}
+
+fn node(number: u8) -> NodeSpec {
+    NodeSpec {
+        name: format!("pve{number}"),
+        address: Some(IpAddr::from([10, 77, 0, 10 + number])),
+        ..NodeSpec::default()
+    }
+}
+
+fn storages() -> Vec<StorageSpec> {
+    let images = vec!["images".to_owned(), "rootdir".to_owned()];
+    let files = ["backup", "import", "iso", "vztmpl", "snippets"].map(String::from).to_vec();
+    let gib = 1u64 << 30;
+    vec![
+        StorageSpec {
+            name: "local".into(),
+            content: files.clone(),
+            path: Some("/var/lib/vz".into()),
+            volumes: BTreeMap::from([("import/debian-12-worker.qcow2".into(), 2 * gib)]),
+            ..StorageSpec::default()
+        },
+        StorageSpec {
+            name: "local-lvm".into(),
+            kind: StorageKind::LvmThin,
+            content: images.clone(),
+            ..StorageSpec::default()
+        },
+        StorageSpec {
+            name: "nfs1".into(),
+            kind: StorageKind::Nfs,
+            shared: true,
+            content: [images.clone(), files].concat(),
+            path: Some("/mnt/pve/nfs1".into()),
+            size_gib: 2000,
+            volumes: BTreeMap::from([("import/debian-12-worker.qcow2".into(), 2 * gib)]),
+            ..StorageSpec::default()
+        },
+        StorageSpec { name: "thick".into(), kind: StorageKind::Lvm, content: images, ..StorageSpec::default() },
+    ]
+}
+
+fn bridges() -> Vec<BridgeSpec> {
+    let gateway = |net| Some(IpAddr::from([10, 77, net, 1]));
+    vec![
+        BridgeSpec { gateway: gateway(0), ..BridgeSpec::default() },
+        BridgeSpec {
+            name: "vmbr1".into(),
+            subnet: "10.77.1.0/24".into(),
+            gateway: gateway(1),
+            dhcp: false,
+            vlan_aware: true,
+            ..BridgeSpec::default()
+        },
+    ]
+}
+
+fn machines() -> Vec<MachineSpec> {
+    let templates = (1..=3u32).map(|number| {
+        let mut config = hardware("debian-worker", &format!("local-lvm:base-900{number}-disk-0,size=4G"));
+        config.insert("ide2".into(), format!("local-lvm:vm-900{number}-cloudinit,media=cdrom"));
+        config.insert("template".into(), "1".into());
+        config.insert("serial0".into(), "socket".into());
+        MachineSpec { vmid: 9000 + number, node: format!("pve{number}"), running: false, config }
+    });
+    let foreign = [(101, "pve1", "files", true), (102, "pve2", "mail", true), (103, "pve2", "old-crm", false)];
+    let foreign = foreign.map(|(vmid, node, name, running)| {
+        let mut config = hardware(name, &format!("local-lvm:vm-{vmid}-disk-0,size=32G"));
+        config.insert("tags".into(), "production".into());
+        MachineSpec { vmid, node: node.into(), running, config }
+    });
+    templates.chain(foreign).collect()
+}
+
+fn hardware(name: &str, disk: &str) -> BTreeMap<String, String> {
+    let options = [
+        ("name", name),
+        ("scsi0", disk),
+        ("agent", "1"),
+        ("boot", "order=scsi0"),
+        ("cores", "2"),
+        ("memory", "2048"),
+        ("net0", "virtio,bridge=vmbr0"),
+        ("ostype", "l26"),
+        ("scsihw", "virtio-scsi-single"),
+    ];
+    options.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+fn operator_account() -> UserSpec {
+    let token = TokenSpec { id: "operator".into(), secret: DEMO_SECRET.into(), ..TokenSpec::default() };
+    UserSpec { id: "stevedore@pve".into(), tokens: vec![token], ..UserSpec::default() }
+}
+
+fn operator_right(to: &str) -> AclSpec {
+    AclSpec { path: "/".into(), to: to.into(), role: "Stevedore".into(), propagate: true }
+}
+
+fn network() -> NetworkSpec {
+    let at = |last| vec![IpAddr::from([10, 77, 0, last])];
+    NetworkSpec {
+        hosts: BTreeMap::from([
+            ("deb.debian.org".into(), at(2)),
+            ("repo.lab".into(), at(3)),
+            ("pve1".into(), at(11)),
+            ("pve2".into(), at(12)),
+            ("pve3".into(), at(13)),
+        ]),
+        open: ["deb.debian.org:80", "repo.lab:443", "pve1:8006", "pve2:8006", "pve3:8006"].map(String::from).to_vec(),
+    }
+}

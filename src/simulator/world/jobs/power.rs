@@ -1,0 +1,325 @@
+//! Starting, stopping, shutting down and rebooting.
+
+use std::time::Duration;
+
+use super::super::World;
+use super::super::config::Config;
+use super::super::refusal::{cannot_find, locked};
+use super::super::task::{Job, LockWish, Step, TaskId};
+use crate::clock::BootTime;
+
+/// How often a shutdown looks whether the machine is off.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Starts a machine.
+#[derive(Debug)]
+pub(crate) struct StartJob {
+    node: String,
+    vmid: u32,
+    stage: u8,
+}
+
+impl StartJob {
+    pub(crate) fn new(node: &str, vmid: u32) -> Self {
+        Self { node: node.to_owned(), vmid, stage: 0 }
+    }
+
+    /// Part of a job that has the file lock already.
+    pub(crate) fn holding_lock(node: &str, vmid: u32) -> Self {
+        Self { stage: 1, ..Self::new(node, vmid) }
+    }
+
+    fn check(&self, world: &World) -> Result<(), String> {
+        let Self { node, vmid, .. } = self;
+        let vm = world.vm_of(node, *vmid)?;
+        let config = &vm.config;
+        if config.is_template() {
+            return Err("you can't start a vm if it's a template".into());
+        }
+        if let Some(lock) = config.lock().filter(|lock| *lock != "suspended") {
+            return Err(locked(lock));
+        }
+        if vm.run.is_some() {
+            return Err(format!("VM {vmid} already running"));
+        }
+        world.writable(node, *vmid)?;
+        let future = Config { values: config.future(), ..Config::default() };
+        self.check_disks(world, &future)?;
+        let cores = world.nodes.get(node).map_or(u64::MAX, |node| u64::from(node.spec.cores));
+        if future.vcpus() > cores {
+            return Err(format!("MAX {cores} vcpus allowed per VM on this node"));
+        }
+        Ok(())
+    }
+
+    fn check_disks(&self, world: &World, config: &Config) -> Result<(), String> {
+        for (_, drive) in config.drives() {
+            let Some((storage, name)) = drive.file.split_once(':') else { continue };
+            let storage = world.storages.get(storage).ok_or_else(|| format!("storage '{storage}' does not exist"))?;
+            storage.usable()?;
+            if storage.volume(&self.node, name).is_none() {
+                return Err(format!("volume '{}' does not exist", drive.file));
+            }
+        }
+        Ok(())
+    }
+
+    /// What only shows when the process is there: bridges and memory (recorded 521, 821).
+    fn launch(&self, world: &mut World, task: TaskId) -> Result<(), String> {
+        let Some(vm) = world.vms.get(&self.vmid) else { return Ok(()) };
+        let config = Config { values: vm.config.future(), ..Config::default() };
+        let missing = config.nets().find_map(|(_, net)| {
+            net.bridge().filter(|bridge| !world.has_bridge(&self.node, bridge)).map(str::to_owned)
+        });
+        if let Some(bridge) = missing {
+            let text = format!("bridge '{bridge}' does not exist");
+            if world.is_v9() {
+                return Err(text);
+            }
+            world.log(task, text);
+            return Err("start failed: QEMU exited with code 1".into());
+        }
+        let memory = world.nodes.get(&self.node).map_or(u64::MAX, |node| node.spec.memory_gib << 30);
+        if config.memory_bytes() > memory {
+            world.log(task, "kvm: cannot set up guest memory 'pc.ram': Cannot allocate memory");
+            return Err("start failed: QEMU exited with code 1".into());
+        }
+        if config.get("bios") == Some("ovmf") && config.get("efidisk0").is_none() {
+            world.warn(task, "WARN: no efidisk configured! Using temporary efivars disk.");
+        }
+        Ok(())
+    }
+
+    fn run(&self, world: &mut World) {
+        let Some(vm) = world.vm_mut(self.vmid) else { return };
+        let hibernated = vm.config.lock() == Some("suspended");
+        vm.config.apply_pending();
+        if hibernated {
+            for key in ["lock", "vmstate", "runningmachine", "runningcpu"] {
+                vm.config.values.remove(key);
+            }
+        }
+        world.boot_up(self.vmid, hibernated);
+    }
+}
+
+impl Job for StartJob {
+    fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        self.stage += 1;
+        match self.stage {
+            1 => Step::Lock(LockWish::on(self.vmid, world.scenario.timings.lock_wait.span())),
+            2 => match self.check(world) {
+                Ok(()) => Step::Wait(world.scenario.timings.start.span()),
+                Err(error) => Step::Fail(error),
+            },
+            _ => match self.launch(world, task) {
+                Ok(()) => {
+                    self.run(world);
+                    Step::Done
+                }
+                Err(error) => Step::Fail(error),
+            },
+        }
+    }
+}
+
+/// Stops a machine hard.
+#[derive(Debug)]
+pub(crate) struct StopJob {
+    pub(crate) node: String,
+    pub(crate) vmid: u32,
+    /// Ends shutdown tasks of the same machine first.
+    pub(crate) overrule: bool,
+    pub(crate) stage: u8,
+}
+
+impl Job for StopJob {
+    fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        self.stage += 1;
+        match self.stage {
+            1 => {
+                if world.vm_of(&self.node, self.vmid).is_err() {
+                    return Step::Fail(cannot_find(&self.node, self.vmid));
+                }
+                if self.overrule {
+                    overrule(world, task, self.vmid);
+                }
+                Step::Lock(LockWish::on(self.vmid, world.scenario.timings.lock_wait.span()))
+            }
+            2 => {
+                let Some(vm) = world.vms.get(&self.vmid).filter(|vm| vm.run.is_some()) else { return Step::Done };
+                match vm.config.lock() {
+                    Some(lock) => Step::Fail(locked(lock)),
+                    None => Step::Wait(world.scenario.timings.stop.span()),
+                }
+            }
+            _ => {
+                world.power_off(self.vmid);
+                Step::Done
+            }
+        }
+    }
+}
+
+/// Kills the running shutdown tasks of a machine (recorded 338 to 340).
+fn overrule(world: &mut World, task: TaskId, vmid: u32) {
+    let target = vmid.to_string();
+    let shutdowns: Vec<_> = world
+        .running()
+        .filter(|(_, other)| other.upid.kind == "qmshutdown" && other.upid.target == target)
+        .map(|(id, other)| (id, other.upid.to_string()))
+        .collect();
+    if shutdowns.is_empty() {
+        return;
+    }
+    let names: Vec<_> = shutdowns.iter().map(|(_, upid)| upid.as_str()).collect();
+    world.log(task, format!("overruled qmshutdown tasks: {}", names.join(", ")));
+    for (id, _) in shutdowns {
+        world.log(id, "received interrupt");
+        world.kill(id);
+    }
+}
+
+/// Asks the guest to go down and waits for it, holding the file lock all the while.
+#[derive(Debug)]
+pub(crate) struct ShutdownJob {
+    pub(crate) node: String,
+    pub(crate) vmid: u32,
+    pub(crate) timeout: Duration,
+    pub(crate) force: bool,
+    stage: u8,
+    deadline: BootTime,
+}
+
+impl ShutdownJob {
+    pub(crate) fn new(node: &str, vmid: u32, timeout: Duration, force: bool) -> Self {
+        let deadline = BootTime::default();
+        Self { node: node.to_owned(), vmid, timeout, force, stage: 0, deadline }
+    }
+
+    /// Tells the guest; says how long to wait before asking again.
+    fn ask(&mut self, world: &mut World, task: TaskId) -> Step {
+        self.deadline = world.now().plus(self.timeout);
+        let now = world.now();
+        let Some(run) = world.vms.get(&self.vmid).and_then(|vm| vm.run.as_ref()) else { return Step::Done };
+        let mute = run.started_with.agent_enabled() && !run.agent_answers(now) && run.guest.down_at.is_none();
+        if mute {
+            let channel = if world.is_v9() { "qga" } else { "qmp" };
+            let vmid = self.vmid;
+            let text = format!("VM {vmid} {channel} command 'guest-ping' failed - got timeout");
+            world.log(task, format!("QEMU Guest Agent is not running - {text}"));
+            self.stage = 3;
+            let wait = world.scenario.timings.agent_wait.span().min(self.timeout);
+            return Step::Wait(wait);
+        }
+        self.stage = 4;
+        world.ask_down(self.vmid);
+        Step::Wait(LOOK.min(self.timeout))
+    }
+
+    fn look(&mut self, world: &mut World, task: TaskId) -> Step {
+        if world.vms.get(&self.vmid).is_none_or(|vm| vm.run.is_none()) {
+            return Step::Done;
+        }
+        let left = self.deadline.since(world.now());
+        if left > Duration::ZERO {
+            return Step::Wait(LOOK.min(left));
+        }
+        if !self.force {
+            return Step::Fail("VM quit/powerdown failed - got timeout".into());
+        }
+        world.log(task, "VM still running - terminating now with SIGTERM");
+        world.power_off(self.vmid);
+        Step::Done
+    }
+}
+
+impl Job for ShutdownJob {
+    fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        match self.stage {
+            0 => {
+                if world.vm_of(&self.node, self.vmid).is_err() {
+                    return Step::Fail(cannot_find(&self.node, self.vmid));
+                }
+                self.stage = 1;
+                Step::Lock(LockWish::on(self.vmid, world.scenario.timings.lock_wait.span()))
+            }
+            1 => match world.vms.get(&self.vmid) {
+                Some(vm) if vm.run.is_some() => match vm.config.lock() {
+                    Some(lock) => Step::Fail(locked(lock)),
+                    None => self.ask(world, task),
+                },
+                _ => Step::Done,
+            },
+            3 => {
+                self.stage = 4;
+                world.ask_down(self.vmid);
+                self.look(world, task)
+            }
+            _ => self.look(world, task),
+        }
+    }
+}
+
+/// Shuts down and starts again; waiting changes are done in between.
+#[derive(Debug)]
+pub(crate) struct RebootJob {
+    pub(crate) down: ShutdownJob,
+    pub(crate) start: Option<StartJob>,
+}
+
+impl Job for RebootJob {
+    fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        if let Some(start) = &mut self.start {
+            return start.step(world, task);
+        }
+        match self.down.step(world, task) {
+            Step::Done => {
+                let mut start = StartJob::holding_lock(&self.down.node, self.down.vmid);
+                let step = start.step(world, task);
+                self.start = Some(start);
+                step
+            }
+            step => step,
+        }
+    }
+}
+
+/// Reset, pause and resume: done at once.
+#[derive(Debug)]
+pub(crate) struct NudgeJob {
+    pub(crate) vmid: u32,
+    pub(crate) kind: &'static str,
+}
+
+impl Job for NudgeJob {
+    fn step(&mut self, world: &mut World, _task: TaskId) -> Step {
+        match self.kind {
+            "qmreset" => world.reboot_guest(self.vmid),
+            kind => {
+                if let Some(run) = world.vm_mut(self.vmid).and_then(|vm| vm.run.as_mut()) {
+                    run.paused = kind == "qmpause";
+                }
+                world.note(self.vmid);
+            }
+        }
+        Step::Done
+    }
+}
+
+/// Saves the memory to disk and ends the process; the configuration stays locked (recorded 635 to 641).
+#[derive(Debug)]
+pub(crate) struct HibernateJob {
+    pub(crate) vmid: u32,
+}
+
+impl Job for HibernateJob {
+    fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        world.power_off(self.vmid);
+        if let Some(vm) = world.vm_mut(self.vmid) {
+            vm.config.set("lock", "suspended");
+        }
+        world.log(task, "State saved, quitting");
+        Step::Done
+    }
+}
