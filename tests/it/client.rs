@@ -6,4 +6,5 @@ mod connection;
 mod errors;
 mod parameters;
 mod reading;
+mod simulator;
 mod tls;

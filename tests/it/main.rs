@@ -5,5 +5,5 @@
 
 mod client;
 mod controlplane;
-mod support;
 mod simulator;
+mod support;

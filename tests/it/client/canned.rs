@@ -44,8 +44,8 @@ impl Recorded {
         Self { request: String::new(), status, reason: reason.to_owned(), body }
     }
 
-    pub(super) fn data(data: Value) -> Self {
-        Self::saying(200, "OK", Some(serde_json::json!({ "data": data })))
+    pub(super) fn data(data: impl Into<Value>) -> Self {
+        Self::saying(200, "OK", Some(serde_json::json!({ "data": data.into() })))
     }
 
     fn response(&self) -> Response<Bytes> {

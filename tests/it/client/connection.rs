@@ -26,15 +26,15 @@ fn down() -> Result<Recorded, ExchangeError> {
     Err(ExchangeError::NotSent("connection refused".to_owned()))
 }
 
-fn started() -> Result<Recorded, ExchangeError> {
-    Ok(recorded("240-start"))
+fn started() -> Recorded {
+    recorded("240-start")
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_not_sent_goes_to_the_next_endpoint_and_stays_there() {
     let canned = Arc::new(Canned::default());
     canned.say("pve1:8006 POST /nodes/pve1/qemu/100/status/start", down());
-    canned.say("pve2:8006 POST /nodes/pve1/qemu/100/status/start", started());
+    canned.say("pve2:8006 POST /nodes/pve1/qemu/100/status/start", Ok(started()));
     let client = Proxmox::new(settings(&TWO, token()), canned.clone()).unwrap();
     client.start(&at("100")).await.unwrap();
     client.start(&at("100")).await.unwrap();
@@ -70,7 +70,7 @@ async fn an_endpoint_that_cannot_begin_is_passed_over() {
     // Its cluster file system is down, so that nothing was done, not even for a change.
     let canned = Arc::new(Canned::default());
     canned.say("pve1:8006 POST /nodes/pve2/qemu/100/status/start", Ok(recorded("674-pmxcfs-down-start")));
-    canned.say("pve2:8006 POST /nodes/pve2/qemu/100/status/start", started());
+    canned.say("pve2:8006 POST /nodes/pve2/qemu/100/status/start", Ok(started()));
     let client = Proxmox::new(settings(&TWO, token()), canned.clone()).unwrap();
     let on_pve2 = stevedore::hypervisor::vm::VmRef { host: "pve2".into(), id: "100".into() };
     assert!(client.start(&on_pve2).await.is_ok());
@@ -114,21 +114,21 @@ fn password() -> Credential {
     Credential::Password { username: "dev@pve".to_owned(), password: Secret::new("hunter2".to_owned()) }
 }
 
-fn ticket(text: &str) -> Result<Recorded, ExchangeError> {
-    Ok(Recorded::data(json!({"ticket": text, "CSRFPreventionToken": "csrf-1", "username": "dev@pve"})))
+fn ticket(text: &str) -> Recorded {
+    Recorded::data(json!({"ticket": text, "CSRFPreventionToken": "csrf-1", "username": "dev@pve"}))
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_ticket_is_fetched_once_renewed_in_time_and_replaced_when_refused() {
     let canned = Arc::new(Canned::default());
     for text in ["PVE:one=", "PVE:two=", "PVE:three="] {
-        canned.say("POST /access/ticket", ticket(text));
+        canned.say("POST /access/ticket", Ok(ticket(text)));
     }
-    canned.say("POST /nodes/pve1/qemu/100/status/start", started());
-    canned.say("POST /nodes/pve1/qemu/100/status/start", started());
-    canned.say("POST /nodes/pve1/qemu/100/status/start", started());
+    canned.say("POST /nodes/pve1/qemu/100/status/start", Ok(started()));
+    canned.say("POST /nodes/pve1/qemu/100/status/start", Ok(started()));
+    canned.say("POST /nodes/pve1/qemu/100/status/start", Ok(started()));
     canned.say("POST /nodes/pve1/qemu/100/status/start", Ok(recorded("010-token-wrong-secret")));
-    canned.say("POST /nodes/pve1/qemu/100/status/start", started());
+    canned.say("POST /nodes/pve1/qemu/100/status/start", Ok(started()));
     let client = Proxmox::new(settings(&TWO[..1], password()), canned.clone()).unwrap();
     let cookie =
         || canned.last("POST /nodes/pve1/qemu/100/status/start").headers["cookie"].to_str().unwrap().to_owned();

@@ -386,7 +386,7 @@ async fn how_a_script_ends_badly_is_told_apart() {
 
     let off = Canned::always("288-agent-vm-stopped");
     assert_eq!(run(&off, b"").await.unwrap_err().kind, FaultKind::GuestAway);
-    assert_eq!(run(&off, &[b'x'; 49 * 1024]).await.unwrap_err().kind, FaultKind::Refused);
+    assert_eq!(run(&off, &vec![b'x'; 49 * 1024]).await.unwrap_err().kind, FaultKind::Refused);
 }
 
 #[tokio::test(start_paused = true)]

@@ -90,8 +90,8 @@ async fn no_route(request: Request<hyper::body::Incoming>) -> Result<Response<Fu
     Ok(response)
 }
 
-fn trusting(settings: TlsSettings) -> HttpExchange {
-    HttpExchange::new(&settings).unwrap()
+fn trusting(settings: &TlsSettings) -> HttpExchange {
+    HttpExchange::new(settings).unwrap()
 }
 
 fn with_ca(issuer: &Issuer) -> TlsSettings {
@@ -112,7 +112,7 @@ async fn a_ca_bundle_vouches_for_its_servers() {
     let ca = authority("PVE Cluster Manager CA");
     let server = Server::signed_by(&ca, &["127.0.0.1", "localhost"]);
     let address = server.serve(&server.key).await;
-    let exchange = trusting(with_ca(&ca));
+    let exchange = trusting(&with_ca(&ca));
     let answer = ask(&exchange, address, "/api2/json/nodes/pve2/status").await.unwrap();
     assert_eq!(answer.status().as_u16(), 595);
     assert_eq!(answer.extensions().get::<ReasonPhrase>().unwrap().as_bytes(), b"No route to host");
@@ -134,12 +134,12 @@ async fn another_ca_and_another_name_are_refused_with_what_was_shown() {
     let ca = authority("theirs");
     let server = Server::signed_by(&ca, &["127.0.0.1"]);
     let address = server.serve(&server.key).await;
-    let text = refused(ask(&trusting(with_ca(&authority("ours"))), address, "/").await);
+    let text = refused(ask(&trusting(&with_ca(&authority("ours"))), address, "/").await);
     assert!(text.contains(&server.fingerprint()) && text.contains("tls.caRef"), "{text}");
 
     let elsewhere = Server::signed_by(&ca, &["pve9.example.org"]);
     let address = elsewhere.serve(&elsewhere.key).await;
-    assert!(refused(ask(&trusting(with_ca(&ca)), address, "/").await).contains("127.0.0.1"));
+    assert!(refused(ask(&trusting(&with_ca(&ca)), address, "/").await).contains("127.0.0.1"));
 
     // Nothing is said about trust: the system's CAs know nothing of it.
     let fault = HttpExchange::new(&TlsSettings::default());
@@ -155,8 +155,8 @@ async fn any_of_several_pins_will_do_and_no_other() {
     let address = server.serve(&server.key).await;
     let old = Server::signed_by(&authority("old"), &["x"]).fingerprint();
     let pins = [old.clone(), server.fingerprint().to_lowercase()];
-    assert!(ask(&trusting(with_pins(&pins)), address, "/").await.is_ok());
-    let text = refused(ask(&trusting(with_pins(&[old])), address, "/").await);
+    assert!(ask(&trusting(&with_pins(&pins)), address, "/").await.is_ok());
+    let text = refused(ask(&trusting(&with_pins(&[old])), address, "/").await);
     assert!(text.contains("tls.fingerprints") && text.contains(&server.fingerprint()), "{text}");
 }
 
@@ -165,9 +165,9 @@ async fn a_pinned_certificate_without_its_key_is_worth_nothing() {
     let server = Server::signed_by(&authority("theirs"), &["127.0.0.1"]);
     let thief = KeyPair::generate().unwrap();
     let address = server.serve(&thief).await;
-    refused(ask(&trusting(with_pins(&[server.fingerprint()])), address, "/").await);
+    refused(ask(&trusting(&with_pins(&[server.fingerprint()])), address, "/").await);
     let everyone = TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() };
-    refused(ask(&trusting(everyone), address, "/").await);
+    refused(ask(&trusting(&everyone), address, "/").await);
 }
 
 #[tokio::test]
@@ -175,12 +175,12 @@ async fn who_trusts_everyone_is_let_through() {
     let server = Server::signed_by(&authority("theirs"), &["pve9.example.org"]);
     let address = server.serve(&server.key).await;
     let everyone = TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() };
-    assert!(ask(&trusting(everyone), address, "/api2/json/version").await.is_ok());
+    assert!(ask(&trusting(&everyone), address, "/api2/json/version").await.is_ok());
 }
 
 #[tokio::test]
 async fn not_sent_and_lost_are_told_apart() {
-    let everyone = || trusting(TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() });
+    let everyone = || trusting(&TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() });
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let closed = listener.local_addr().unwrap();
     drop(listener);
