@@ -10,9 +10,11 @@ FEATURES := --features simulator
 # Where everything is built that is not the project's own: see tests/controlplane/build.sh.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/stevedore
 SCRIPTS := .ci/run tests/controlplane/build.sh
+DENY_VERSION := 0.20.2
+DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 CHART_CRDS := charts/stevedore/files/crds
 
-.PHONY: help demo test lint deny crds bench docs clean control-plane build-tests build-demo
+.PHONY: help demo test lint advisories crds bench docs clean control-plane build-tests build-demo
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,23 +26,24 @@ demo: ## run the demo on a real control plane; KEEP=1 leaves it running to play 
 test: ## build all that the tests need, and run them
 	@$(MAKE) --no-print-directory -j2 control-plane build-tests
 	$(CARGO) test $(FEATURES) --doc
-	$(CARGO) test $(FEATURES) --lib --test it
+	$(CARGO) test $(FEATURES) --no-fail-fast --lib --test it
 
-lint: ## check format, lints, documentation links and scripts
+lint: $(DENY) ## check format, lints, documentation links, dependencies and scripts
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets $(FEATURES) -- -D warnings
+	$(CARGO) clippy --locked --all-targets $(FEATURES) -- -D warnings
 	$(CARGO) clippy -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(FEATURES)
+	$(DENY) check bans licenses sources
 	@for script in $(SCRIPTS); do bash -n $$script; done
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck is not installed: scripts were only parsed"; fi
 
-deny: ## check licences, sources and advisories of the dependencies (installs cargo-deny: minutes, once)
-	@test -x $(CACHE)/tools/bin/cargo-deny || $(CARGO) install cargo-deny --locked --root $(CACHE)/tools
-	$(CACHE)/tools/bin/cargo-deny check
+advisories: $(DENY) ## check the dependencies against the published advisories (fetches them)
+	$(DENY) check advisories
 
 crds: ## write the custom resource definitions into crds/ and the chart
+	@mkdir -p crds $(CHART_CRDS)
 	$(CARGO) run --quiet -- crds --dir crds
-	@mkdir -p $(CHART_CRDS) && rm -f $(CHART_CRDS)/*.yaml && cp crds/*.yaml $(CHART_CRDS)/
+	@rm -f $(CHART_CRDS)/*.yaml && cp crds/*.yaml $(CHART_CRDS)/
 
 bench: ## measure, and write docs/benchmarks.md
 	$(CARGO) bench $(FEATURES)
@@ -60,3 +63,6 @@ build-tests:
 
 build-demo:
 	$(CARGO) build $(FEATURES)
+
+$(DENY):
+	$(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --root $(CACHE)/tools/cargo-deny-$(DENY_VERSION)

@@ -43,6 +43,7 @@ fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 ///
 /// - `nullable`: without it the API server drops a `null` and fills the default in, which is what is meant.
 /// - Line ends within a paragraph of a description, which `kubectl explain` would show.
+/// - The description of a list's items, which it would show right after that of the list.
 fn polish(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema.title = None;
@@ -52,6 +53,7 @@ fn polish(schema: &mut JSONSchemaProps) {
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         polish(items);
+        items.description = None;
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
         polish(values);
@@ -63,18 +65,20 @@ fn one_line_paragraphs(text: &str) -> String {
     paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 
-/// Tools that check manifests against a CRD's schema want to find the fields there that every object has.
+/// Tools that check manifests against a CRD's schema want to find the fields there that every object has. The API server
+/// knows them anyway, and allows no description on `metadata`.
 fn add_object_fields(root: &mut JSONSchemaProps) {
+    let version = "The version of the API that this object is written in, such as stevedore.dev/v1alpha1.";
     let fields = [
-        ("apiVersion", "string", "The version of the API that this object is written in: stevedore.dev/v1alpha1."),
-        ("kind", "string", "The kind of this object."),
-        ("metadata", "object", "The name, namespace, labels and annotations of this object."),
+        ("apiVersion", "string", Some(version)),
+        ("kind", "string", Some("The kind of this object.")),
+        ("metadata", "object", None),
     ];
     let properties = root.properties.get_or_insert_default();
     for (name, type_, description) in fields {
         let field = JSONSchemaProps {
             type_: Some(type_.to_owned()),
-            description: Some(description.to_owned()),
+            description: description.map(str::to_owned),
             ..JSONSchemaProps::default()
         };
         properties.insert(name.to_owned(), field);

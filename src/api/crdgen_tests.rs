@@ -91,12 +91,27 @@ fn every_number_has_a_format_that_the_api_server_knows() {
 #[test]
 fn every_field_is_described_in_sentences() {
     let found = faults(|path, schema| {
-        if path.ends_with("[]") || path.ends_with("{}") {
+        if ["[]", "{}", ".metadata"].iter().any(|end| path.ends_with(end)) {
             return None;
         }
         let text = schema.description.as_deref().unwrap_or_default();
         let reads_well = text.len() > 10 && text.ends_with('.') && !text.contains('\n') && !text.contains("  ");
         (!reads_well).then(|| format!("is described by {text:?}"))
+    });
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// `kubectl explain` does not show defaults.
+#[test]
+fn every_default_is_told_in_the_description() {
+    let found = faults(|_, schema| {
+        let default = match &schema.default.as_ref()?.0 {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        let told = schema.description.as_deref().unwrap_or_default().contains(&default);
+        (!told).then(|| format!("does not tell its default, {default}"))
     });
     assert!(found.is_empty(), "{found:#?}");
 }
@@ -113,11 +128,15 @@ fn every_rule_has_a_message_and_stands_where_it_cannot_lock_an_object() {
             if path.contains(".status") {
                 return Some(format!("a rule on a status could stop the operator: {}", rule.rule));
             }
-            if is_root != (rule.optional_old_self == Some(true)) {
-                return Some(format!("optionalOldSelf belongs on root rules, and only there: {}", rule.rule));
+            // A root rule runs on every write. One that compares passes when nothing changed; others need optionalOldSelf.
+            if is_root && !speaks_of_change {
+                return Some(format!("a rule at the root must pass for what did not change: {}", rule.rule));
+            }
+            if !is_root && rule.optional_old_self.is_some() {
+                return Some(format!("optionalOldSelf belongs on root rules only: {}", rule.rule));
             }
             // On an optional field itself, a rule about change would not see the field being taken away.
-            let may_speak_of_change = is_root || path.ends_with(".spec");
+            let may_speak_of_change = is_root || path.matches('.').count() == 1;
             (speaks_of_change && !may_speak_of_change).then(|| format!("this rule belongs on spec: {}", rule.rule))
         })
     });

@@ -136,7 +136,7 @@ pub struct CaRef {
     #[schemars(schema_with = "shapes::ca_object_name")]
     pub name: String,
 
-    /// The key in the object that holds the certificate.
+    /// The key in the object that holds the certificate; `ca.crt` if not given.
     #[serde(default = "ca_key")]
     #[schemars(schema_with = "shapes::ca_object_key")]
     pub key: String,
@@ -185,12 +185,12 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 64))]
     pub parallel_launches: Option<i32>,
 
-    /// How many requests to the hypervisor's API run at the same time.
+    /// How many requests to the hypervisor's API run at the same time. 8 if not given.
     #[serde(default = "parallel_operations")]
     #[schemars(range(min = 1, max = 64))]
     pub parallel_operations: i32,
 
-    /// How many VMs may be deleted within an hour. 0 means none. More deletions than that wait, and the condition
+    /// How many VMs may be deleted within an hour; 10 if not given, 0 means none. More deletions than that wait, and the condition
     /// `DeletionsHeld` says so; raising the number lets them go on at once.
     #[serde(default = "deletions_per_hour")]
     #[schemars(range(min = 0, max = 1000))]
@@ -219,12 +219,13 @@ impl Default for Limits {
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[x_kube(validation = Rule::new(POLL_RULE).message("busy must not be longer than idle"))]
 pub struct Poll {
-    /// The interval while nothing is going on, between 10s and 10m.
+    /// The interval while nothing is going on, between 10s and 10m; 30s if not given.
     #[serde(default = "idle_interval")]
     #[schemars(schema_with = "shapes::idle_interval")]
     pub idle: Span,
 
-    /// The interval while a worker is deployed, launched, tested, shut down or deleted, between 1s and 1m.
+    /// The interval while a worker is deployed, launched, tested, shut down or deleted, between 1s and 1m; 2s if not
+    /// given.
     #[serde(default = "busy_interval")]
     #[schemars(schema_with = "shapes::busy_interval")]
     pub busy: Span,

@@ -18,6 +18,7 @@ pub mod network;
 pub mod reasons;
 mod shapes;
 pub mod worker;
+mod worker_rules;
 pub mod worker_status;
 
 pub use hypervisor::{Hypervisor, HypervisorSpec};

@@ -80,7 +80,7 @@ const NOT_OWN_V6: &str = gateway_rule!("6", "!(cidr(self.address).ip() == ip(sel
     validation = Rule::new(NOT_OWN_V4).message(OWN_ADDRESS_MESSAGE),
 )]
 pub struct Ipv4 {
-    /// `DHCP`: from a server. `Static`: the one in `address`. `None`: no IPv4 on this interface.
+    /// `DHCP`, the default: from a server. `Static`: the one in `address`. `None`: no IPv4 on this interface.
     #[serde(default)]
     pub method: Ipv4Method,
 
@@ -118,7 +118,7 @@ pub enum Ipv4Method {
 )]
 pub struct Ipv6 {
     /// `Auto`: from router advertisements (SLAAC). `DHCP`: from a server. `Static`: the one in `address`.
-    /// `None`: no IPv6 on this interface.
+    /// `None`, the default: no IPv6 on this interface.
     #[serde(default)]
     pub method: Ipv6Method,
 

@@ -9,29 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::common::{Quantity, Span};
 use super::network::{self, Network};
 use super::shapes;
+use super::worker_rules as rules;
 use super::worker_status::WorkerStatus;
-
-/// A rule at the root also runs on every write of status and metadata, so it passes for what was there before.
-const VM_NAME_RULE: &str = "oldSelf.hasValue() && has(oldSelf.value().spec.vmName) == has(self.spec.vmName) \
-     || has(self.spec.vmName) \
-     || self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$') && self.metadata.name.size() <= 40";
-const VM_NAME_MESSAGE: &str =
-    "the Worker's name cannot be the VM's name (at most 40 of a-z, 0-9 and -): set spec.vmName";
-
-/// Compares the disk asked for with the one asked for before; where none is asked for, 100Gi stands in, or the size
-/// that the status names.
-const DISK_RULE: &str = "!oldSelf.hasValue() || !has(self.status) || !has(self.status.vm) \
-     || self.spec.?resources.?disk == oldSelf.value().spec.?resources.?disk \
-     || !isQuantity(self.spec.?resources.?disk.orValue('100Gi')) \
-     || !isQuantity(oldSelf.value().spec.?resources.?disk.orValue(self.status.?resources.?disk.orValue('100Gi'))) \
-     || quantity(self.spec.?resources.?disk.orValue('100Gi')).compareTo(quantity(\
-     oldSelf.value().spec.?resources.?disk.orValue(self.status.?resources.?disk.orValue('100Gi')))) >= 0";
-const DISK_MESSAGE: &str = "the VM has a disk already, which can grow but not shrink";
-
-const BLOCK_MESSAGE: &str = "the block proxmox is missing: it says on which host and storage the VM is to be, \
-     such as proxmox: {host: pve1, storage: local-lvm}";
-const BLOCK_KEPT_MESSAGE: &str = "the provider block cannot be changed; delete this Worker and create another one";
-const HYPERVISOR_KEPT_MESSAGE: &str = "hypervisorRef cannot be changed; delete this Worker and create another one";
 
 /// The worker as it should be.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -49,8 +28,10 @@ const HYPERVISOR_KEPT_MESSAGE: &str = "hypervisorRef cannot be changed; delete t
     category = "stevedore",
     selectable = ".spec.hypervisorRef.name",
     selectable = ".status.phase",
-    validation = Rule::new(VM_NAME_RULE).message(VM_NAME_MESSAGE).field_path(".spec.vmName").optional_old_self(true),
-    validation = Rule::new(DISK_RULE).message(DISK_MESSAGE).field_path(".spec.resources.disk").optional_old_self(true),
+    validation = Rule::new(rules::VM_NAME).message(rules::VM_NAME_MESSAGE).field_path(".spec.vmName").optional_old_self(true),
+    validation = Rule::new(rules::DISK_GROWS).message(rules::DISK_MESSAGE).field_path(rules::DISK_PATH),
+    validation = Rule::new(rules::DISK_GROWS_FROM_DEFAULT).message(rules::DISK_MESSAGE).field_path(rules::DISK_PATH),
+    validation = Rule::new(rules::DISK_GROWS_TO_DEFAULT).message(rules::DISK_MESSAGE).field_path(rules::DISK_PATH),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Host", type_ = "string", json_path = ".status.vm.host"),
@@ -64,10 +45,10 @@ const HYPERVISOR_KEPT_MESSAGE: &str = "hypervisorRef cannot be changed; delete t
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.proxmox)").message(BLOCK_MESSAGE),
-    validation = Rule::new("has(self.proxmox) == has(oldSelf.proxmox)").message(BLOCK_KEPT_MESSAGE),
-    validation = Rule::new("self.hypervisorRef.name == oldSelf.hypervisorRef.name").message(HYPERVISOR_KEPT_MESSAGE).field_path(".hypervisorRef"),
-    validation = Rule::new("!has(self.proxmox) || self.networks.all(n, has(n.bridge))").message("each network needs a bridge on Proxmox VE, such as vmbr0").field_path(".networks"),
+    validation = Rule::new(rules::BLOCK).message(rules::BLOCK_MESSAGE),
+    validation = Rule::new(rules::BLOCK_KEPT).message(rules::BLOCK_KEPT_MESSAGE),
+    validation = Rule::new(rules::HYPERVISOR_KEPT).message(rules::HYPERVISOR_KEPT_MESSAGE).field_path(".hypervisorRef"),
+    validation = Rule::new(rules::BRIDGES).message(rules::BRIDGES_MESSAGE).field_path(".networks"),
 )]
 pub struct WorkerSpec {
     /// The Hypervisor that the worker lives on, in the same namespace. It cannot be changed.
@@ -91,7 +72,7 @@ pub struct WorkerSpec {
     #[serde(default)]
     pub paused: bool,
 
-    /// How many tasks the worker runs at the same time. CPUs and memory follow from it where they are not given.
+    /// How many tasks the worker runs at the same time; 4 if not given. CPUs and memory follow from it where they are not given.
     #[serde(default = "max_concurrent_tasks")]
     #[schemars(range(min = 1, max = 64))]
     pub max_concurrent_tasks: i32,
@@ -228,7 +209,7 @@ impl Dns {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
-    /// The Linux user that cloud-init creates. It may use sudo. It is never root.
+    /// The Linux user that cloud-init creates; `stevedore` if not given. It may use sudo. It is never root.
     #[serde(default = "access_user")]
     #[schemars(schema_with = "shapes::linux_user")]
     pub user: String,
@@ -303,7 +284,7 @@ fn connect_checks(generator: &mut SchemaGenerator) -> Schema {
 /// When a worker is tested.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Test {
-    /// `Manual`: only when asked for with the annotation `stevedore.dev/test-requested-at`; until then no VM is made.
+    /// `Manual`, the default: only when asked for with the annotation `stevedore.dev/test-requested-at`; until then no VM is made.
     /// `OnChange`: also after the Worker was created or edited, so that its VM is made at once.
     #[serde(default)]
     pub policy: TestPolicy,
@@ -323,7 +304,7 @@ pub enum TestPolicy {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Shutdown {
-    /// How long the guest has to shut down by itself before the VM is powered off, between 0s and 1h.
+    /// How long the guest has to shut down by itself before the VM is powered off, between 0s and 1h; 2m if not given.
     #[serde(default = "grace_period")]
     #[schemars(schema_with = "shapes::grace_period")]
     pub grace_period: Span,

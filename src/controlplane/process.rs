@@ -51,10 +51,6 @@ impl Process {
         self.child.id()
     }
 
-    pub(super) fn log(&self) -> &Path {
-        &self.log
-    }
-
     /// How it ended; none while it runs.
     pub(super) fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.try_wait().ok().flatten();

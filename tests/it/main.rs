@@ -5,5 +5,12 @@
 
 mod client;
 mod controlplane;
+mod chart;
+mod controlplane;
+mod crd_check;
+mod crds;
+mod kube_api;
+mod kube_conformance;
+mod lease;
 mod simulator;
 mod support;
