@@ -3,9 +3,8 @@
 // In tests an unwrap is an assertion; clippy's own exception does not reach the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
-mod client;
-mod controlplane;
 mod chart;
+mod client;
 mod controlplane;
 mod crd_check;
 mod crds;

@@ -115,7 +115,7 @@ async fn the_main_job(release: Release, storage: &str) {
     lab.done(started).await;
 
     let seen = client.vm(&order.at).await.unwrap();
-    assert_eq!(judge(&seen.shown, "inst", "uid"), Ownership::Mismatch("the tag stevedore is missing".to_owned()));
+    assert_eq!(judge(&seen.shown, "inst", "uid"), Ownership::Unfinished { operation: "op".to_owned() });
     let differences = client.differences(wanted, &seen);
     assert!(differences.iter().any(|difference| difference.field == "networks[1]"), "{differences:?}");
     lab.done(client.configure(wanted, &seen).await).await;
