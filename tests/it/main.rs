@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 mod chart;
+mod client;
 mod controlplane;
 mod crd_check;
 mod crds;
