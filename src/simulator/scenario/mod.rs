@@ -273,6 +273,18 @@ impl Default for BridgeSpec {
     }
 }
 
+impl BridgeSpec {
+    /// The network's prefix length, if `address` lies in it.
+    pub fn prefix_of(&self, address: IpAddr) -> Option<u8> {
+        let (network, prefix) = self.subnet.split_once('/')?;
+        let (network, prefix) = (network.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?);
+        let (IpAddr::V4(network), IpAddr::V4(address)) = (network, address) else { return None };
+        let shift = 32u32.checked_sub(u32::from(prefix))?;
+        let head = |address: std::net::Ipv4Addr| u32::from(address).checked_shr(shift).unwrap_or(0);
+        (head(network) == head(address)).then_some(prefix)
+    }
+}
+
 /// A virtual machine or template that exists at the start.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

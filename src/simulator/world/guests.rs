@@ -51,7 +51,7 @@ impl World {
             disk_bytes: config.boot_disk_bytes(),
             cloud_init: cloud_init.map(|(key, value)| (key.clone(), value.clone())).collect(),
             hostname: name.to_owned(),
-            next_pid: 400 + vmid % 100,
+            next_pid: 111,
             programs: BTreeMap::new(),
         }
     }
