@@ -14,9 +14,9 @@ pub mod api;
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod controller;
 #[cfg(feature = "simulator")]
 pub mod controlplane;
-pub mod controller;
 pub mod domain;
 pub mod guest;
 pub mod hypervisor;

@@ -1,1 +1,27 @@
-//! Floor 1. The custom resources of `stevedore.dev/v1alpha1`.
+//! Floor 1. The custom resources of `stevedore.dev/v1alpha1`: what people write and read.
+//!
+//! - [`hypervisor`] and [`worker`]: the spec of each kind; [`hypervisor_status`] and [`worker_status`]: what the
+//!   operator writes back; [`network`]: a worker's networks.
+//! - [`common`]: durations and quantities as people write them; [`names`]: finalizers, annotations and the like.
+//! - [`conditions`] and [`reasons`]: how a status says what is the matter.
+//! - [`crdgen`]: the `CustomResourceDefinition`s, which are generated from the types here and nowhere else.
+//!
+//! What a manifest alone shows to be wrong is refused at admission, by rules that stand beside the types.
+
+pub mod common;
+pub mod conditions;
+pub mod crdgen;
+pub mod hypervisor;
+pub mod hypervisor_status;
+pub mod names;
+pub mod network;
+pub mod reasons;
+mod shapes;
+pub mod worker;
+mod worker_rules;
+pub mod worker_status;
+
+pub use hypervisor::{Hypervisor, HypervisorSpec};
+pub use hypervisor_status::HypervisorStatus;
+pub use worker::{Worker, WorkerSpec};
+pub use worker_status::WorkerStatus;

@@ -1,1 +1,7 @@
 //! Floor 3. The Kubernetes side: snapshot, plan, execute, status, events.
+
+pub mod connection;
+pub mod context;
+pub mod events;
+pub mod tracks;
+pub mod view;

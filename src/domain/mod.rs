@@ -1,1 +1,16 @@
 //! Floor 2. Decisions: pure, synchronous and total; no I/O, no clock and no randomness of their own.
+//!
+//! [`plan`](plan::plan) is the one function that decides what happens to a worker: production, property tests and
+//! the crash tests all use it. What it is told about the world is an [`observation`], what it wants done are
+//! [`plan::Effect`]s, and what it must not forget between two effects is the [`operation`] record.
+
+pub mod backoff;
+pub mod declare;
+pub mod fault;
+pub mod identity;
+pub mod network;
+pub mod observation;
+pub mod operation;
+pub mod phase;
+pub mod plan;
+pub mod sizing;

@@ -1,1 +1,93 @@
 //! Floor 2. The outside world of VMs. Knows nothing of Kubernetes.
+//!
+//! [`Hypervisor`] is what a provider implements; [`vm`] has the values that go in and out, the same for all providers.
+//! Every method that changes something is either safe to repeat after looking (start, stop, configure, grow) or made
+//! for an operation whose record decides about repeating it (create, destroy).
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::domain::fault::Fault;
+use crate::guest::channel::GuestChannel;
+
+pub mod inventory;
+pub mod proxmox;
+pub mod registry;
+pub mod transport;
+pub mod vm;
+
+use inventory::Inventory;
+use vm::{
+    Capabilities, CreateOrder, MissingPrivilege, Obstacle, Probe, Started, TaskHandle, TaskState, VmDetail, VmRef,
+    VmWanted,
+};
+
+/// One hypervisor: one Proxmox VE cluster (or lone node), reached with one credential.
+///
+/// Every method has a deadline of its own and answers within it. None repeats a changing request.
+#[async_trait]
+pub trait Hypervisor: Debug + Send + Sync {
+    /// What this provider can do; what it cannot is refused by the caller, never ignored.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Who answers: product, version, identity, quorum, the certificate's expiry. Changes nothing.
+    async fn probe(&self) -> Result<Probe, Fault>;
+
+    /// Which of the privileges that the work needs are missing, each with its path.
+    async fn missing_privileges(&self) -> Result<Vec<MissingPrivilege>, Fault>;
+
+    /// One poll: a fixed number of requests, whatever the number of VMs (two on Proxmox VE).
+    async fn inventory(&self) -> Result<Inventory, Fault>;
+
+    /// The VM as it is now: configuration, power, lock; not the inventory's possibly stale view.
+    /// [`FaultKind::NotFound`](crate::domain::fault::FaultKind::NotFound) if it is not on that host.
+    async fn vm(&self, at: &VmRef) -> Result<VmDetail, Fault>;
+
+    /// Settings in which the VM differs from what is wanted, in the provider's words; empty if it fits. No I/O.
+    fn differences(&self, wanted: &VmWanted, seen: &VmDetail) -> Vec<vm::Difference>;
+
+    /// What stands in the way of making this VM: no such storage, storage without snapshots, no such template …
+    async fn obstacles(&self, wanted: &VmWanted) -> Result<Vec<Obstacle>, Fault>;
+
+    /// The state of a task that one of the calls below started.
+    async fn task(&self, task: &TaskHandle) -> Result<TaskState, Fault>;
+
+    /// Whether a task that creates or clones runs that could be the one that makes `order`'s VM.
+    async fn is_being_made(&self, order: &CreateOrder) -> Result<bool, Fault>;
+
+    /// Makes the VM, powered off and marked, by cloning the template. Not safe to repeat blindly.
+    async fn create(&self, order: &CreateOrder) -> Result<Started, Fault>;
+
+    /// Changes those settings of a powered-off VM in which `seen` differs from `wanted`, the uuid of the mark among
+    /// them; refused by the hypervisor if the configuration changed since it was seen.
+    async fn configure(&self, wanted: &VmWanted, seen: &VmDetail) -> Result<Started, Fault>;
+
+    /// Grows the boot disk of a VM to an absolute size; the same size again is no change.
+    async fn grow_disk(&self, wanted: &VmWanted, seen: &VmDetail) -> Result<Started, Fault>;
+
+    /// Powers on.
+    async fn start(&self, at: &VmRef) -> Result<Started, Fault>;
+
+    /// Asks the guest to shut down; after `grace` the power is cut.
+    async fn shut_down(&self, at: &VmRef, grace: std::time::Duration) -> Result<Started, Fault>;
+
+    /// Cuts the power at once.
+    async fn power_off(&self, at: &VmRef) -> Result<Started, Fault>;
+
+    /// Deletes a powered-off VM with its disks. Not safe to repeat blindly.
+    async fn destroy(&self, at: &VmRef) -> Result<Started, Fault>;
+
+    /// The addresses of a running guest, by MAC address in upper case; an empty list for a card without any.
+    async fn guest_addresses(&self, at: &VmRef) -> Result<Vec<vm::GuestAddress>, Fault>;
+
+    /// Whether the guest answers at all. A guest that does not is `Ok(false)`, not a fault.
+    async fn guest_answers(&self, at: &VmRef) -> Result<bool, Fault>;
+
+    /// The way into the guest of a running VM.
+    fn guest(&self, at: &VmRef) -> Arc<dyn GuestChannel>;
+}
+
+/// A hypervisor that many parts share.
+pub type SharedHypervisor = Arc<dyn Hypervisor>;

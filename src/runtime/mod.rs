@@ -1,1 +1,10 @@
 //! Floor 3. Process plumbing: client, lease, admin server, readiness, shutdown, telemetry.
+
+pub mod admin;
+pub mod client;
+pub mod crd_check;
+pub mod lease;
+pub mod metrics;
+pub mod readiness;
+pub mod shutdown;
+pub mod telemetry;

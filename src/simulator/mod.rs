@@ -4,6 +4,7 @@
 //! callable in the process, and [`server`] puts that API on a socket. [`fault`] scripts what goes wrong in between,
 //! and [`guest_exec`] is the seam to what runs inside the guests.
 
+pub mod kubernetes;
 mod certificates;
 pub mod cli;
 pub mod fault;

@@ -1,4 +1,15 @@
 //! Integration tests.
 
 mod recorded;
+// In tests an unwrap is an assertion; clippy's own exception does not reach the functions that tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+
+mod chart;
+mod controlplane;
+mod crd_check;
+mod crds;
+mod kube_api;
+mod kube_conformance;
+mod lease;
 mod simulator;
+mod support;

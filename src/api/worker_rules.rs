@@ -1,0 +1,64 @@
+//! The rules that look at a whole `Worker`, and what they say.
+//!
+//! A rule at the root also runs on every write of status and metadata, on objects of an earlier CRD too, and would make
+//! one that it refuses unwritable, finalizers included. So each of them passes when what it speaks of did not change.
+
+/// Runs on creation, too, where `oldSelf` has no value.
+pub(super) const VM_NAME: &str = "oldSelf.hasValue() && has(oldSelf.value().spec.vmName) == has(self.spec.vmName) \
+     || has(self.spec.vmName) \
+     || self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$') && self.metadata.name.size() <= 40";
+pub(super) const VM_NAME_MESSAGE: &str =
+    "the Worker's name cannot be the VM's name (at most 40 of a-z, 0-9 and -): set spec.vmName";
+
+// The rules on disks are written out with `has()`: through an optional value the API server loses sight of how long a
+// text can be, and prices the rule out.
+
+macro_rules! once_there_is_a_vm {
+    ($rule:literal) => {
+        concat!("!has(self.status) || !has(self.status.vm) || ", $rule)
+    };
+}
+
+/// One size was asked for before, and another one is now.
+pub(super) const DISK_GROWS: &str = once_there_is_a_vm!(
+    "!has(self.spec.resources) || !has(self.spec.resources.disk) \
+     || !has(oldSelf.spec.resources) || !has(oldSelf.spec.resources.disk) \
+     || !isQuantity(self.spec.resources.disk) || !isQuantity(oldSelf.spec.resources.disk) \
+     || quantity(self.spec.resources.disk).compareTo(quantity(oldSelf.spec.resources.disk)) >= 0"
+);
+
+/// None was asked for before: the VM has the default, or what the image brought, which the status names.
+pub(super) const DISK_GROWS_FROM_DEFAULT: &str = once_there_is_a_vm!(
+    "!has(self.spec.resources) || !has(self.spec.resources.disk) \
+     || has(oldSelf.spec.resources) && has(oldSelf.spec.resources.disk) \
+     || !isQuantity(self.spec.resources.disk) \
+     || (has(self.status.resources) && isQuantity(self.status.resources.disk) \
+     ? quantity(self.spec.resources.disk).compareTo(quantity(self.status.resources.disk)) >= 0 \
+     : quantity(self.spec.resources.disk).compareTo(quantity('100Gi')) >= 0)"
+);
+
+/// None is asked for any more: the default must not be smaller.
+pub(super) const DISK_GROWS_TO_DEFAULT: &str = once_there_is_a_vm!(
+    "has(self.spec.resources) && has(self.spec.resources.disk) \
+     || !has(oldSelf.spec.resources) || !has(oldSelf.spec.resources.disk) \
+     || !isQuantity(oldSelf.spec.resources.disk) \
+     || quantity(oldSelf.spec.resources.disk).compareTo(quantity('100Gi')) <= 0"
+);
+pub(super) const DISK_MESSAGE: &str = "the VM has a disk already, which can grow but not shrink";
+pub(super) const DISK_PATH: &str = ".spec.resources.disk";
+
+pub(super) const BLOCK: &str = "has(self.proxmox)";
+pub(super) const BLOCK_MESSAGE: &str = "the block proxmox is missing: it says on which host and storage the VM is to be, \
+     such as proxmox: {host: pve1, storage: local-lvm}";
+
+/// Stands on the parent: a rule on the block itself would not see it being taken away.
+pub(super) const BLOCK_KEPT: &str = "has(self.proxmox) == has(oldSelf.proxmox)";
+pub(super) const BLOCK_KEPT_MESSAGE: &str =
+    "the provider block cannot be changed; delete this Worker and create another one";
+
+pub(super) const HYPERVISOR_KEPT: &str = "self.hypervisorRef.name == oldSelf.hypervisorRef.name";
+pub(super) const HYPERVISOR_KEPT_MESSAGE: &str =
+    "hypervisorRef cannot be changed; delete this Worker and create another one";
+
+pub(super) const BRIDGES: &str = "!has(self.proxmox) || self.networks.all(n, has(n.bridge))";
+pub(super) const BRIDGES_MESSAGE: &str = "each network needs a bridge on Proxmox VE, such as vmbr0";

@@ -1,0 +1,258 @@
+//! What all workers of one `Hypervisor` share in this process: the client, the latest view, launch permits, VM ids.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::view::View;
+use crate::api::reasons::WorkerReason;
+use crate::clock::BootTime;
+use crate::domain::observation::{HypervisorState, Problem};
+use crate::hypervisor::SharedHypervisor;
+use crate::hypervisor::vm::ClusterIdentity;
+
+/// Namespace and name of a `Hypervisor`.
+pub type Key = (String, String);
+
+/// What is known of one `Hypervisor`.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// The client, once a credential was read.
+    pub client: Option<SharedHypervisor>,
+    /// Whether it can be used.
+    pub verdict: HypervisorState,
+    /// Since when it cannot be reached.
+    pub away_since: Option<BootTime>,
+    /// Nothing is to be changed on it.
+    pub paused: bool,
+    /// VM ids that may be used, both ends included.
+    pub vm_ids: (u32, u32),
+    /// Most launches at a time.
+    pub parallel_launches: usize,
+    /// The cluster that was pinned.
+    pub identity: Option<ClusterIdentity>,
+    /// VM ids that rest because a VM of that id was deleted or vanished a short while ago.
+    pub resting: BTreeSet<u32>,
+    /// The host and port of its API, as a worker reaches it.
+    pub endpoints: Vec<(String, u16)>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let starting = "its Hypervisor has not been reached yet";
+        Self {
+            client: None,
+            verdict: HypervisorState::Away(Problem::new(WorkerReason::HypervisorNotReady, starting)),
+            away_since: None,
+            paused: false,
+            vm_ids: (0, 0),
+            parallel_launches: 1,
+            identity: None,
+            resting: BTreeSet::new(),
+            endpoints: Vec::new(),
+        }
+    }
+}
+
+/// One `Hypervisor` in this process.
+#[derive(Debug, Default)]
+pub struct Connection {
+    state: RwLock<State>,
+    view: RwLock<View>,
+    shared: Mutex<Shared>,
+    /// Rung when a worker wants a fresh poll.
+    pub wanted: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Workers (UIDs) that may launch.
+    launching: BTreeSet<String>,
+    /// Workers (UIDs) that wait for a permit, in the order in which they asked.
+    queue: Vec<String>,
+    /// VM ids that were given out, by worker UID.
+    ids: HashMap<String, u32>,
+    /// The highest id that was given out: ids are used in turn.
+    last_id: u32,
+    /// VMs that are being made by nobody we know: when no task was found that makes them.
+    untasked: HashMap<String, BootTime>,
+    /// Until when polls come at the busy interval.
+    busy_until: BootTime,
+}
+
+impl Connection {
+    /// What is known of the hypervisor.
+    pub fn state(&self) -> State {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what is known.
+    pub fn update<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the latest view.
+    pub fn view<R>(&self, read: impl FnOnce(&View) -> R) -> R {
+        read(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the view.
+    pub fn change_view<R>(&self, change: impl FnOnce(&mut View) -> R) -> R {
+        change(&mut self.view.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for polls at the busy interval for a while, and for one soon.
+    pub fn hurry(&self, now: BootTime) {
+        self.shared().busy_until = now.plus(Duration::from_secs(15));
+        self.wanted.notify_one();
+    }
+
+    /// Whether polls are to come at the busy interval.
+    pub fn is_busy(&self, now: BootTime) -> bool {
+        now < self.shared().busy_until
+    }
+
+    /// Asks for a launch permit: first come, first served; one that is held is granted again.
+    pub fn permit(&self, uid: &str, most: usize) -> bool {
+        let mut shared = self.shared();
+        if shared.launching.contains(uid) {
+            return true;
+        }
+        if !shared.queue.iter().any(|waiting| waiting == uid) {
+            shared.queue.push(uid.to_owned());
+        }
+        let free = most.saturating_sub(shared.launching.len());
+        let granted = shared.queue.iter().take(free).any(|waiting| waiting == uid);
+        if granted {
+            shared.queue.retain(|waiting| waiting != uid);
+            shared.launching.insert(uid.to_owned());
+        }
+        granted
+    }
+
+    /// Takes a permit without asking: an operation that was open before this process began goes on.
+    pub fn resume(&self, uid: &str) {
+        let mut shared = self.shared();
+        shared.queue.retain(|waiting| waiting != uid);
+        shared.launching.insert(uid.to_owned());
+    }
+
+    /// Gives a permit, and a place in the queue, back.
+    pub fn done(&self, uid: &str) {
+        let mut shared = self.shared();
+        shared.launching.remove(uid);
+        shared.queue.retain(|waiting| waiting != uid);
+    }
+
+    /// Reserves a VM id for a worker: the next one after the highest that was ever given out or is named by a status,
+    /// turning at the end of the range; none that is in use, named, reserved or resting.
+    pub fn reserve_id(&self, uid: &str, named: &BTreeSet<u32>) -> Option<u32> {
+        let state = self.state();
+        let in_use: BTreeSet<u32> =
+            self.view(|view| view.inventory().vms.keys().filter_map(|id| id.parse().ok()).collect());
+        let mut shared = self.shared();
+        let reserved: BTreeSet<u32> = shared.ids.iter().filter(|(owner, _)| *owner != uid).map(|(_, id)| *id).collect();
+        let taken =
+            |id: &u32| in_use.contains(id) || named.contains(id) || reserved.contains(id) || state.resting.contains(id);
+        if let Some(id) = shared.ids.get(uid).copied().filter(|id| !taken(id)) {
+            return Some(id);
+        }
+        let (min, max) = state.vm_ids;
+        let highest =
+            named.iter().chain(&state.resting).chain([&shared.last_id]).copied().filter(|id| (min..=max).contains(id));
+        let start = highest.max().map_or(min, |id| if id >= max { min } else { id + 1 });
+        let id = (start..=max).chain(min..start).find(|id| !taken(id))?;
+        shared.ids.insert(uid.to_owned(), id);
+        shared.last_id = id;
+        Some(id)
+    }
+
+    /// The id is used, or no longer wanted.
+    pub fn free_id(&self, uid: &str) {
+        self.shared().ids.remove(uid);
+    }
+
+    /// Remembers that no task was found that makes this VM.
+    pub fn note_untasked(&self, vm_id: &str, now: BootTime) {
+        self.shared().untasked.entry(vm_id.to_owned()).or_insert(now);
+    }
+
+    /// A task was found after all.
+    pub fn note_tasked(&self, vm_id: &str) {
+        self.shared().untasked.remove(vm_id);
+    }
+
+    /// When it was first seen that no task makes this VM.
+    pub fn untasked_since(&self, vm_id: &str) -> Option<BootTime> {
+        self.shared().untasked.get(vm_id).copied()
+    }
+}
+
+/// All connections of this process.
+#[derive(Debug, Default)]
+pub struct Connections {
+    by_key: RwLock<BTreeMap<Key, Arc<Connection>>>,
+}
+
+impl Connections {
+    /// The connection of a `Hypervisor`, if it was seen.
+    pub fn get(&self, key: &Key) -> Option<Arc<Connection>> {
+        self.by_key.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// The connection of a `Hypervisor`, made if there was none.
+    pub fn get_or_make(&self, key: &Key) -> Arc<Connection> {
+        if let Some(connection) = self.get(key) {
+            return connection;
+        }
+        let mut all = self.by_key.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(key.clone()).or_default())
+    }
+
+    /// Forgets a `Hypervisor` that is gone.
+    pub fn remove(&self, key: &Key) {
+        self.by_key.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permits_are_given_in_turn() {
+        let connection = Connection::default();
+        assert!(connection.permit("a", 1));
+        assert!(connection.permit("a", 1));
+        assert!(!connection.permit("b", 1));
+        assert!(!connection.permit("c", 1));
+        connection.done("a");
+        assert!(!connection.permit("c", 1), "b asked first");
+        assert!(connection.permit("b", 1));
+        connection.resume("d");
+        connection.done("b");
+        assert!(!connection.permit("c", 1), "an operation that was resumed counts");
+    }
+
+    #[test]
+    fn ids_go_in_turn_and_none_is_given_twice() {
+        let connection = Connection::default();
+        connection.update(|state| {
+            state.vm_ids = (5000, 5003);
+            state.resting = BTreeSet::from([5001]);
+        });
+        let named = BTreeSet::from([5000]);
+        assert_eq!(connection.reserve_id("a", &named), Some(5002));
+        assert_eq!(connection.reserve_id("a", &named), Some(5002));
+        assert_eq!(connection.reserve_id("b", &named), Some(5003));
+        assert_eq!(connection.reserve_id("c", &named), None);
+        connection.free_id("b");
+        assert_eq!(connection.reserve_id("c", &named), Some(5003));
+    }
+}

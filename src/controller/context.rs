@@ -1,0 +1,151 @@
+//! What every reconcile needs: clients, clock, the leader's permission, and what this process remembers.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::runtime::reflector::Store;
+
+use super::connection::Connections;
+use super::events::Events;
+use super::tracks::Tracks;
+use crate::api::{Hypervisor, Worker};
+use crate::clock::SharedClock;
+use crate::domain::fault::Fault;
+use crate::hypervisor::SharedHypervisor;
+use crate::secret::Secret;
+
+/// What every reconcile needs.
+pub struct Context {
+    /// The Kubernetes API; every call has a deadline.
+    pub client: kube::Client,
+    /// The source of time.
+    pub clock: SharedClock,
+    /// What makes this installation's marks its own.
+    pub installation: String,
+    /// All hypervisors of this process.
+    pub connections: Connections,
+    /// Makes clients of hypervisors.
+    pub connector: Arc<dyn Connect>,
+    /// Says whether a changing call may be sent.
+    pub gate: Arc<dyn Gate>,
+    /// All Workers, as the watch shows them.
+    pub workers: Store<Worker>,
+    /// All Hypervisors, as the watch shows them.
+    pub hypervisors: Store<Hypervisor>,
+    /// What this process remembers of each worker.
+    pub tracks: Tracks,
+    /// Where events go.
+    pub events: Events,
+    /// Makes ids of operations.
+    pub operation_ids: Arc<dyn Fn() -> String + Send + Sync>,
+    /// How long things may take.
+    pub patience: Patience,
+}
+
+impl Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("installation", &self.installation).finish_non_exhaustive()
+    }
+}
+
+/// How long things may take; shorter in tests.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// From power-on until the guest agent answers.
+    pub guest: Duration,
+    /// One script inside a guest.
+    pub script: Duration,
+    /// One call to a hypervisor.
+    pub call: Duration,
+    /// Between two looks at what rarely changes: certificate, privileges, cluster identity.
+    pub probe: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            guest: Duration::from_secs(300),
+            script: Duration::from_secs(60),
+            call: crate::domain::fault::CALL_DEADLINE,
+            probe: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Says whether a changing call may be sent: only while this process is the leader, and will be for longer than the
+/// call can take.
+pub trait Gate: Debug + Send + Sync {
+    /// Whether a call of at most `deadline` may be sent now.
+    fn may_change(&self, deadline: Duration) -> bool;
+}
+
+/// A gate that is always open: for a process without leader election.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenGate;
+
+impl Gate for OpenGate {
+    fn may_change(&self, _: Duration) -> bool {
+        true
+    }
+}
+
+/// Makes clients of hypervisors.
+pub trait Connect: Debug + Send + Sync {
+    /// A client for these settings; nothing is sent yet.
+    fn connect(&self, settings: &ConnectionSettings) -> Result<SharedHypervisor, Fault>;
+}
+
+/// What a client of a hypervisor is made from. Two equal settings mean the same client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionSettings {
+    /// `https://host:port`, one or more.
+    pub endpoints: Vec<String>,
+    /// How to log in.
+    pub credential: Credential,
+    /// How the server is trusted.
+    pub trust: Trust,
+    /// Requests at a time.
+    pub parallel_operations: usize,
+    /// The storages, bridges and hosts that workers name: what privileges are needed on.
+    pub in_use: InUse,
+}
+
+/// What workers name on a hypervisor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// Storages.
+    pub storages: Vec<String>,
+    /// Bridges.
+    pub bridges: Vec<String>,
+}
+
+/// How to log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// An API token.
+    Token {
+        /// Such as `stevedore@pve!operator`.
+        id: String,
+        /// Its secret.
+        secret: Secret,
+    },
+    /// User and password.
+    Password {
+        /// Such as `stevedore@pve`.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+}
+
+/// How a server's certificate is judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// PEM bundle of authorities.
+    pub ca_pem: Option<String>,
+    /// SHA-256 fingerprints of certificates that are accepted.
+    pub fingerprints: Vec<String>,
+    /// Accept anything.
+    pub insecure: bool,
+}

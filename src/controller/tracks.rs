@@ -1,0 +1,133 @@
+//! What this process remembers of each worker between two looks. None of it is needed after a restart: it only saves
+//! time, and makes destructive time-outs start anew.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::BootTime;
+use crate::domain::backoff;
+use crate::domain::fault::Fault;
+use crate::domain::operation::{Operation, Step};
+use crate::hypervisor::vm::{Power, TaskHandle};
+
+/// Which step of which operation something belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct StepKey {
+    operation: String,
+    step: Step,
+    vm_id: String,
+}
+
+impl From<&Operation> for StepKey {
+    fn from(operation: &Operation) -> Self {
+        Self { operation: operation.id.clone(), step: operation.step, vm_id: operation.target.vm_id.clone() }
+    }
+}
+
+/// What is remembered of one worker.
+#[derive(Debug, Clone, Default)]
+pub struct Track {
+    step: Option<(StepKey, BootTime)>,
+    task: Option<TaskHandle>,
+    last_call: Option<Fault>,
+    failures: u32,
+    not_before: BootTime,
+    /// The last change of ours: polls that began before it prove nothing.
+    pub changed: BootTime,
+    /// Since when the VM has been seen powered on with nothing to do.
+    pub idle_since: Option<BootTime>,
+    /// Power as it was read live, and when: the inventory is older for some seconds.
+    pub power: Option<(Power, BootTime)>,
+    /// The id of the operation that may begin next, so that several looks speak of the same one.
+    pub next_operation: Option<String>,
+    /// Whether an operation that was open when this process began has been seen.
+    pub resumed: bool,
+}
+
+impl Track {
+    /// How long this step of this operation has been known here.
+    pub fn step_age(&mut self, operation: &Operation, now: BootTime) -> Duration {
+        let key = StepKey::from(operation);
+        match &self.step {
+            Some((known, since)) if *known == key => now.since(*since),
+            _ => {
+                self.enter(operation, now);
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// A step was entered: what was known of the one before is void.
+    fn enter(&mut self, operation: &Operation, now: BootTime) {
+        self.step = Some((StepKey::from(operation), now));
+        self.task = None;
+        self.last_call = None;
+        self.failures = 0;
+        self.not_before = BootTime::default();
+    }
+
+    /// The task of the present step, if it was started by this process.
+    pub fn task(&self, operation: &Operation) -> Option<&TaskHandle> {
+        let known = self.step.as_ref().is_some_and(|(key, _)| *key == StepKey::from(operation));
+        self.task.as_ref().filter(|_| known)
+    }
+
+    /// What came back from the last call of the present step, if it failed.
+    pub fn last_call(&self) -> Option<&Fault> {
+        self.last_call.as_ref()
+    }
+
+    /// How long to hold back before the next changing call.
+    pub fn hold(&self, now: BootTime) -> Duration {
+        self.not_before.since(now)
+    }
+
+    /// A changing call is about to be sent.
+    pub fn sending(&mut self, operation: &Operation, now: BootTime) {
+        self.step_age(operation, now);
+        self.task = None;
+        self.changed = now;
+    }
+
+    /// It was accepted.
+    pub fn accepted(&mut self, task: Option<TaskHandle>, now: BootTime) {
+        self.task = task;
+        self.last_call = None;
+        self.changed = now;
+        // Should the step be repeated, then not at once.
+        self.not_before = now.plus(Duration::from_secs(2));
+    }
+
+    /// It failed.
+    pub fn failed(&mut self, fault: Fault, now: BootTime, seed: u64) {
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = now.plus(backoff::CALL.delay(self.failures, seed));
+        self.last_call = Some(fault);
+        self.changed = now;
+    }
+
+    /// The operation is over.
+    pub fn closed(&mut self, now: BootTime) {
+        *self = Self { changed: now, power: self.power, resumed: true, ..Self::default() };
+    }
+}
+
+/// What is remembered of all workers, by UID.
+#[derive(Debug, Default)]
+pub struct Tracks {
+    by_uid: Mutex<HashMap<String, Track>>,
+}
+
+impl Tracks {
+    /// Reads or changes what is remembered of a worker.
+    pub fn with<R>(&self, uid: &str, change: impl FnOnce(&mut Track) -> R) -> R {
+        let mut all = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
+        change(all.entry(uid.to_owned()).or_default())
+    }
+
+    /// Forgets a worker that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.by_uid.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}

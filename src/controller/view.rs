@@ -1,0 +1,314 @@
+//! What the polls of one hypervisor have shown so far: where each worker's VM is, and how surely one is gone.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use crate::clock::BootTime;
+use crate::domain::identity::{Mark, Ownership, Shown, TAG, judge};
+use crate::domain::observation::Presence;
+use crate::hypervisor::inventory::{Inventory, VmSummary};
+use crate::hypervisor::vm::VmRef;
+
+/// Complete polls that are remembered: more than absence needs.
+const REMEMBERED_POLLS: usize = 8;
+
+/// The latest poll, and what earlier ones add to it.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    inventory: Inventory,
+    /// What the candidates among the VMs show of their identity, by VM id.
+    shown: BTreeMap<String, Shown>,
+    /// When the polls of the present run of complete ones began.
+    complete: VecDeque<BootTime>,
+    /// When each worker's VM was seen last, by worker UID.
+    seen: HashMap<String, BootTime>,
+}
+
+/// A worker whose VM is looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Seeker<'a> {
+    /// The installation.
+    pub installation: &'a str,
+    /// The worker's UID.
+    pub uid: &'a str,
+    /// `namespace/name`.
+    pub name: &'a str,
+    /// Polls that began before this moment prove nothing: the worker was changed since.
+    pub since: BootTime,
+}
+
+/// What one poll brings.
+#[derive(Debug)]
+pub struct Poll {
+    /// When it was begun.
+    pub begun: BootTime,
+    /// What it shows.
+    pub inventory: Inventory,
+    /// What VMs show of their identity that were read for this poll.
+    pub read: BTreeMap<String, Shown>,
+    /// Whether everything of ours would be in it: quorate, the pinned cluster, a credential that can see.
+    pub complete: bool,
+}
+
+impl View {
+    /// Takes a poll in.
+    pub fn absorb(&mut self, poll: Poll, installation: &str) {
+        self.shown.retain(|id, _| poll.inventory.vms.contains_key(id));
+        self.shown.extend(poll.read);
+        self.inventory = poll.inventory;
+        if !poll.complete {
+            self.complete.clear();
+            return;
+        }
+        self.complete.push_back(poll.begun);
+        if self.complete.len() > REMEMBERED_POLLS {
+            self.complete.pop_front();
+        }
+        for shown in self.shown.values() {
+            if let Some(mark) = Mark::parse(&shown.description)
+                && mark.installation == installation
+            {
+                self.seen.insert(mark.worker_uid, poll.begun);
+            }
+        }
+    }
+
+    /// Absence must be proven anew: the hypervisor was away, or this process was not the leader.
+    pub fn interrupt(&mut self) {
+        self.complete.clear();
+    }
+
+    /// What a VM shows must be read anew with the next poll.
+    pub fn forget(&mut self, vm_id: &str) {
+        self.shown.remove(vm_id);
+    }
+
+    /// The latest inventory.
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// Whether the latest poll was complete.
+    pub fn is_complete(&self) -> bool {
+        !self.complete.is_empty()
+    }
+
+    /// The VMs of an inventory whose identity must be read: those that may be ours and were not read yet, that are
+    /// just being made, or whose marks contradict themselves and may have been put right.
+    pub fn to_read(&self, inventory: &Inventory, range: (u32, u32)) -> Vec<VmRef> {
+        let is_candidate = |id: &str, vm: &VmSummary| vm.tags.iter().any(|tag| tag == TAG) || in_range(id, range);
+        inventory
+            .vms
+            .iter()
+            .filter(|(id, vm)| is_candidate(id, vm) && vm.template != Some(true) && self.is_stale(id, vm))
+            .map(|(id, vm)| VmRef { host: vm.host.clone(), id: id.clone() })
+            .collect()
+    }
+
+    fn is_stale(&self, id: &str, vm: &VmSummary) -> bool {
+        let Some(shown) = self.shown.get(id) else { return true };
+        let tagged = vm.tags.iter().any(|tag| tag == TAG);
+        vm.lock.is_some()
+            || shown.tagged != tagged
+            || Mark::parse(&shown.description).is_some_and(|mark| mark.vm_id != id || !shown.tagged)
+    }
+
+    /// Where a worker's VM is.
+    pub fn presence(&self, seeker: Seeker<'_>) -> Presence {
+        let mut best: Option<Presence> = None;
+        for (id, vm) in &self.inventory.vms {
+            let Some(shown) = self.shown.get(id) else { continue };
+            let ownership = judge(shown, seeker.installation, seeker.uid);
+            if ownership == Ownership::Foreign {
+                continue;
+            }
+            let found = Presence::Present {
+                at: VmRef { host: vm.host.clone(), id: id.clone() },
+                power: vm.power,
+                uuid: shown.uuid.clone().unwrap_or_default(),
+                ownership,
+            };
+            if best.as_ref().is_none_or(|best| rank(&found) < rank(best)) {
+                best = Some(found);
+            }
+        }
+        best.unwrap_or_else(|| self.absence(seeker))
+    }
+
+    fn absence(&self, seeker: Seeker<'_>) -> Presence {
+        if !self.is_complete() {
+            return Presence::Unknown("waiting for a complete inventory of the hypervisor".to_owned());
+        }
+        if let Some(text) = self.elsewhere(seeker) {
+            return Presence::Elsewhere(text);
+        }
+        let seen = self.seen.get(seeker.uid).copied();
+        let polls = self.complete.iter().filter(|poll| **poll >= seeker.since && seen.is_none_or(|seen| **poll > seen));
+        Presence::Absent { polls: u32::try_from(polls.count()).unwrap_or(u32::MAX) }
+    }
+
+    /// A VM that an earlier worker of this name, or another installation, has made for it.
+    fn elsewhere(&self, seeker: Seeker<'_>) -> Option<String> {
+        self.shown.iter().find_map(|(id, shown)| {
+            let mark = Mark::parse(&shown.description)?;
+            (mark.worker == seeker.name && mark.vm_id == *id).then(|| {
+                let whose = if mark.installation == seeker.installation {
+                    format!("an earlier Worker of this name (UID {})", mark.worker_uid)
+                } else {
+                    "another installation of Stevedore".to_owned()
+                };
+                format!("VM {id} was made for {whose}: it is not taken over, and no second one is made; delete or rename one")
+            })
+        })
+    }
+
+    /// VMs in the id range that are just being made, show no mark yet, and are named by no operation.
+    pub fn strangers(&self, range: (u32, u32), named: &BTreeSet<String>) -> Vec<VmRef> {
+        let is_stranger = |id: &String, vm: &VmSummary| {
+            matches!(vm.lock.as_deref(), Some("create" | "clone"))
+                && in_range(id, range)
+                && !named.contains(id)
+                && self.shown.get(id).is_none_or(|shown| Mark::parse(&shown.description).is_none())
+        };
+        self.inventory
+            .vms
+            .iter()
+            .filter(|(id, vm)| is_stranger(id, vm))
+            .map(|(id, vm)| VmRef { host: vm.host.clone(), id: id.clone() })
+            .collect()
+    }
+
+    /// When the latest complete poll was begun.
+    pub fn latest(&self) -> Option<BootTime> {
+        self.complete.back().copied()
+    }
+
+    /// VMs with the mark of `installation` whose worker is not among `workers` (UIDs).
+    pub fn orphans(&self, installation: &str, workers: &BTreeSet<String>) -> Vec<(VmRef, String, Mark)> {
+        self.shown
+            .iter()
+            .filter_map(|(id, shown)| {
+                let mark = Mark::parse(&shown.description)?;
+                let vm = self.inventory.vms.get(id)?;
+                let is_orphan =
+                    mark.installation == installation && mark.vm_id == *id && !workers.contains(&mark.worker_uid);
+                is_orphan.then(|| {
+                    (VmRef { host: vm.host.clone(), id: id.clone() }, vm.name.clone().unwrap_or_default(), mark)
+                })
+            })
+            .collect()
+    }
+}
+
+fn in_range(id: &str, (min, max): (u32, u32)) -> bool {
+    id.parse::<u32>().is_ok_and(|id| (min..=max).contains(&id))
+}
+
+/// A worker's own VM hides copies of it.
+fn rank(presence: &Presence) -> u8 {
+    match presence {
+        Presence::Present { ownership: Ownership::Ours, .. } => 0,
+        Presence::Present { ownership: Ownership::Unfinished { .. }, .. } => 1,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::hypervisor::vm::Power;
+
+    const RANGE: (u32, u32) = (5000, 5999);
+
+    fn second(second: u64) -> BootTime {
+        BootTime::from_start(Duration::from_secs(second))
+    }
+
+    fn seeker(since: u64) -> Seeker<'static> {
+        Seeker { installation: "inst", uid: "uid-1", name: "ns/w1", since: second(since) }
+    }
+
+    fn vm(lock: Option<&str>) -> VmSummary {
+        VmSummary {
+            host: "pve1".into(),
+            name: Some("w1".into()),
+            power: Power::Off,
+            tags: vec![TAG.into()],
+            lock: lock.map(Into::into),
+            template: Some(false),
+        }
+    }
+
+    fn shown(id: &str, uid: &str) -> Shown {
+        let mark = Mark {
+            installation: "inst".into(),
+            worker_uid: uid.into(),
+            worker: "ns/w1".into(),
+            operation: "op".into(),
+            vm_id: "5000".into(),
+        };
+        Shown { vm_id: id.into(), tagged: true, description: mark.describe(""), uuid: Some(mark.uuid().to_string()) }
+    }
+
+    fn poll(begun: u64, ids: &[&str], uid: &str, complete: bool) -> Poll {
+        Poll {
+            begun: second(begun),
+            inventory: Inventory {
+                quorate: true,
+                vms: ids.iter().map(|id| ((*id).to_owned(), vm(None))).collect(),
+                ..Inventory::default()
+            },
+            read: ids.iter().map(|id| ((*id).to_owned(), shown(id, uid))).collect(),
+            complete,
+        }
+    }
+
+    #[test]
+    fn absence_takes_polls_after_the_last_change_and_the_last_sight() {
+        let mut view = View::default();
+        assert!(matches!(view.presence(seeker(0)), Presence::Unknown(_)));
+        view.absorb(poll(1, &["5000"], "uid-1", true), "inst");
+        assert!(matches!(view.presence(seeker(0)), Presence::Present { ownership: Ownership::Ours, .. }));
+        view.absorb(poll(2, &[], "uid-1", true), "inst");
+        view.absorb(poll(3, &[], "uid-1", true), "inst");
+        assert_eq!(view.presence(seeker(0)), Presence::Absent { polls: 2 });
+        assert_eq!(view.presence(seeker(3)), Presence::Absent { polls: 1 });
+        view.absorb(poll(4, &[], "uid-1", false), "inst");
+        assert!(matches!(view.presence(seeker(0)), Presence::Unknown(_)));
+        view.absorb(poll(5, &[], "uid-1", true), "inst");
+        assert_eq!(view.presence(seeker(0)), Presence::Absent { polls: 1 });
+    }
+
+    #[test]
+    fn a_copy_is_hidden_by_the_original_and_alone_it_is_a_mismatch() {
+        let mut view = View::default();
+        view.absorb(poll(1, &["5000", "5001"], "uid-1", true), "inst");
+        assert!(matches!(view.presence(seeker(0)), Presence::Present { ownership: Ownership::Ours, .. }));
+        view.absorb(poll(2, &["5001"], "uid-1", true), "inst");
+        assert!(matches!(view.presence(seeker(0)), Presence::Present { ownership: Ownership::Mismatch(_), .. }));
+    }
+
+    #[test]
+    fn a_vm_of_an_earlier_worker_of_that_name_is_neither_ours_nor_absent() {
+        let mut view = View::default();
+        view.absorb(poll(1, &["5000"], "uid-0", true), "inst");
+        assert!(matches!(view.presence(seeker(0)), Presence::Elsewhere(_)));
+        assert_eq!(view.orphans("inst", &BTreeSet::from(["uid-1".to_owned()])).len(), 1);
+    }
+
+    #[test]
+    fn a_vm_that_is_being_made_is_a_stranger_until_its_mark_shows() {
+        let mut view = View::default();
+        let mut unmarked = poll(1, &["5000"], "uid-1", true);
+        unmarked.inventory.vms.insert("5000".into(), vm(Some("clone")));
+        unmarked.read.insert("5000".into(), Shown { vm_id: "5000".into(), ..Shown::default() });
+        view.absorb(unmarked, "inst");
+        assert_eq!(view.strangers(RANGE, &BTreeSet::new()).len(), 1);
+        assert!(view.strangers(RANGE, &BTreeSet::from(["5000".to_owned()])).is_empty());
+        assert_eq!(view.to_read(view.inventory(), RANGE).len(), 1, "a locked VM is read again");
+        view.absorb(poll(2, &["5000"], "uid-1", true), "inst");
+        assert!(view.strangers(RANGE, &BTreeSet::new()).is_empty());
+        assert!(view.to_read(view.inventory(), RANGE).is_empty());
+    }
+}

@@ -1,0 +1,165 @@
+//! From a `Worker` as people write it to what a decision needs: defaults filled in, texts read, one hash over it all.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::identity::Mark;
+use super::observation::{Declared, Problem};
+use super::sizing::{Sizes, sizes};
+use super::{network, operation::Operation};
+use crate::api::reasons::WorkerReason;
+use crate::api::worker::TestPolicy;
+use crate::api::{Worker, names};
+use crate::hypervisor::vm::{VmRef, VmWanted};
+
+/// How long the guest gets to shut down if the spec's text cannot be read.
+const DEFAULT_GRACE: Duration = Duration::from_secs(120);
+
+/// Reads a worker's declaration. What admission lets through is readable; anything else is a problem for people.
+pub fn declared(worker: &Worker, installation: &str) -> Result<Declared, Problem> {
+    let wanted = wanted(worker, installation).map_err(|text| Problem::new(WorkerReason::ProviderMismatch, text))?;
+    let annotations = worker.metadata.annotations.as_ref();
+    Ok(Declared {
+        spec_hash: spec_hash(worker, &wanted),
+        wanted,
+        test_on_change: worker.spec.test.policy == TestPolicy::OnChange,
+        test_request: names::test_request(annotations),
+        grace: worker.spec.shutdown.grace_period.duration().unwrap_or(DEFAULT_GRACE),
+        paused: worker.spec.paused,
+        deleting: worker.metadata.deletion_timestamp.is_some(),
+        has_finalizer: worker.metadata.finalizers.iter().flatten().any(|name| name == names::WORKER_FINALIZER),
+        abandon: names::is_set(annotations, names::ABANDON),
+        force_delete: names::is_set(annotations, names::FORCE_DELETE),
+    })
+}
+
+/// The VM that a worker asks for; its mark lacks operation and VM id.
+fn wanted(worker: &Worker, installation: &str) -> Result<VmWanted, String> {
+    let spec = &worker.spec;
+    let place =
+        spec.proxmox.as_ref().ok_or("spec.proxmox is missing: it says on which host and storage the VM is to be")?;
+    let template = spec.image.template.clone().ok_or("spec.image.template is missing")?;
+    let Sizes { cpus, memory_mib, disk_gib } = sizes(spec);
+    Ok(VmWanted {
+        host: place.host.clone(),
+        storage: place.storage.clone(),
+        template,
+        name: worker.vm_name(),
+        description: spec.description.clone().unwrap_or_default().trim().to_owned(),
+        mark: Mark {
+            installation: installation.to_owned(),
+            worker_uid: worker.metadata.uid.clone().unwrap_or_default(),
+            worker: qualified_name(worker),
+            operation: String::new(),
+            vm_id: String::new(),
+        },
+        cpus,
+        memory_mib,
+        disk_gib,
+        networks: spec.networks.iter().map(network::wanted).collect::<Result<_, _>>()?,
+        dns_servers: spec
+            .dns
+            .servers
+            .iter()
+            .map(|text| text.parse().map_err(|_| format!("dns.servers: {text:?} is not an address")))
+            .collect::<Result<_, _>>()?,
+        search_domains: spec.dns.search_domains.clone(),
+        user: spec.access.user.clone(),
+        authorized_keys: spec.access.authorized_keys.clone(),
+    })
+}
+
+/// `namespace/name` of a worker.
+pub fn qualified_name(worker: &Worker) -> String {
+    let metadata = &worker.metadata;
+    format!("{}/{}", metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+/// The hash of everything that a test result speaks of: the VM and what is checked in it, but not when it is tested
+/// or how it is shut down.
+fn spec_hash(worker: &Worker, wanted: &VmWanted) -> String {
+    let spec = &worker.spec;
+    let tested = json!({
+        "hypervisor": spec.hypervisor_ref.name,
+        "proxmox": spec.proxmox,
+        "name": wanted.name,
+        "description": wanted.description,
+        "sizes": [wanted.cpus.to_string(), wanted.memory_mib.to_string(), wanted.disk_gib.to_string()],
+        "image": spec.image,
+        "networks": spec.networks,
+        "dns": spec.dns,
+        "access": spec.access,
+        "service": spec.service,
+        "checks": spec.checks,
+    });
+    let digest = Sha256::digest(tested.to_string().as_bytes());
+    digest.iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// The settings that stand in `status.applied.summary`.
+pub fn summary(wanted: &VmWanted) -> BTreeMap<String, String> {
+    let mut lines = BTreeMap::from([
+        ("image.template".to_owned(), wanted.template.clone()),
+        ("resources.cpus".to_owned(), wanted.cpus.to_string()),
+        ("resources.memory".to_owned(), format!("{}Mi", wanted.memory_mib)),
+        ("resources.disk".to_owned(), format!("{}Gi", wanted.disk_gib)),
+        ("vmName".to_owned(), wanted.name.clone()),
+    ]);
+    for network in &wanted.networks {
+        let vlan = network.vlan.map(|tag| format!(" vlan {tag}")).unwrap_or_default();
+        lines.insert(format!("networks.{}", network.name), format!("{}{vlan}", network.bridge));
+    }
+    lines
+}
+
+/// What is wanted of a certain VM: with the mark of the operation that made it.
+pub fn wanted_of(wanted: &VmWanted, made_by: &str, at: &VmRef) -> VmWanted {
+    let mark = Mark { operation: made_by.to_owned(), vm_id: at.id.clone(), ..wanted.mark.clone() };
+    VmWanted { mark, ..wanted.clone() }
+}
+
+/// What is wanted of the VM that an operation makes.
+pub fn wanted_by(wanted: &VmWanted, operation: &Operation) -> VmWanted {
+    wanted_of(wanted, &operation.id, &operation.target.at())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(extra: serde_json::Value) -> Worker {
+        let mut object = json!({
+            "apiVersion": "stevedore.dev/v1alpha1", "kind": "Worker",
+            "metadata": {"name": "w1", "namespace": "backup", "uid": "uid-1"},
+            "spec": {
+                "hypervisorRef": {"name": "lab"}, "proxmox": {"host": "pve1", "storage": "local-lvm"},
+                "image": {"template": "debian-worker"}, "networks": [{"name": "lan", "bridge": "vmbr0"}],
+            },
+        });
+        json_patch::merge(&mut object, &extra);
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn hash(extra: serde_json::Value) -> String {
+        declared(&worker(extra), "inst").unwrap().spec_hash
+    }
+
+    #[test]
+    fn the_hash_speaks_of_the_vm_and_its_checks_alone() {
+        let plain = hash(json!({}));
+        assert_eq!(plain, hash(json!({"spec": {"test": {"policy": "OnChange"}, "paused": true}})));
+        assert_eq!(plain, hash(json!({"metadata": {"annotations": {"a": "b"}}, "spec": {"maxConcurrentTasks": 4}})));
+        assert_ne!(plain, hash(json!({"spec": {"maxConcurrentTasks": 5}})));
+        assert_ne!(plain, hash(json!({"spec": {"service": {"unit": "a.service"}}})));
+        assert_ne!(plain, hash(json!({"spec": {"networks": [{"name": "lan", "bridge": "vmbr1"}]}})));
+    }
+
+    #[test]
+    fn what_admission_would_refuse_is_a_problem_not_a_panic() {
+        let problem = declared(&worker(json!({"spec": {"proxmox": null}})), "inst").unwrap_err();
+        assert!(problem.message.contains("spec.proxmox"));
+    }
+}

@@ -1,0 +1,231 @@
+//! What is known when a decision is made: what people declared, what the status remembers, what the world shows.
+
+use crate::api::reasons::WorkerReason;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::fault::Fault;
+use super::identity::Ownership;
+use super::operation::{Operation, RecordError};
+use crate::hypervisor::vm::{Difference, Power, TaskState, VmRef, VmWanted};
+
+/// Everything that one decision is made from.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// What people declared.
+    pub declared: Declared,
+    /// What the status remembers.
+    pub remembered: Remembered,
+    /// What the world shows.
+    pub observed: Observed,
+    /// The wall clock.
+    pub now: Timestamp,
+}
+
+/// A worker as people declared it, resolved.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    /// The VM that it asks for. Its mark carries operation and VM id only once these are known.
+    pub wanted: VmWanted,
+    /// Hash of everything that a test result speaks of.
+    pub spec_hash: String,
+    /// Tested whenever it changes, without being asked.
+    pub test_on_change: bool,
+    /// The value of the annotation that asks for a test.
+    pub test_request: Option<String>,
+    /// How long the guest gets to shut down.
+    pub grace: Duration,
+    /// Nothing is changed for this worker.
+    pub paused: bool,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// It carries our finalizer.
+    pub has_finalizer: bool,
+    /// Its finalizer is to be released without a call to the hypervisor.
+    pub abandon: bool,
+    /// Running tasks do not hold its deletion up.
+    pub force_delete: bool,
+}
+
+/// What the status remembers.
+#[derive(Debug, Clone, Default)]
+pub struct Remembered {
+    /// The operation in flight.
+    pub operation: Option<Result<Operation, RecordError>>,
+    /// The VM as it was known last.
+    pub vm: Option<VmRef>,
+    /// Hash of the declaration that the VM's configuration has.
+    pub applied: Option<String>,
+    /// The last test.
+    pub last_test: Option<TestRecord>,
+    /// Failed tests in a row.
+    pub failures: u32,
+    /// The value of the annotation whose test was the last one handled.
+    pub handled_request: Option<String>,
+    /// Tasks that hold a slot.
+    pub claims: usize,
+}
+
+/// A test that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestRecord {
+    /// Whether it passed.
+    pub passed: bool,
+    /// Hash of the declaration that was tested.
+    pub spec_hash: String,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// The operation that made it.
+    pub operation: String,
+    /// Why it failed.
+    pub message: String,
+}
+
+/// What the world shows. Fields that are `None` have not been looked at yet; a decision asks for them.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The hypervisor as a whole.
+    pub hypervisor: HypervisorState,
+    /// How long it has been away; zero if it is not.
+    pub away_for: Duration,
+    /// Whether the hypervisor's owner paused it.
+    pub hypervisor_paused: bool,
+    /// Where the inventory sees this worker's VM.
+    pub presence: Presence,
+    /// How long the VM has been seen powered on with nothing to do; zero if it is not.
+    pub idle_for: Duration,
+    /// Something that the declaration names and that cannot be had: the same address in two workers, for instance.
+    pub conflict: Option<Problem>,
+    /// How long this process has known the operation's present step.
+    pub step_age: Duration,
+    /// How long to hold back before the next changing call, after failures.
+    pub hold: Duration,
+    /// What came back from the last changing call of this step, if it failed.
+    pub last_call: Option<Fault>,
+    /// An id for a new operation.
+    pub fresh_operation_id: String,
+    /// The VM, read live.
+    pub live: Option<Live>,
+    /// The task of the operation's present step, if one is known.
+    pub task: Option<TaskState>,
+    /// Whether a task runs that may be making the VM.
+    pub being_made: Option<bool>,
+    /// What stands in the way of making the VM.
+    pub obstacles: Option<Vec<Problem>>,
+    /// VMs in the id range that are just being made by nobody we know of: one may be this worker's.
+    pub strangers: Option<Vec<String>>,
+    /// An id for a new VM.
+    pub new_id: Option<NewId>,
+    /// Whether one more launch is allowed on this hypervisor.
+    pub permit: Option<bool>,
+    /// Whether the deletion budget allows this operation's deletion.
+    pub budget: Option<Budget>,
+    /// Whether the guest answers.
+    pub guest: Option<bool>,
+    /// How long a guest may take to answer after power-on.
+    pub guest_timeout: Duration,
+}
+
+/// Something that a person must know and put right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The reason, as it stands in a condition.
+    pub reason: WorkerReason,
+    /// What is wrong, where, and what to do.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem with its reason and text.
+    pub fn new(reason: WorkerReason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// The hypervisor as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HypervisorState {
+    /// It answers, and is the one that was pinned.
+    Ready,
+    /// It cannot be used for a reason that people see; nothing is known about its VMs.
+    Away(Problem),
+    /// What the worker refers to does not exist (yet).
+    Missing(Problem),
+}
+
+/// Where the inventory sees a worker's VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// It is there.
+    Present {
+        /// Where.
+        at: VmRef,
+        /// Power, some seconds old.
+        power: Power,
+        /// Whom its marks speak of.
+        ownership: Ownership,
+        /// Its uuid.
+        uuid: String,
+    },
+    /// Complete polls in a row, all after this worker's last change, do not have it.
+    Absent {
+        /// How many.
+        polls: u32,
+    },
+    /// It is not known: no complete poll yet.
+    Unknown(String),
+    /// A VM of this namespace and name that another installation, or an earlier worker of that name, made.
+    Elsewhere(String),
+}
+
+/// Absence is believed after this many complete polls.
+pub const POLLS_TO_BE_GONE: u32 = 2;
+
+/// A VM read live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Live {
+    /// It is not on that host.
+    NotThere,
+    /// It is.
+    Found(LiveVm),
+}
+
+/// A VM that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveVm {
+    /// Where.
+    pub at: VmRef,
+    /// Whom its marks speak of.
+    pub ownership: Ownership,
+    /// Power.
+    pub power: Power,
+    /// Its configuration lock.
+    pub lock: Option<String>,
+    /// Whether it is a template.
+    pub template: bool,
+    /// Whether it is protected against removal.
+    pub protected: bool,
+    /// How it differs from the declaration.
+    pub differences: Vec<Difference>,
+    /// Its uuid.
+    pub uuid: String,
+}
+
+/// An id for a new VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewId {
+    /// This one is reserved for the worker.
+    Reserved(String),
+    /// None is left in the range.
+    Exhausted(String),
+}
+
+/// The deletion budget's word on an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Budget {
+    /// Its deletion is, or can be, entered.
+    Granted,
+    /// Not now; the text says until when.
+    Held(String),
+}

@@ -1,0 +1,96 @@
+//! Deleting a worker: power off, delete with proof of identity, wait until the hypervisor shows it gone, release.
+
+use super::{Decision, Effect, Facts, Look, Next, SLOW, power_down, unfit};
+use crate::api::reasons::WorkerReason;
+use crate::domain::observation::{Budget, Live, LiveVm, POLLS_TO_BE_GONE, Presence, Problem};
+use crate::domain::operation::{Operation, Step};
+use crate::hypervisor::vm::{Power, TaskState};
+
+/// Goes on with a deletion.
+pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
+    if let Some(decision) = wait_for_task(facts, operation) {
+        return decision;
+    }
+    match facts.observed.live.as_ref() {
+        None => facts.look(Look::Vm(operation.target.at()), operation),
+        Some(Live::NotThere) => gone(facts, operation),
+        Some(Live::Found(vm)) => match unfit_to_delete(facts, operation, vm) {
+            Some(decision) => decision,
+            None => remove(facts, operation, vm),
+        },
+    }
+}
+
+/// A task that makes or deletes the VM ends before anything else is done: never a second operation beside the first.
+fn wait_for_task(facts: &Facts, operation: &Operation) -> Option<Decision> {
+    let holds = matches!(operation.step, Step::Create | Step::Destroy);
+    (holds && facts.observed.task == Some(TaskState::Running)).then(|| facts.busy(operation))
+}
+
+/// The VM is not where it was: released only when its absence is proven, and no call that makes it is under way.
+fn gone(facts: &Facts, operation: &Operation) -> Decision {
+    if operation.step == Step::Create && operation.task.is_none() {
+        match facts.observed.being_made {
+            None => return facts.look(Look::BeingMade, operation),
+            Some(true) => return facts.busy(operation),
+            // The call may still be on its way to the host.
+            Some(false) if facts.observed.step_age < crate::domain::fault::CALL_DEADLINE * 2 => {
+                return facts.poll(operation);
+            }
+            Some(false) => {}
+        }
+    }
+    match &facts.observed.presence {
+        Presence::Present { at, .. } if *at != operation.target.at() => facts.look(Look::Vm(at.clone()), operation),
+        Presence::Absent { polls } if *polls >= POLLS_TO_BE_GONE => {
+            facts.say(Next::Release { abandoned: false }, Some(operation))
+        }
+        _ => facts.poll(operation),
+    }
+}
+
+/// Why the VM must not be deleted now. While it is being made, the create step knows that it is not marked yet.
+fn unfit_to_delete(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> {
+    if operation.step == Step::Create && vm.lock.is_some() && facts.observed.being_made != Some(false) {
+        return Some(match facts.observed.being_made {
+            None => facts.look(Look::BeingMade, operation),
+            Some(_) => facts.busy(operation),
+        });
+    }
+    if operation.step == Step::Create && vm.lock.is_none() && !claims_to_be_ours(vm) {
+        // The id went to somebody else: there is nothing of ours to delete here.
+        return Some(facts.close(operation));
+    }
+    if let Some(decision) = unfit(facts, operation, vm) {
+        return Some(decision);
+    }
+    if vm.protected {
+        let text = format!("{} is protected against removal: switch its protection off, or keep it", vm.at);
+        return Some(facts.waiting(Problem::new(WorkerReason::VmProtected, text), operation, SLOW));
+    }
+    None
+}
+
+fn claims_to_be_ours(vm: &LiveVm) -> bool {
+    !matches!(vm.ownership, crate::domain::identity::Ownership::Foreign)
+}
+
+/// Powers off, asks the budget, deletes.
+fn remove(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
+    if vm.power != Power::Off && facts.remembered.claims > 0 && !facts.declared.force_delete {
+        let text =
+            format!("{} tasks run on it; stevedore.dev/force-delete: \"true\" ends them", facts.remembered.claims);
+        return facts.waiting(Problem::new(WorkerReason::TasksRunning, text), operation, SLOW);
+    }
+    match vm.power {
+        Power::Unknown => facts.busy(operation),
+        Power::On => power_down(facts, operation),
+        Power::Off => match &facts.observed.budget {
+            None => facts.look(Look::Budget(Box::new(operation.clone())), operation),
+            Some(Budget::Held(text)) => {
+                facts.waiting(Problem::new(WorkerReason::DeletionBudget, text.clone()), operation, SLOW)
+            }
+            Some(Budget::Granted) => facts.act(operation, Effect::Destroy),
+        },
+    }
+}

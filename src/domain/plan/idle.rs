@@ -1,0 +1,216 @@
+//! No operation is open: is there a reason to begin one?
+
+use crate::api::reasons::WorkerReason;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::{Decision, Facts, Look, Next, SLOW, apply, delete, takes, test};
+use crate::domain::backoff;
+use crate::domain::identity::Ownership;
+use crate::domain::observation::{Live, POLLS_TO_BE_GONE, Presence, Problem};
+use crate::domain::operation::{Kind, Operation, Step, Target, VERSION};
+use crate::hypervisor::vm::{Power, Takes, VmRef};
+
+/// Whether a test is wanted, now or later.
+pub(super) enum Wanted {
+    Now { request: Option<String> },
+    Later(Duration),
+    No,
+}
+
+/// Decides what to begin.
+pub(super) fn plan(facts: &Facts) -> Decision {
+    match &facts.observed.presence {
+        Presence::Unknown(why) => facts.held_up(Problem::new(WorkerReason::Waiting, why.clone()), None),
+        Presence::Elsewhere(text) => elsewhere(facts, text),
+        Presence::Absent { polls } => absent(facts, *polls),
+        Presence::Present { at, power, ownership, uuid } => present(facts, at, *power, ownership, uuid),
+    }
+}
+
+/// A VM of this name belongs to an earlier worker or another installation: it is never linked by itself.
+fn elsewhere(facts: &Facts, text: &str) -> Decision {
+    if facts.declared.deleting {
+        return facts.say(Next::Release { abandoned: false }, None);
+    }
+    facts.stalled(Problem::new(WorkerReason::ClaimedElsewhere, text), None)
+}
+
+fn absent(facts: &Facts, polls: u32) -> Decision {
+    let proven = polls >= POLLS_TO_BE_GONE;
+    let wanted = if facts.declared.deleting { Wanted::No } else { wanted(facts) };
+    // Without a VM, and with nothing that could be making one, a worker holds nothing up.
+    let releases = facts.declared.has_finalizer && !matches!(wanted, Wanted::Now { .. });
+    match wanted {
+        Wanted::Now { request } if proven => begin_with_create(facts, request),
+        _ if releases && proven => facts.say(Next::Release { abandoned: false }, None),
+        Wanted::Now { .. } => facts.say(Next::Wait { after: super::BUSY, poll: true }, None),
+        _ if releases => facts.say(Next::Wait { after: super::BUSY, poll: true }, None),
+        Wanted::Later(after) => facts.say(Next::Wait { after, poll: false }, None),
+        Wanted::No => facts.say(Next::Rest, None),
+    }
+}
+
+fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
+    if let Some(problem) = &facts.observed.conflict {
+        return facts.stalled(problem.clone(), None);
+    }
+    let placeholder =
+        begin(facts, Kind::Test, &VmRef { host: facts.declared.wanted.host.clone(), id: String::new() }, "");
+    let observed = &facts.observed;
+    match &observed.strangers {
+        None => return facts.look(Look::Strangers, &placeholder),
+        Some(ids) if !ids.is_empty() => {
+            let text = format!(
+                "VM {} is just being made by nobody known here; waiting to see whether it is this worker's",
+                ids.join(", ")
+            );
+            return facts.held_up(Problem::new(WorkerReason::Waiting, text), None);
+        }
+        Some(_) => {}
+    }
+    match &observed.obstacles {
+        None => return facts.look(Look::Obstacles, &placeholder),
+        Some(obstacles) => {
+            if let Some(problem) = obstacles.first() {
+                return facts.stalled(problem.clone(), None);
+            }
+        }
+    }
+    let operation = Operation { request, ..placeholder };
+    test::permitted(facts, &operation, |facts| test::create(facts, &operation))
+}
+
+fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid: &str) -> Decision {
+    if let Ownership::Mismatch(why) = ownership {
+        let problem = Problem::new(WorkerReason::IdentityMismatch, format!("{at} is not touched: {why}"));
+        return facts.held_up(problem, None);
+    }
+    // A VM that an operation made but did not complete belongs to that operation, also when its record was lost.
+    let id = match ownership {
+        Ownership::Unfinished { operation } => Some(operation.clone()),
+        _ => None,
+    };
+    let unfinished = id.is_some();
+    let begun = |kind| {
+        let operation = begin(facts, kind, at, uuid);
+        Operation { id: id.clone().unwrap_or(operation.id.clone()), ..operation }
+    };
+    if facts.declared.deleting {
+        return delete::plan(facts, &begun(Kind::Delete));
+    }
+    if facts.remembered.claims > 0 {
+        return facts.say(Next::Rest, None);
+    }
+    match wanted(facts) {
+        Wanted::Now { request } => {
+            let operation = Operation { request, ..begun(Kind::Test) };
+            begin_on_vm(facts, &operation, |facts| {
+                test::permitted(facts, &operation, |facts| test::plan(facts, &operation))
+            })
+        }
+        Wanted::Later(_) | Wanted::No if power == Power::On => idle_on(facts, &begun(Kind::ShutDown)),
+        _ if unfinished || facts.remembered.applied.as_deref() != Some(&facts.declared.spec_hash) => {
+            let operation = begun(Kind::Apply);
+            begin_on_vm(facts, &operation, |facts| apply_or_rest(facts, &operation))
+        }
+        Wanted::Later(after) => facts.say(Next::Wait { after, poll: false }, None),
+        Wanted::No => facts.say(Next::Rest, None),
+    }
+}
+
+/// Begins only if the declaration can be met by this VM; what takes another VM is said.
+fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) -> Decision) -> Decision {
+    if let Some(problem) = &facts.observed.conflict {
+        return facts.stalled(problem.clone(), None);
+    }
+    match &facts.observed.live {
+        None => facts.look(Look::Vm(operation.target.at()), operation),
+        Some(Live::Found(vm)) if takes(vm, Takes::Redeploy) => {
+            let text = format!(
+                "{} must be made anew for this change ({}); delete this Worker and create it again",
+                vm.at,
+                super::named(vm)
+            );
+            facts.stalled(Problem::new(WorkerReason::RedeployNeeded, text), None)
+        }
+        Some(_) => begin(facts),
+    }
+}
+
+fn apply_or_rest(facts: &Facts, operation: &Operation) -> Decision {
+    match &facts.observed.live {
+        Some(Live::Found(vm)) if vm.differences.is_empty() && vm.ownership == Ownership::Ours => {
+            facts.say(Next::Rest, None)
+        }
+        _ => match apply::plan(facts, operation) {
+            // Nothing was begun, so there is nothing to close.
+            Decision { next: Next::Close(_), report } => {
+                Decision { next: Next::Wait { after: SLOW, poll: true }, report }
+            }
+            decision => decision,
+        },
+    }
+}
+
+/// Powered on with nothing to do (by hand, or left over): powered off after one grace period.
+fn idle_on(facts: &Facts, operation: &Operation) -> Decision {
+    let left = facts.declared.grace.saturating_sub(facts.observed.idle_for);
+    if !left.is_zero() {
+        return facts.say(Next::Wait { after: left.max(super::BUSY), poll: true }, None);
+    }
+    match apply::shut_down(facts, operation) {
+        Decision { next: Next::Close(_), report } => {
+            Decision { next: Next::Wait { after: super::BUSY, poll: true }, report }
+        }
+        decision => decision,
+    }
+}
+
+/// Whether a test is wanted: asked for by a person, or by every change.
+pub(super) fn wanted(facts: &Facts) -> Wanted {
+    let (declared, remembered) = (&facts.declared, &facts.remembered);
+    if let Some(request) = &declared.test_request
+        && remembered.handled_request.as_ref() != Some(request)
+    {
+        return Wanted::Now { request: Some(request.clone()) };
+    }
+    if !declared.test_on_change {
+        return Wanted::No;
+    }
+    match &remembered.last_test {
+        Some(test) if test.spec_hash != declared.spec_hash => Wanted::Now { request: None },
+        None => Wanted::Now { request: None },
+        Some(test) if test.passed => Wanted::No,
+        Some(test) => {
+            let delay = backoff::TEST.delay(remembered.failures, seed(&test.operation));
+            let passed = facts.now.duration_since(test.finished).max(SignedDuration::ZERO).unsigned_abs();
+            match delay.saturating_sub(passed) {
+                Duration::ZERO => Wanted::Now { request: None },
+                left => Wanted::Later(left),
+            }
+        }
+    }
+}
+
+fn seed(text: &str) -> u64 {
+    text.bytes().fold(17, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)))
+}
+
+fn begin(facts: &Facts, kind: Kind, at: &VmRef, uuid: &str) -> Operation {
+    Operation {
+        version: VERSION,
+        id: facts.observed.fresh_operation_id.clone(),
+        kind,
+        step: if kind == Kind::Delete { Step::ShutDown } else { Step::Configure },
+        spec_hash: facts.declared.spec_hash.clone(),
+        target: Target { host: at.host.clone(), vm_id: at.id.clone(), uuid: uuid.to_owned() },
+        sends: 0,
+        task: None,
+        checked: false,
+        request: None,
+        since: facts.now,
+        step_since: facts.now,
+    }
+}

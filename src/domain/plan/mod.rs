@@ -1,0 +1,366 @@
+//! The one function that decides: facts in, the next thing to do and what to say about it out.
+//!
+//! It never acts. It asks for a closer [`Look`] when it must know more, and names an [`Effect`] together with the
+//! record that must stand in the status *before* that effect. Calling it again with the same facts gives the same
+//! answer, so that a crash between any two steps costs nothing but time.
+
+mod apply;
+mod delete;
+mod idle;
+mod report;
+mod test;
+
+#[cfg(test)]
+mod tests;
+
+use crate::api::reasons::WorkerReason;
+use std::time::Duration;
+
+pub use report::{Report, Verdict};
+
+use super::identity::Ownership;
+use super::observation::{Facts, HypervisorState, Live, LiveVm, Presence, Problem};
+use super::operation::{Kind, Operation, Step};
+use crate::hypervisor::vm::{Takes, TaskState};
+
+/// What to do, and what to say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The next thing to do.
+    pub next: Next,
+    /// What the status says meanwhile.
+    pub report: Report,
+}
+
+/// The next thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Look closer and ask again.
+    Look(Look),
+    /// Write `record`, then carry out `effect`, then ask again.
+    Act {
+        /// The operation as it must stand in the status before the effect.
+        record: Box<Operation>,
+        /// What to change.
+        effect: Effect,
+    },
+    /// Run the checks inside the guest (they change nothing), record the test's result, ask again.
+    Check(Box<Operation>),
+    /// Record that the test failed before its checks could run, then ask again.
+    Conclude {
+        /// The operation whose test this is.
+        operation: Box<Operation>,
+        /// The check that failed.
+        check: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// The operation is over: clear it, then ask again.
+    Close(Box<Operation>),
+    /// Remove our finalizer.
+    Release {
+        /// A VM may be left behind: say so loudly.
+        abandoned: bool,
+    },
+    /// Ask again after this time.
+    Wait {
+        /// How long.
+        after: Duration,
+        /// Whether a fresh poll of the inventory is wanted by then.
+        poll: bool,
+    },
+    /// Nothing to do until something changes.
+    Rest,
+}
+
+/// A closer look that a decision needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// Read the VM live, at this place.
+    Vm(crate::hypervisor::vm::VmRef),
+    /// Ask whether a task runs that makes the operation's VM.
+    BeingMade,
+    /// Ask what stands in the way of making the VM.
+    Obstacles,
+    /// See whether a VM in the id range is being made by nobody we know of.
+    Strangers,
+    /// Reserve an id for a new VM.
+    NewId,
+    /// Ask for a launch permit.
+    Permit,
+    /// Ask the deletion budget about this operation.
+    Budget(Box<Operation>),
+    /// Ask whether the guest answers.
+    Guest(crate::hypervisor::vm::VmRef),
+}
+
+/// A change in the world of VMs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Make the VM.
+    Create,
+    /// Change its configuration.
+    Configure,
+    /// Grow its disk.
+    GrowDisk,
+    /// Power on.
+    Start,
+    /// Shut down, power off after the grace period.
+    ShutDown,
+    /// Cut the power.
+    PowerOff,
+    /// Delete it with its disks.
+    Destroy,
+}
+
+impl Effect {
+    /// The step under which the record knows this effect.
+    pub const fn step(self) -> Step {
+        match self {
+            Self::Create => Step::Create,
+            Self::Configure | Self::GrowDisk => Step::Configure,
+            Self::Start => Step::Start,
+            Self::ShutDown => Step::ShutDown,
+            Self::PowerOff => Step::PowerOff,
+            Self::Destroy => Step::Destroy,
+        }
+    }
+}
+
+/// While something is under way on the hypervisor.
+const BUSY: Duration = Duration::from_secs(2);
+/// Between two questions to a guest that does not answer yet: each holds one of the host's few API workers for 3 s.
+const GUEST: Duration = Duration::from_secs(5);
+/// While a person must do something, or something unusual must pass.
+const SLOW: Duration = Duration::from_secs(30);
+/// How often a call of one step is repeated before the operation gives up.
+const MOST_SENDS: u32 = 5;
+
+/// Decides.
+pub fn plan(facts: &Facts) -> Decision {
+    let (declared, remembered) = (&facts.declared, &facts.remembered);
+    if declared.deleting && !declared.has_finalizer {
+        return facts.say(Next::Rest, None);
+    }
+    if declared.deleting && declared.abandon {
+        return facts.say(Next::Release { abandoned: true }, None);
+    }
+    let operation = match &remembered.operation {
+        Some(Err(error)) => {
+            return facts.stalled(Problem::new(WorkerReason::OperationUnreadable, error.to_string()), None);
+        }
+        Some(Ok(operation)) => Some(operation),
+        None => None,
+    };
+    if let Some(problem) = gate(facts) {
+        return facts.held_up(problem, operation);
+    }
+    match operation {
+        Some(operation) => go_on(facts, operation),
+        None => idle::plan(facts),
+    }
+}
+
+/// What keeps every worker of this hypervisor, or this one, from being worked on at all.
+fn gate(facts: &Facts) -> Option<Problem> {
+    if facts.declared.paused {
+        return Some(Problem::new(WorkerReason::Paused, "spec.paused is true: nothing is changed for this worker"));
+    }
+    if facts.observed.hypervisor_paused {
+        return Some(Problem::new(
+            WorkerReason::HypervisorPaused,
+            "its Hypervisor is paused: nothing is changed on it",
+        ));
+    }
+    match &facts.observed.hypervisor {
+        HypervisorState::Ready => None,
+        HypervisorState::Away(problem) | HypervisorState::Missing(problem) => Some(problem.clone()),
+    }
+}
+
+/// Goes on with the open operation. One that a deletion meets becomes that deletion, under the same id: what it made
+/// is then still its own to delete.
+fn go_on(facts: &Facts, operation: &Operation) -> Decision {
+    let turned;
+    let operation = if facts.declared.deleting && operation.kind != Kind::Delete {
+        turned = Operation { kind: Kind::Delete, ..operation.clone() };
+        &turned
+    } else {
+        operation
+    };
+    match operation.kind {
+        Kind::Test => test::plan(facts, operation),
+        Kind::Apply => apply::plan(facts, operation),
+        Kind::ShutDown => apply::shut_down(facts, operation),
+        Kind::Delete => delete::plan(facts, operation),
+    }
+}
+
+/// The VM that the operation works on, once it was read and found fit to be changed; else the decision to take.
+fn target<'a>(facts: &'a Facts, operation: &Operation) -> Result<&'a LiveVm, Box<Decision>> {
+    match facts.observed.live.as_ref() {
+        None => Err(Box::new(facts.look(Look::Vm(operation.target.at()), operation))),
+        Some(Live::NotThere) => Err(Box::new(not_there(facts, operation))),
+        Some(Live::Found(vm)) => match unfit(facts, operation, vm) {
+            Some(decision) => Err(Box::new(decision)),
+            None => Ok(vm),
+        },
+    }
+}
+
+/// Why a VM that was found must not be changed now: not ours, a template, locked.
+fn unfit(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> {
+    let mismatch =
+        |text: String| Some(facts.waiting(Problem::new(WorkerReason::IdentityMismatch, text), operation, SLOW));
+    match &vm.ownership {
+        Ownership::Ours => {}
+        Ownership::Unfinished { operation: made_by } if *made_by == operation.id => {}
+        Ownership::Unfinished { .. } => {
+            return mismatch(format!(
+                "{} is not touched: its SMBIOS uuid is not the one of its mark; set it back to {}",
+                vm.at, operation.target.uuid
+            ));
+        }
+        Ownership::Foreign => {
+            return mismatch(format!("{} is not touched: it does not carry this worker's mark", vm.at));
+        }
+        Ownership::Mismatch(why) => return mismatch(format!("{} is not touched: {why}", vm.at)),
+    }
+    if vm.template {
+        let text = format!("{} is a template now and is not touched; delete it by hand or turn it back", vm.at);
+        return Some(facts.waiting(Problem::new(WorkerReason::IsTemplate, text), operation, SLOW));
+    }
+    vm.lock.as_deref().map(|lock| locked(facts, operation, vm, lock))
+}
+
+/// A VM of ours is locked: by our own task, by another one (a backup, say), or by one that died.
+fn locked(facts: &Facts, operation: &Operation, vm: &LiveVm, lock: &str) -> Decision {
+    if !matches!(lock, "create" | "clone") {
+        let text = format!("{} is locked ({lock}); waiting for that to end", vm.at);
+        return facts.waiting(Problem::new(WorkerReason::VmLocked, text), operation, BUSY * 2);
+    }
+    match facts.observed.being_made {
+        None => facts.look(Look::BeingMade, operation),
+        Some(true) => facts.busy(operation),
+        Some(false) => {
+            let text = format!(
+                "{} is locked ({lock}), but no task works on it: the lock was left behind. Run `qm unlock {}` on {}",
+                vm.at, vm.at.id, vm.at.host
+            );
+            facts.waiting(Problem::new(WorkerReason::OrphanLock, text), operation, SLOW)
+        }
+    }
+}
+
+/// The VM is not where the operation expects it: moved to another host, gone, or not yet known.
+fn not_there(facts: &Facts, operation: &Operation) -> Decision {
+    match &facts.observed.presence {
+        Presence::Present { at, .. } if *at != operation.target.at() && at.id == operation.target.vm_id => {
+            facts.look(Look::Vm(at.clone()), operation)
+        }
+        Presence::Absent { polls } if *polls >= super::observation::POLLS_TO_BE_GONE => {
+            facts.say(Next::Close(Box::new(operation.clone())), Some(operation))
+        }
+        _ => facts.poll(operation),
+    }
+}
+
+/// Powers a VM down that is on: asks the guest, and cuts the power only if the hypervisor did not after the grace
+/// period. Both time-outs start anew with this process, so a restart makes them longer, never shorter.
+fn power_down(facts: &Facts, operation: &Operation) -> Decision {
+    let sent = operation.sends > 0 && matches!(operation.step, Step::ShutDown | Step::PowerOff);
+    if !sent {
+        return facts.act(operation, Effect::ShutDown);
+    }
+    match &facts.observed.task {
+        Some(TaskState::Running) => return facts.busy(operation),
+        Some(TaskState::Succeeded { .. }) if facts.observed.step_age < BUSY * 5 => return facts.busy(operation),
+        _ => {}
+    }
+    let patience = facts.declared.grace + Duration::from_secs(90);
+    let effect = if facts.observed.step_age > patience || operation.step == Step::PowerOff {
+        Effect::PowerOff
+    } else {
+        Effect::ShutDown
+    };
+    facts.act(operation, effect)
+}
+
+impl Facts {
+    fn say(&self, next: Next, operation: Option<&Operation>) -> Decision {
+        Decision { next, report: report::report(self, operation, None) }
+    }
+
+    fn look(&self, look: Look, operation: &Operation) -> Decision {
+        self.say(Next::Look(look), Some(operation))
+    }
+
+    fn busy(&self, operation: &Operation) -> Decision {
+        self.say(Next::Wait { after: BUSY, poll: false }, Some(operation))
+    }
+
+    fn poll(&self, operation: &Operation) -> Decision {
+        self.say(Next::Wait { after: BUSY, poll: true }, Some(operation))
+    }
+
+    /// The operation waits for something that a person may have to see to.
+    fn waiting(&self, problem: Problem, operation: &Operation, after: Duration) -> Decision {
+        Decision {
+            next: Next::Wait { after, poll: false },
+            report: report::report(self, Some(operation), Some((problem, false))),
+        }
+    }
+
+    /// Work cannot go on although nothing is wrong with the declaration.
+    fn held_up(&self, problem: Problem, operation: Option<&Operation>) -> Decision {
+        Decision {
+            next: Next::Wait { after: SLOW, poll: false },
+            report: report::report(self, operation, Some((problem, false))),
+        }
+    }
+
+    /// It waits for its turn, behind other workers.
+    fn queued(&self, problem: Problem, operation: &Operation) -> Decision {
+        self.waiting(problem, operation, BUSY)
+    }
+
+    /// The declaration cannot be met until somebody changes something.
+    fn stalled(&self, problem: Problem, operation: Option<&Operation>) -> Decision {
+        Decision {
+            next: Next::Wait { after: SLOW * 2, poll: false },
+            report: report::report(self, operation, Some((problem, true))),
+        }
+    }
+
+    /// Carries out an effect, unless earlier failures say to hold back.
+    fn act(&self, operation: &Operation, effect: Effect) -> Decision {
+        if !self.observed.hold.is_zero() {
+            return self.say(Next::Wait { after: self.observed.hold, poll: false }, Some(operation));
+        }
+        let record = Box::new(operation.intending(effect.step(), self.now));
+        self.say(Next::Act { record, effect }, Some(operation))
+    }
+
+    fn conclude(&self, operation: &Operation, check: &'static str, message: impl Into<String>) -> Decision {
+        let operation_box = Box::new(operation.clone());
+        self.say(Next::Conclude { operation: operation_box, check, message: message.into() }, Some(operation))
+    }
+
+    fn close(&self, operation: &Operation) -> Decision {
+        self.say(Next::Close(Box::new(operation.clone())), Some(operation))
+    }
+}
+
+/// Whether anything in `vm` must be changed while it is powered off.
+fn takes(vm: &LiveVm, what: Takes) -> bool {
+    vm.differences.iter().any(|difference| difference.takes == what)
+}
+
+/// The settings that still differ, for people.
+fn named(vm: &LiveVm) -> String {
+    vm.differences
+        .iter()
+        .map(|difference| format!("{} is {:?}, not {:?}", difference.field, difference.from, difference.to))
+        .collect::<Vec<_>>()
+        .join("; ")
+}

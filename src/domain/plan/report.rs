@@ -1,0 +1,216 @@
+//! What the status says: the conditions and the VM, derived from the same facts as the decision.
+
+use crate::api::reasons::WorkerReason;
+use std::time::Duration;
+
+use super::super::identity::Ownership;
+use super::super::observation::{Facts, HypervisorState, Live, POLLS_TO_BE_GONE, Presence, Problem, TestRecord};
+use super::super::operation::{Kind, Operation};
+use crate::hypervisor::vm::{Power, VmRef};
+
+/// One condition's status, reason and message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// `Some(true)` is `True`, `None` is `Unknown`.
+    pub status: Option<bool>,
+    /// Why, in one CamelCase word.
+    pub reason: WorkerReason,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl Verdict {
+    fn new(status: Option<bool>, reason: WorkerReason, message: impl Into<String>) -> Self {
+        Self { status, reason, message: message.into() }
+    }
+}
+
+/// The VM as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownVm {
+    /// Where it is.
+    pub at: VmRef,
+    /// Its uuid; empty if not known.
+    pub uuid: String,
+    /// Power.
+    pub power: Power,
+}
+
+/// What the status says of the VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VmReport {
+    /// Leave it as it is: nothing is known.
+    Keep,
+    /// There is none.
+    Gone,
+    /// This one.
+    Known(KnownVm),
+}
+
+/// What a decision says to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Whether the declaration is met; `None` leaves the condition as it is.
+    pub ready: Option<Verdict>,
+    /// Whether there is a VM; `None` leaves the condition as it is.
+    pub deployed: Option<Verdict>,
+    /// Whether the present declaration passed its test.
+    pub tested: Verdict,
+    /// Work for the declaration is under way.
+    pub reconciling: Option<Problem>,
+    /// The declaration cannot be met until somebody changes something.
+    pub stalled: Option<Problem>,
+    /// Whether the VM is being made, changed, launched or tested.
+    pub under_test: bool,
+    /// Whether the state of hypervisor or VM is not known.
+    pub unknown: bool,
+    /// The VM.
+    pub vm: VmReport,
+    /// The VM's configuration is the declared one, as read live.
+    pub fits: bool,
+}
+
+/// For this long the hypervisor may be away before a worker's `Ready` becomes `Unknown`.
+const AWAY_TOLERANCE: Duration = Duration::from_secs(120);
+
+/// Reasons that make `Ready` false although the operation only waits.
+const NOT_READY: [WorkerReason; 5] = [
+    WorkerReason::IdentityMismatch,
+    WorkerReason::OrphanLock,
+    WorkerReason::OperationFailed,
+    WorkerReason::IsTemplate,
+    WorkerReason::VmLocked,
+];
+
+/// What to say, given what holds the work up (and whether that means that it is stalled).
+pub(super) fn report(facts: &Facts, operation: Option<&Operation>, problem: Option<(Problem, bool)>) -> Report {
+    let (problem, stalls) = problem.map_or((None, false), |(problem, stalls)| (Some(problem), stalls));
+    let vm = vm(facts, operation);
+    let tested = tested(facts);
+    Report {
+        ready: ready(facts, problem.as_ref(), stalls, &vm),
+        deployed: deployed(&vm),
+        reconciling: if stalls { None } else { reconciling(facts, operation, problem.as_ref()) },
+        stalled: if stalls { problem } else { None },
+        under_test: operation.is_some_and(|operation| {
+            matches!(operation.kind, Kind::Test | Kind::Apply) && facts.remembered.operation.is_some()
+        }),
+        unknown: is_unknown(facts, operation),
+        fits: fits(facts),
+        vm,
+        tested,
+    }
+}
+
+fn is_unknown(facts: &Facts, operation: Option<&Operation>) -> bool {
+    facts.observed.hypervisor != HypervisorState::Ready
+        || operation.is_none() && matches!(facts.observed.presence, Presence::Unknown(_))
+}
+
+fn fits(facts: &Facts) -> bool {
+    matches!(&facts.observed.live, Some(Live::Found(vm)) if vm.differences.is_empty() && vm.ownership == Ownership::Ours)
+}
+
+/// The VM as the closest look shows it.
+fn vm(facts: &Facts, operation: Option<&Operation>) -> VmReport {
+    if facts.observed.hypervisor != HypervisorState::Ready {
+        return VmReport::Keep;
+    }
+    if let Some(Live::Found(vm)) = &facts.observed.live
+        && matches!(vm.ownership, Ownership::Ours | Ownership::Unfinished { .. })
+    {
+        return VmReport::Known(KnownVm { at: vm.at.clone(), uuid: vm.uuid.clone(), power: vm.power });
+    }
+    match &facts.observed.presence {
+        _ if operation.is_some() && facts.remembered.operation.is_some() => VmReport::Keep,
+        Presence::Present { at, power, uuid, .. } => {
+            VmReport::Known(KnownVm { at: at.clone(), uuid: uuid.clone(), power: *power })
+        }
+        Presence::Absent { polls } if *polls >= POLLS_TO_BE_GONE => VmReport::Gone,
+        Presence::Elsewhere(_) => VmReport::Gone,
+        _ => VmReport::Keep,
+    }
+}
+
+fn deployed(vm: &VmReport) -> Option<Verdict> {
+    match vm {
+        VmReport::Keep => None,
+        VmReport::Gone => {
+            Some(Verdict::new(Some(false), WorkerReason::NotDeployed, "there is no VM; it is made when it is needed"))
+        }
+        VmReport::Known(vm) => Some(Verdict::new(Some(true), WorkerReason::Deployed, vm.at.to_string())),
+    }
+}
+
+/// The last test, if it speaks of the present declaration.
+fn current_test(facts: &Facts) -> Option<&TestRecord> {
+    facts.remembered.last_test.as_ref().filter(|test| test.spec_hash == facts.declared.spec_hash)
+}
+
+fn tested(facts: &Facts) -> Verdict {
+    match current_test(facts) {
+        Some(test) if test.passed => Verdict::new(Some(true), WorkerReason::TestPassed, "every check passed"),
+        Some(test) => Verdict::new(Some(false), WorkerReason::TestFailed, test.message.clone()),
+        None => Verdict::new(None, WorkerReason::NotTested, "the present declaration has not been tested"),
+    }
+}
+
+fn ready(facts: &Facts, problem: Option<&Problem>, stalls: bool, vm: &VmReport) -> Option<Verdict> {
+    let verdict = |status, problem: &Problem| Some(Verdict::new(status, problem.reason, problem.message.clone()));
+    if facts.declared.deleting {
+        return Some(match problem {
+            Some(problem) => Verdict::new(Some(false), problem.reason, problem.message.clone()),
+            None => Verdict::new(Some(false), WorkerReason::Deleting, "powering off and deleting the VM"),
+        });
+    }
+    if let Some(problem) = problem {
+        match &facts.observed.hypervisor {
+            HypervisorState::Away(_) if facts.observed.away_for < AWAY_TOLERANCE => return None,
+            HypervisorState::Away(_) | HypervisorState::Missing(_) => return verdict(None, problem),
+            HypervisorState::Ready if stalls || NOT_READY.contains(&problem.reason) => {
+                return verdict(Some(false), problem);
+            }
+            HypervisorState::Ready => {}
+        }
+    }
+    match current_test(facts) {
+        Some(test) if test.passed => {
+            Some(Verdict::new(Some(true), WorkerReason::TestPassed, "deployed and tested as declared"))
+        }
+        Some(test) => Some(Verdict::new(Some(false), WorkerReason::TestFailed, test.message.clone())),
+        None if facts.declared.test_on_change => {
+            let text = problem.map_or("the present declaration is being tested", |problem| problem.message.as_str());
+            Some(Verdict::new(None, WorkerReason::Testing, text))
+        }
+        None => match vm {
+            VmReport::Keep => None,
+            VmReport::Gone => Some(Verdict::new(
+                Some(true),
+                WorkerReason::Configured,
+                "declared; the VM is made when a test is asked for or work needs it",
+            )),
+            VmReport::Known(_) => {
+                Some(Verdict::new(Some(true), WorkerReason::Deployed, "the VM exists; it has not been tested"))
+            }
+        },
+    }
+}
+
+/// Work for the declaration: a deletion, a test that a change asks for, a change that is applied. A test that a
+/// person asks for is not: tools that wait for the declaration would see it in progress again.
+fn reconciling(facts: &Facts, operation: Option<&Operation>, problem: Option<&Problem>) -> Option<Problem> {
+    let text = |fallback: &str| problem.map_or_else(|| fallback.to_owned(), |problem| problem.message.clone());
+    if facts.declared.deleting {
+        return Some(Problem::new(WorkerReason::Deleting, text("powering off and deleting the VM")));
+    }
+    if let HypervisorState::Missing(problem) = &facts.observed.hypervisor {
+        return Some(problem.clone());
+    }
+    if facts.declared.test_on_change && current_test(facts).is_none() {
+        return Some(Problem::new(WorkerReason::Testing, text("the present declaration is being deployed and tested")));
+    }
+    if operation.is_some_and(|operation| operation.kind == Kind::Apply) && facts.remembered.operation.is_some() {
+        return Some(Problem::new(WorkerReason::Applying, text("the declaration is being applied to the VM")));
+    }
+    None
+}

@@ -1,0 +1,230 @@
+//! A test: make the VM if there is none, apply the declaration, power on, check, power off.
+
+use super::{BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, apply, power_down, takes, target, unfit};
+use crate::api::reasons::WorkerReason;
+use crate::domain::fault::{CALL_DEADLINE, FaultKind};
+use crate::domain::identity::{Mark, Ownership};
+use crate::domain::observation::{Live, LiveVm, NewId, Problem};
+use crate::domain::operation::{Operation, Step, Target};
+use crate::hypervisor::vm::{Power, Takes, TaskState};
+
+/// Goes on with a test.
+pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
+    if operation.step == Step::Create {
+        return created(facts, operation);
+    }
+    match target(facts, operation) {
+        Ok(vm) => on_vm(facts, operation, vm),
+        Err(decision) => *decision,
+    }
+}
+
+/// Begins or goes on only with a launch permit: not too many VMs are made and booted at a time.
+pub(super) fn permitted(facts: &Facts, operation: &Operation, go_on: impl FnOnce(&Facts) -> Decision) -> Decision {
+    match facts.observed.permit {
+        None => facts.look(Look::Permit, operation),
+        Some(true) => go_on(facts),
+        Some(false) => {
+            let text = "as many workers as limits.parallelLaunches allows are being launched; it is next in turn";
+            facts.queued(Problem::new(WorkerReason::Waiting, text), operation)
+        }
+    }
+}
+
+/// Sends the call that makes the VM, under an id that is this worker's alone.
+pub(super) fn create(facts: &Facts, operation: &Operation) -> Decision {
+    match &facts.observed.new_id {
+        None => facts.look(Look::NewId, operation),
+        Some(NewId::Exhausted(text)) => {
+            facts.stalled(Problem::new(WorkerReason::VmIdRangeExhausted, text.clone()), None)
+        }
+        Some(NewId::Reserved(id)) => {
+            let mark =
+                Mark { operation: operation.id.clone(), vm_id: id.clone(), ..facts.declared.wanted.mark.clone() };
+            let target =
+                Target { host: facts.declared.wanted.host.clone(), vm_id: id.clone(), uuid: mark.uuid().to_string() };
+            // Another id is another intent: it has not been sent before.
+            let intent =
+                Operation { target, sends: 0, spec_hash: facts.declared.spec_hash.clone(), ..operation.clone() };
+            facts.act(&intent, Effect::Create)
+        }
+    }
+}
+
+/// The call that makes the VM has been sent, perhaps: what came of it?
+fn created(facts: &Facts, operation: &Operation) -> Decision {
+    if facts.observed.task == Some(TaskState::Running) {
+        return facts.busy(operation);
+    }
+    match facts.observed.live.as_ref() {
+        None => facts.look(Look::Vm(operation.target.at()), operation),
+        Some(Live::NotThere) => not_made(facts, operation),
+        Some(Live::Found(vm)) => made(facts, operation, vm),
+    }
+}
+
+/// There is no VM of that id on that host.
+fn not_made(facts: &Facts, operation: &Operation) -> Decision {
+    if was_told(facts, operation) {
+        return facts.close(operation);
+    }
+    match &facts.observed.task {
+        Some(TaskState::Failed { kind: FaultKind::AlreadyExists, .. }) if operation.sends == 1 => {
+            return create(facts, operation);
+        }
+        Some(TaskState::Failed { message, kind }) if !passes(kind) => {
+            return facts.conclude(operation, "deployed", format!("the VM could not be made: {message}"));
+        }
+        Some(TaskState::Succeeded { .. }) => return super::not_there(facts, operation),
+        _ => {}
+    }
+    if let Some(fault) = &facts.observed.last_call {
+        if fault.kind == FaultKind::AlreadyExists && operation.sends == 1 {
+            return create(facts, operation);
+        }
+        if !passes(&fault.kind) {
+            return facts.conclude(operation, "deployed", format!("the VM could not be made: {fault}"));
+        }
+    }
+    match facts.observed.being_made {
+        None => facts.look(Look::BeingMade, operation),
+        Some(true) => facts.busy(operation),
+        Some(false) => send_again(facts, operation),
+    }
+}
+
+/// Nothing is there and nothing is being made: the same call under the same id, or, if the declaration changed
+/// meanwhile, none at all. The call before may still be on its way; the id makes sure that one of the two fails.
+fn send_again(facts: &Facts, operation: &Operation) -> Decision {
+    if operation.spec_hash != facts.declared.spec_hash {
+        return if facts.observed.step_age < CALL_DEADLINE * 2 {
+            facts.poll(operation)
+        } else {
+            facts.close(operation)
+        };
+    }
+    if operation.sends >= MOST_SENDS {
+        let why = facts.observed.last_call.as_ref().map_or_else(|| "no answer".to_owned(), ToString::to_string);
+        return facts.conclude(operation, "deployed", format!("the VM could not be made: {why}"));
+    }
+    facts.act(operation, Effect::Create)
+}
+
+/// There is a VM of that id on that host.
+fn made(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
+    if vm.ownership == Ownership::Foreign {
+        return perhaps_ours(facts, operation, vm);
+    }
+    match unfit(facts, operation, vm) {
+        Some(decision) => decision,
+        None => on_vm(facts, operation, vm),
+    }
+}
+
+/// The VM does not carry our mark. While it is being made that proves nothing; afterwards it is somebody else's, and
+/// another id is taken. It is never touched.
+fn perhaps_ours(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
+    let first_and_refused = operation.sends == 1
+        && operation.task.is_none()
+        && facts.observed.last_call.as_ref().is_some_and(|fault| fault.kind == FaultKind::AlreadyExists);
+    if vm.lock.is_none() || first_and_refused {
+        return create(facts, operation);
+    }
+    super::locked(facts, operation, vm, vm.lock.as_deref().unwrap_or_default())
+}
+
+/// The VM is there, ours, and not locked.
+fn on_vm(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
+    match vm.power {
+        Power::Unknown => facts.busy(operation),
+        Power::Off => off(facts, operation, vm),
+        Power::On => on(facts, operation, vm),
+    }
+}
+
+fn off(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
+    if was_told(facts, operation) || takes(vm, Takes::Redeploy) {
+        return facts.close(operation);
+    }
+    if operation.step == Step::Start {
+        if let Some(decision) = not_started(facts, operation) {
+            return decision;
+        }
+    }
+    if let Some(decision) = apply::change(facts, operation, vm) {
+        return decision;
+    }
+    let current = Operation { spec_hash: facts.declared.spec_hash.clone(), ..operation.clone() };
+    facts.act(&current, Effect::Start)
+}
+
+/// It was powered on and is off: not yet, or it failed.
+fn not_started(facts: &Facts, operation: &Operation) -> Option<Decision> {
+    match &facts.observed.task {
+        Some(TaskState::Running) => return Some(facts.busy(operation)),
+        Some(TaskState::Succeeded { .. }) if facts.observed.step_age < BUSY * 5 => return Some(facts.busy(operation)),
+        Some(TaskState::Failed { message, kind }) if !passes(kind) => {
+            return Some(facts.conclude(operation, "deployed", format!("the VM could not be powered on: {message}")));
+        }
+        _ => {}
+    }
+    if let Some(fault) = facts.observed.last_call.as_ref().filter(|fault| !passes(&fault.kind)) {
+        return Some(facts.conclude(operation, "deployed", format!("the VM could not be powered on: {fault}")));
+    }
+    (operation.sends >= MOST_SENDS)
+        .then(|| facts.conclude(operation, "deployed", "the VM was powered on and did not stay on"))
+}
+
+fn on(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
+    if was_told(facts, operation) {
+        let over = Operation { checked: true, ..operation.clone() };
+        return power_down(facts, &over);
+    }
+    if operation.step != Step::Start && !vm.differences.is_empty() {
+        return power_down(facts, operation);
+    }
+    if operation.spec_hash != facts.declared.spec_hash {
+        // The declaration changed under the test: it ends without a result, and a new one begins.
+        let over = Operation { checked: true, ..operation.clone() };
+        return power_down(facts, &over);
+    }
+    match facts.observed.guest {
+        None => facts.look(Look::Guest(vm.at.clone()), operation),
+        Some(true) => facts.say(Next::Check(Box::new(operation.clone())), Some(operation)),
+        Some(false) if facts.observed.step_age > facts.observed.guest_timeout => facts.conclude(
+            operation,
+            "guest",
+            format!(
+                "the guest agent did not answer within {} s after power-on: does the image have qemu-guest-agent, \
+                 and does it start?",
+                facts.observed.guest_timeout.as_secs()
+            ),
+        ),
+        Some(false) => facts.say(Next::Wait { after: GUEST, poll: false }, Some(operation)),
+    }
+}
+
+/// Whether the test's result is recorded, or the test was given up: from here on the VM is only powered off.
+fn was_told(facts: &Facts, operation: &Operation) -> bool {
+    operation.checked
+        || facts.remembered.last_test.as_ref().is_some_and(|test| test.operation == operation.id)
+            // A VM that outlived its record keeps the id of the operation that made it: a result of an earlier test
+            // under that id does not end this one.
+            && facts.remembered.last_test.as_ref().is_some_and(|test| test.finished >= operation.since)
+}
+
+/// Whether a fault passes by itself, so that the same call may be sent again after a look.
+fn passes(kind: &FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::Unreachable
+            | FaultKind::Busy
+            | FaultKind::Locked(_)
+            | FaultKind::NoQuorum
+            | FaultKind::GuestAway
+            | FaultKind::UnknownOutcome
+            | FaultKind::AlreadyDone
+            | FaultKind::Unauthorized
+            | FaultKind::Certificate
+    )
+}

@@ -1,0 +1,4 @@
+//! What several integration tests stand on.
+
+pub(crate) mod cluster;
+pub(crate) mod crds;
