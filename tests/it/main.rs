@@ -1,6 +1,5 @@
 //! Integration tests.
 
-mod recorded;
 // In tests an unwrap is an assertion; clippy's own exception does not reach the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
@@ -11,5 +10,6 @@ mod crds;
 mod kube_api;
 mod kube_conformance;
 mod lease;
+mod recorded;
 mod simulator;
 mod support;

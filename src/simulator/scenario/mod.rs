@@ -405,6 +405,8 @@ pub struct Timings {
     pub agent_wait: Seconds,
     /// Wait for a configuration's file lock.
     pub lock_wait: Seconds,
+    /// How long 9.2 holds the file lock of a machine that was started within a second after it stopped.
+    pub restart_latch: Seconds,
     /// Interval at which a node publishes the state of its machines.
     pub publish: Seconds,
     /// Trying to reach a node that is off.
@@ -429,6 +431,7 @@ impl Default for Timings {
             auth_failure: Seconds(3.0),
             agent_wait: Seconds(3.0),
             lock_wait: Seconds(10.0),
+            restart_latch: Seconds(30.0),
             publish: Seconds(10.0),
             unreachable: Seconds(3.0),
         }

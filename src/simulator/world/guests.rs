@@ -110,7 +110,9 @@ impl World {
 
     /// The process ends, whoever ended it; waiting changes are done.
     pub(crate) fn power_off(&mut self, vmid: u32) {
+        let now = self.now();
         let Some(vm) = self.vm_mut(vmid) else { return };
+        vm.exited_at = Some(now);
         vm.run = None;
         for (_, drive) in vm.config.apply_pending() {
             let key = vm.config.free_unused();
