@@ -22,6 +22,14 @@ pub enum CertificateError {
     Tls(#[from] rustls::Error),
 }
 
+/// What a node shows to its clients.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) tls: Arc<rustls::ServerConfig>,
+    pub(crate) fingerprint: String,
+    pub(crate) pem: String,
+}
+
 /// A cluster's certificate authority.
 #[derive(Debug)]
 pub(crate) struct Authority {
@@ -47,12 +55,8 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), der, pem, fingerprint })
     }
 
-    /// TLS settings of a node, and its certificate's fingerprint.
-    pub(crate) fn node(
-        &self,
-        name: &str,
-        addresses: &[IpAddr],
-    ) -> Result<(Arc<rustls::ServerConfig>, String), CertificateError> {
+    /// A new certificate for a node.
+    pub(crate) fn node(&self, name: &str, addresses: &[IpAddr]) -> Result<Identity, CertificateError> {
         let mut params = CertificateParams::new(vec!["localhost".to_owned(), name.to_owned()])?;
         params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
         params.distinguished_name.push(DnType::OrganizationalUnitName, "PVE Cluster Node");
@@ -69,7 +73,7 @@ impl Authority {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
-        Ok((Arc::new(config), fingerprint))
+        Ok(Identity { tls: Arc::new(config), fingerprint, pem: certificate.pem() })
     }
 }
 

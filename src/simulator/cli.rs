@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::guest_exec::SharedGuestExec;
 use super::proxmox::Simulator;
-use super::scenario::{DEMO_SECRET, DEMO_TOKEN, Scenario, ScenarioError};
+use super::scenario::{DEMO_SECRET, DEMO_TOKEN, Release, Scenario, ScenarioError};
 use super::server::{Server, ServerError};
 use crate::clock::SystemClock;
 
@@ -22,6 +22,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
 
+    /// Release of the cluster that is simulated if no scenario is given: 8.4 or 9.2.
+    #[arg(long, default_value = "9.2", value_parser = release, conflicts_with = "scenario")]
+    pub release: Release,
+
     /// Writes the certificate authority here, as PEM.
     #[arg(long, value_name = "FILE")]
     pub write_ca: Option<PathBuf>,
@@ -29,6 +33,14 @@ pub struct Args {
     /// Serves the other nodes, too, on the ports that follow.
     #[arg(long)]
     pub every_node: bool,
+}
+
+fn release(text: &str) -> Result<Release, String> {
+    match text {
+        "8.4" => Ok(Release::V8),
+        "9.2" => Ok(Release::V9),
+        other => Err(format!("{other} is not simulated; 8.4 and 9.2 are")),
+    }
 }
 
 /// The simulator could not be started.
@@ -55,7 +67,7 @@ pub enum CliError {
 
 /// Starts the nodes and gives them back with their cluster; they run until they are dropped.
 pub async fn start(args: &Args, guest: SharedGuestExec) -> Result<(Simulator, Vec<Server>), CliError> {
-    let scenario = args.scenario.as_deref().map_or_else(|| Ok(Scenario::default_demo()), Scenario::from_file)?;
+    let scenario = args.scenario.as_deref().map_or_else(|| Ok(Scenario::demo_of(args.release)), Scenario::from_file)?;
     let simulator = Simulator::with_guests(scenario, Arc::new(SystemClock), guest);
     let nodes = simulator.nodes();
     let count = if args.every_node { nodes.len() } else { 1 };

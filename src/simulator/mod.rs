@@ -4,12 +4,12 @@
 //! callable in the process, and [`server`] puts that API on a socket. [`fault`] scripts what goes wrong in between,
 //! and [`guest_exec`] is the seam to what runs inside the guests.
 
-pub mod kubernetes;
 mod certificates;
 pub mod cli;
 pub mod fault;
 pub mod guest;
 pub mod guest_exec;
+pub mod kubernetes;
 pub mod proxmox;
 pub mod scenario;
 pub mod server;

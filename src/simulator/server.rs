@@ -77,13 +77,14 @@ impl Server {
         let addr = listener.local_addr().map_err(|source| ServerError::Listen { address: listen, source })?;
         let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST), addr.ip()];
         let authority = simulator.authority()?;
-        let (config, fingerprint) = authority.node(node, &local)?;
+        let identity = authority.node(node, &local)?;
         simulator.world(|world| {
             if let Some(node) = world.nodes.get_mut(node) {
-                node.fingerprint = fingerprint;
+                node.fingerprint = Some(identity.fingerprint);
+                node.pem = identity.pem;
             }
         });
-        let (acceptor, name) = (TlsAcceptor::from(config), node.to_owned());
+        let (acceptor, name) = (TlsAcceptor::from(identity.tls), node.to_owned());
         let task = tokio::spawn(serve(listener, acceptor, simulator.clone(), name));
         let (ca_pem, fingerprint) = (authority.pem.clone(), authority.fingerprint.clone());
         Ok(Self { node: node.to_owned(), addr, ca_pem, fingerprint, task })

@@ -11,6 +11,7 @@ mod crds;
 mod kube_api;
 mod kube_conformance;
 mod lease;
+mod recorded;
 mod simulator;
 mod guest;
 mod support;

@@ -34,7 +34,8 @@ impl From<String> for Reply {
 pub(crate) fn success(form: Form, reply: Reply) -> Response<Bytes> {
     let mut body = Map::new();
     body.insert("data".into(), reply.data);
-    if let Some(total) = reply.total {
+    // A total of nothing is left out (recorded 030).
+    if let Some(total) = reply.total.filter(|total| *total > 0) {
         body.insert("total".into(), json!(total));
     }
     if form == Form::ExtJs {

@@ -57,6 +57,12 @@ pub(crate) fn ha_status(world: &World, local: &str) -> Value {
         let text = format!("No quorum on node '{local}'!");
         json!({"type": "quorum", "id": "quorum", "node": local, "quorate": 0, "status": text})
     }];
+    if world.is_v9() {
+        let status = "standby (CRM watchdog standby)";
+        entries.push(
+            json!({"type": "fencing", "id": "fencing", "node": local, "armed-state": "standby", "status": status}),
+        );
+    }
     for node in world.nodes.values().filter(|node| node.maintenance) {
         let name = &node.spec.name;
         entries.push(json!({

@@ -37,6 +37,8 @@ use crate::clock::{BootTime, SharedClock};
 
 /// How often a call that waits for a file lock tries again.
 const RETRY: Duration = Duration::from_millis(200);
+/// How long the proxy in front waits; what takes longer goes on, and the client does not hear of it.
+const HOP: Duration = Duration::from_secs(30);
 /// Names of parameters whose values are not logged.
 const SECRET: [&str; 4] = ["password", "cipassword", "sshkeys", "input-data"];
 
@@ -216,6 +218,10 @@ impl Simulator {
             refused => refused,
         };
         match result {
+            Ok(reply) if reply.after > HOP => {
+                let lost = Refusal::bare(596, "Connection timed out");
+                (answer::refusal(asked.form, &lost), HOP)
+            }
             Ok(reply) => {
                 let after = reply.after;
                 (answer::success(asked.form, reply), after)

@@ -1,5 +1,7 @@
 //! Calls about one node.
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use super::cluster::{merge, node_numbers, used_memory};
@@ -60,7 +62,7 @@ pub(crate) fn network(world: &World, call: &Call) -> Value {
     let kind = call.params.text("type");
     let mut entries = Vec::new();
     if kind.is_none_or(|kind| kind == "eth") {
-        let port = json!({"type": "eth", "iface": "eno1", "active": 1, "exists": 1, "method": "manual", "method6": "manual", "families": ["inet"], "priority": 1});
+        let port = json!({"type": "eth", "iface": "eno1", "active": 1, "exists": 1, "method": "manual", "method6": "manual", "families": ["inet"]});
         entries.push(port);
     }
     if kind.is_none_or(|kind| matches!(kind, "bridge" | "any_bridge" | "any_local_bridge" | "include_sdn")) {
@@ -70,16 +72,22 @@ pub(crate) fn network(world: &World, call: &Call) -> Value {
             let path = format!("/sdn/zones/localnetwork/{}", bridge.name);
             ["SDN.Audit", "SDN.Use"].iter().any(|name| world.access.may(&call.caller, &path, name))
         });
-        entries.extend(seen.map(|(place, bridge)| bridge_entry(place, bridge)));
+        let address = world.nodes.get(&call.node).and_then(|node| node.spec.address);
+        entries.extend(seen.map(|(place, bridge)| bridge_entry(place, bridge, address)));
     }
     entries.into()
 }
 
-fn bridge_entry(place: usize, bridge: &BridgeSpec) -> Value {
+/// The node's own address stands at the bridge in whose network it lies (recorded 600).
+fn bridge_entry(place: usize, bridge: &BridgeSpec, address: Option<IpAddr>) -> Value {
     let mut entry = json!({
         "type": "bridge", "iface": bridge.name, "active": 1, "autostart": 1, "bridge_ports": "eno1", "bridge_stp": "off",
         "bridge_fd": "0", "method": "manual", "method6": "manual", "families": ["inet"], "priority": place + 2,
     });
+    if let Some((address, prefix)) = address.and_then(|address| Some((address, bridge.prefix_of(address)?))) {
+        let cidr = format!("{address}/{prefix}");
+        merge(&mut entry, json!({"method": "static", "address": address, "netmask": prefix.to_string(), "cidr": cidr}));
+    }
     if bridge.vlan_aware {
         merge(&mut entry, json!({"bridge_vlan_aware": 1, "bridge_vids": "2-4094"}));
     }
@@ -104,7 +112,7 @@ pub(crate) fn certificates(world: &World, call: &Call) -> Value {
             "notbefore": from, "notafter": from + 3650 * 86_400,
         },
         {
-            "filename": "pve-ssl.pem", "fingerprint": node.fingerprint,
+            "filename": "pve-ssl.pem", "fingerprint": node.fingerprint, "pem": node.pem,
             "subject": format!("/OU=PVE Cluster Node/O=Proxmox Virtual Environment/CN={name}"), "issuer": authority,
             "san": ["127.0.0.1", "0000:0000:0000:0000:0000:0000:0000:0001", "localhost", name],
             "public-key-type": "id-ecPublicKey", "public-key-bits": 256,

@@ -167,8 +167,9 @@ fn body_params(headers: &HeaderMap, body: &Bytes) -> Result<Params, Refusal> {
 /// An empty body is no JSON either (recorded 142).
 fn json_params(body: &Bytes) -> Result<Params, Refusal> {
     let malformed = || {
-        let text = "malformed JSON string, neither tag, array, object, number, string or atom, at character offset 0 \
-                    (before \"(end of string)\") at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 917.";
+        let (end, place) = (body.len(), "at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 917.");
+        let what = "malformed JSON string, neither tag, array, object, number, string or atom";
+        let text = format!("{what}, at character offset {end} (before \"(end of string)\") {place}");
         Refusal { text_body: true, ..Refusal::bare(500, text) }
     };
     let serde_json::Value::Object(map) = serde_json::from_slice(body).map_err(|_| malformed())? else {

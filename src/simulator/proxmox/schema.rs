@@ -81,6 +81,9 @@ pub(crate) struct Endpoint {
     /// The options of a virtual machine are parameters, too.
     #[serde(rename = "use", default)]
     with_options: u8,
+    /// The path in parts.
+    #[serde(skip)]
+    parts: Vec<String>,
 }
 
 impl Endpoint {
@@ -121,11 +124,12 @@ struct Table {
 fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
     TABLE.get_or_init(|| {
-        serde_json::from_str(include_str!("schema/parameters.json")).unwrap_or(Table {
-            formats: BTreeMap::new(),
-            options: BTreeMap::new(),
-            endpoints: Vec::new(),
-        })
+        let empty = Table { formats: BTreeMap::new(), options: BTreeMap::new(), endpoints: Vec::new() };
+        let mut table: Table = serde_json::from_str(include_str!("schema/parameters.json")).unwrap_or(empty);
+        for endpoint in &mut table.endpoints {
+            endpoint.parts = endpoint.path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        }
+        table
     })
 }
 
@@ -167,15 +171,14 @@ fn find(specs: &'static BTreeMap<String, Spec>, name: &str) -> Option<&'static S
 
 /// The call behind a method and path, with the values that stand in the path.
 pub(crate) fn route(method: &str, path: &[String]) -> Option<(&'static Endpoint, BTreeMap<String, String>)> {
-    table().endpoints.iter().filter(|endpoint| endpoint.method == method).find_map(|endpoint| {
-        let names: Vec<&str> = endpoint.path.split('/').filter(|part| !part.is_empty()).collect();
-        let fits = names.len() == path.len()
-            && names.iter().zip(path).all(|(name, part)| name.starts_with('{') || name == part);
-        fits.then(|| {
-            let values = names.iter().zip(path).filter(|(name, _)| name.starts_with('{'));
-            (endpoint, values.map(|(name, part)| (name.trim_matches(['{', '}']).to_owned(), part.clone())).collect())
-        })
-    })
+    let fits = |endpoint: &&Endpoint| {
+        endpoint.method == method
+            && endpoint.parts.len() == path.len()
+            && endpoint.parts.iter().zip(path).all(|(name, part)| name.starts_with('{') || name == part)
+    };
+    let endpoint = table().endpoints.iter().find(fits)?;
+    let values = endpoint.parts.iter().zip(path).filter(|(name, _)| name.starts_with('{'));
+    Some((endpoint, values.map(|(name, part)| (name.trim_matches(['{', '}']).to_owned(), part.clone())).collect()))
 }
 
 #[cfg(test)]

@@ -273,6 +273,18 @@ impl Default for BridgeSpec {
     }
 }
 
+impl BridgeSpec {
+    /// The network's prefix length, if `address` lies in it.
+    pub fn prefix_of(&self, address: IpAddr) -> Option<u8> {
+        let (network, prefix) = self.subnet.split_once('/')?;
+        let (network, prefix) = (network.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?);
+        let (IpAddr::V4(network), IpAddr::V4(address)) = (network, address) else { return None };
+        let shift = 32u32.checked_sub(u32::from(prefix))?;
+        let head = |address: std::net::Ipv4Addr| u32::from(address).checked_shr(shift).unwrap_or(0);
+        (head(network) == head(address)).then_some(prefix)
+    }
+}
+
 /// A virtual machine or template that exists at the start.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -393,6 +405,8 @@ pub struct Timings {
     pub agent_wait: Seconds,
     /// Wait for a configuration's file lock.
     pub lock_wait: Seconds,
+    /// How long 9.2 holds the file lock of a machine that was started within a second after it stopped.
+    pub restart_latch: Seconds,
     /// Interval at which a node publishes the state of its machines.
     pub publish: Seconds,
     /// Trying to reach a node that is off.
@@ -417,6 +431,7 @@ impl Default for Timings {
             auth_failure: Seconds(3.0),
             agent_wait: Seconds(3.0),
             lock_wait: Seconds(10.0),
+            restart_latch: Seconds(30.0),
             publish: Seconds(10.0),
             unreachable: Seconds(3.0),
         }

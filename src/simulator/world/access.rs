@@ -166,14 +166,29 @@ impl Access {
         found
     }
 
+    /// Whether the caller has one right. Asked for each machine of a list, so nothing is collected.
     pub(crate) fn may(&self, caller: &Caller, path: &str, privilege: &str) -> bool {
-        self.rights(caller, path).contains(privilege)
+        self.has(&caller.user, path, privilege) && (!caller.privsep || self.has(&caller.full(), path, privilege))
+    }
+
+    fn has(&self, principal: &str, path: &str, privilege: &str) -> bool {
+        if principal == "root@pam" {
+            return self.roles.get("Administrator").is_some_and(|role| role.contains(privilege));
+        }
+        let on_the_way = |entry: &&AclSpec| {
+            let below = entry.path == "/" || path.strip_prefix(&entry.path).is_some_and(|rest| rest.starts_with('/'));
+            entry.to == principal && (entry.path == path || (below && entry.propagate))
+        };
+        let depth = |entry: &AclSpec| entry.path.trim_end_matches('/').len();
+        let deepest = self.acls.iter().filter(on_the_way).map(depth).max();
+        let mut entries = self.acls.iter().filter(on_the_way).filter(|entry| Some(depth(entry)) == deepest);
+        let role = |entry: &AclSpec| self.roles.get(&entry.role).is_some_and(|role| role.contains(privilege));
+        !entries.clone().any(|entry| entry.role == "NoAccess") && entries.any(role)
     }
 
     /// Refuses unless the caller has one of `any` on `path`.
     pub(crate) fn need_any(&self, caller: &Caller, path: &str, any: &[&str]) -> Result<(), Refusal> {
-        let rights = self.rights(caller, path);
-        if any.iter().any(|name| rights.contains(*name)) {
+        if any.iter().any(|name| self.may(caller, path, name)) {
             return Ok(());
         }
         Err(Refusal::denied(&format!("{path}, {}", any.join("|"))))

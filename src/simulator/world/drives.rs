@@ -59,8 +59,8 @@ impl World {
     /// The checks of a drive option that are made before anything is forked.
     pub(crate) fn check_drive(&self, caller: &Caller, node: &str, drive: &Drive) -> Result<(), Refusal> {
         if drive.file.starts_with('/') {
-            let at = "Only root can pass arbitrary filesystem paths. at /usr/share/perl5/PVE/Storage.pm line 581.";
-            return Err(Refusal::error(at));
+            let at = "at /usr/share/perl5/PVE/Storage.pm line 651.";
+            return Err(Refusal::error(format!("Only root can pass arbitrary filesystem paths. {at}")));
         }
         let wish = Wish::of(drive);
         if let Some(target) = wish.target() {

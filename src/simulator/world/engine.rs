@@ -11,6 +11,9 @@ use super::task::{Job, LockWish, Step, Task, TaskId, Upid};
 use crate::clock::BootTime;
 use crate::simulator::guest_exec::GuestEffect;
 
+/// Holder of file locks that no task holds.
+const LATCH: TaskId = TaskId::MAX;
+
 /// Something that happens at a moment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
@@ -20,6 +23,8 @@ pub(super) enum Due {
     LockTimeout(TaskId, u64),
     /// A guest has powered itself off; the number is the process's.
     GuestDown(u32, u64),
+    /// A clean-up that took the wrong process for its own gives up.
+    Unlatch(u32),
     /// A program in a guest does something to its machine.
     Effect(u32, u64, GuestEffect),
 }
@@ -50,12 +55,13 @@ impl Agenda {
 pub(super) struct Flock {
     exclusive: Option<TaskId>,
     shared: Vec<TaskId>,
+    latched: bool,
     waiting: VecDeque<TaskId>,
 }
 
 impl Flock {
     fn admits(&self, shared: bool) -> bool {
-        self.exclusive.is_none() && (shared || self.shared.is_empty())
+        !self.latched && self.exclusive.is_none() && (shared || self.shared.is_empty())
     }
 }
 
@@ -70,6 +76,7 @@ impl World {
                 Due::Task(task) => self.go_on(task),
                 Due::LockTimeout(task, wait) => self.give_up(task, wait),
                 Due::GuestDown(vmid, run) => self.guest_is_down(vmid, run),
+                Due::Unlatch(vmid) => self.release(LATCH, vmid),
                 Due::Effect(vmid, run, effect) => self.take_effect(vmid, run, effect),
             }
         }
@@ -212,6 +219,17 @@ impl World {
         self.flocks.get(&vmid).is_none_or(|flock| flock.admits(false))
     }
 
+    /// Holds a machine's file lock although nothing is going on; the next in line gets it afterwards.
+    pub(crate) fn latch(&mut self, vmid: u32) {
+        let span = self.scenario.timings.restart_latch.span();
+        let flock = self.flocks.entry(vmid).or_default();
+        if span.is_zero() {
+            return;
+        }
+        flock.latched = true;
+        self.plan(span, Due::Unlatch(vmid));
+    }
+
     fn want_lock(&mut self, id: TaskId, wish: LockWish) {
         let flock = self.flocks.entry(wish.vmid).or_default();
         if flock.waiting.is_empty() && flock.admits(wish.shared) {
@@ -246,6 +264,7 @@ impl World {
             flock.exclusive = None;
         }
         flock.shared.retain(|holder| *holder != id);
+        flock.latched &= id != LATCH;
         while let Some(next) = self.flocks.get(&vmid).and_then(|flock| flock.waiting.front().copied()) {
             let wish = self.tasks.get(&next).and_then(|task| task.wish.as_ref()).map(|(wish, _)| wish.clone());
             let admitted =

@@ -51,7 +51,7 @@ impl World {
             disk_bytes: config.boot_disk_bytes(),
             cloud_init: cloud_init.map(|(key, value)| (key.clone(), value.clone())).collect(),
             hostname: name.to_owned(),
-            next_pid: 400 + vmid % 100,
+            next_pid: 111,
             programs: BTreeMap::new(),
         }
     }
@@ -110,7 +110,9 @@ impl World {
 
     /// The process ends, whoever ended it; waiting changes are done.
     pub(crate) fn power_off(&mut self, vmid: u32) {
+        let now = self.now();
         let Some(vm) = self.vm_mut(vmid) else { return };
+        vm.exited_at = Some(now);
         vm.run = None;
         for (_, drive) in vm.config.apply_pending() {
             let key = vm.config.free_unused();

@@ -92,6 +92,13 @@ impl World {
         }
     }
 
+    /// Removes a machine's volumes behind its back.
+    pub fn lose_volumes(&mut self, vmid: u32) {
+        if let Some((node, config)) = self.vms.get(&vmid).map(|vm| (vm.node.clone(), vm.config.clone())) {
+            self.free_drives(&node, vmid, &config);
+        }
+    }
+
     /// Changes one option of a machine by hand; `None` deletes it.
     pub fn edit_machine(&mut self, vmid: u32, key: &str, value: Option<&str>) {
         if let Some(vm) = self.vm_mut(vmid) {

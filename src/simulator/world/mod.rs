@@ -49,7 +49,10 @@ pub(crate) struct Node {
     pub(crate) pmxcfs: bool,
     /// Whether it is in maintenance.
     pub(crate) maintenance: bool,
-    pub(crate) fingerprint: String,
+    /// Absent for a node that was never there.
+    pub(crate) fingerprint: Option<String>,
+    /// Its certificate as PEM; empty when it listens on no socket.
+    pub(crate) pem: String,
     publish_offset: Duration,
     next_pid: u32,
     /// Finished tasks, oldest first.
@@ -154,7 +157,10 @@ impl World {
         if spec.running {
             self.boot_up(vmid, true);
         }
-        self.note(vmid);
+        // A node that was never there has published nothing.
+        if self.nodes.get(node).is_none_or(|node| node.off_since.is_none()) {
+            self.note(vmid);
+        }
     }
 
     fn place_volume(&mut self, node: &str, drive: &Drive) {
@@ -293,7 +299,8 @@ fn node(spec: &NodeSpec, now: BootTime, dice: &mut Dice) -> Node {
         daemon: true,
         pmxcfs: true,
         maintenance: false,
-        fingerprint: fingerprint(dice),
+        fingerprint: Some(fingerprint(dice)).filter(|_| spec.online),
+        pem: String::new(),
         publish_offset: Duration::from_millis(dice.below(10_000)),
         next_pid: 600 + u32::try_from(dice.below(400)).unwrap_or(0),
         finished: Vec::new(),

@@ -61,13 +61,19 @@ impl Storage {
 
     pub(crate) fn volumes(&self, node: &str) -> impl Iterator<Item = &Volume> + use<'_> {
         let node = if self.spec.shared { String::new() } else { node.to_owned() };
-        self.volumes.iter().filter(move |((at, _), _)| *at == node).map(|(_, volume)| volume)
+        let first = (node.clone(), String::new());
+        self.volumes.range(first..).take_while(move |((at, _), _)| *at == node).map(|(_, volume)| volume)
     }
 
+    /// Finds a volume by its name. That of a linked clone may have its base's name in front.
     pub(crate) fn volume(&self, node: &str, name: &str) -> Option<&Volume> {
-        let last = last_part(name);
-        let exact = self.volumes.get(&self.place(node, name));
-        exact.or_else(|| self.volumes(node).find(|known| last_part(&known.name) == last))
+        let mut parts = name.rsplit('/');
+        let last = parts.next().unwrap_or(name);
+        let own = match parts.next().filter(|_| self.spec.kind.is_files()) {
+            Some(folder) => format!("{folder}/{last}"),
+            None => last.to_owned(),
+        };
+        self.volumes.get(&self.place(node, name)).or_else(|| self.volumes.get(&self.place(node, &own)))
     }
 
     pub(crate) fn volume_mut(&mut self, node: &str, name: &str) -> Option<&mut Volume> {
@@ -137,11 +143,13 @@ impl Storage {
 
     /// Names the next disk of a machine: the lowest number that is free.
     pub(crate) fn next_name(&self, node: &str, vmid: u32, format: &str) -> String {
+        let formats: &[&str] = if self.spec.kind.is_files() { &["raw", "qcow2", "vmdk"] } else { &["raw"] };
         let taken = |number: u32| {
-            let stem = format!("-{vmid}-disk-{number}");
-            self.volumes(node).any(|volume| {
-                let last = last_part(&volume.name);
-                last.split_once('.').map_or(last, |(stem, _)| stem).ends_with(&stem)
+            ["vm", "base"].iter().any(|kind| {
+                let stem = format!("{kind}-{vmid}-disk-{number}");
+                formats
+                    .iter()
+                    .any(|format| self.volumes.contains_key(&self.place(node, &self.name_of(vmid, &stem, format))))
             })
         };
         let number = (0..1000).find(|number| !taken(*number)).unwrap_or(1000);

@@ -17,6 +17,8 @@ pub(crate) struct Vm {
     /// Names this life of the VMID.
     pub(crate) life: String,
     pub(crate) boots: u64,
+    /// When its process last ended.
+    pub(crate) exited_at: Option<BootTime>,
     published: Vec<(BootTime, Published)>,
 }
 
@@ -84,7 +86,7 @@ impl Run {
 
 impl Vm {
     pub(crate) fn new(node: &str, life: String, config: Config) -> Self {
-        Self { node: node.to_owned(), config, run: None, life, boots: 0, published: Vec::new() }
+        Self { node: node.to_owned(), config, run: None, life, boots: 0, exited_at: None, published: Vec::new() }
     }
 
     pub(crate) fn status(&self) -> &'static str {

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::probe::Probe;
-use stevedore::simulator::scenario::{GuestBehaviour, GuestRule, Release, Scenario};
+use stevedore::simulator::scenario::{GuestBehaviour, GuestRule, Release, Scenario, Seconds};
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_is_made_booted_used_and_removed() {
@@ -188,4 +188,44 @@ async fn a_killed_clone_leaves_an_orphan_and_a_stopped_one_does_not() {
     assert_eq!(probe.wait(&killed).await, "unexpected status");
     assert_eq!(probe.get("/nodes/pve1/qemu/541/config").await["lock"], "clone");
     assert_eq!(probe.run("DELETE", "/nodes/pve1/qemu/541", &[]).await, "VM is locked (clone)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_right_after_a_stop_leaves_the_lock_held() {
+    let probe = Probe::demo();
+    let vm = "/nodes/pve1/qemu/101";
+    let stop = probe.send("POST", &format!("{vm}/status/stop"), &[]).await.ok();
+    let start = probe.send("POST", &format!("{vm}/status/start"), &[]).await.ok();
+    assert_eq!((probe.wait(&stop).await, probe.wait(&start).await), ("OK".into(), "OK".into()));
+    let write = probe.send("PUT", &format!("{vm}/config"), &[("description", "x")]).await;
+    assert_eq!(write.reason, "can't lock file '/var/lock/qemu-server/lock-101.conf' - got timeout");
+    sleep(Duration::from_secs(30)).await;
+    probe.send("PUT", &format!("{vm}/config"), &[("description", "x")]).await.ok();
+    assert_eq!(probe.run("POST", &format!("{vm}/status/stop"), &[]).await, "OK");
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(probe.run("POST", &format!("{vm}/status/start"), &[]).await, "OK");
+    probe.send("PUT", &format!("{vm}/config"), &[("description", "y")]).await.ok();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_cannot_be_removed_is_told_in_the_log() {
+    for (release, end) in [(Release::V8, "OK"), (Release::V9, "WARNINGS: 1")] {
+        let probe = Probe::new(Scenario::demo_of(release));
+        probe.simulator.world(|world| world.set_storage_active("local-lvm", false));
+        let upid = probe.send("DELETE", "/nodes/pve2/qemu/103", &[]).await.ok();
+        assert_eq!(probe.wait(&upid).await, end);
+        let log = probe.log(&upid).await;
+        assert!(log[0].starts_with("Could not remove disk 'local-lvm:vm-103-disk-0', check manually: "), "{log:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_takes_too_long_goes_on_unheard() {
+    let mut scenario = Scenario::default_demo();
+    scenario.timings.import = Seconds(45.0);
+    let probe = Probe::new(scenario);
+    let disk = [("scsi1", "local-lvm:0,import-from=local:import/debian-12-worker.qcow2")];
+    let read = probe.send("PUT", "/nodes/pve2/qemu/103/config", &disk).await;
+    assert_eq!((read.status, read.body.is_null()), (596, true));
+    assert_eq!(probe.get("/nodes/pve2/qemu/103/config").await["scsi1"], "local-lvm:vm-103-disk-1,size=2G");
 }

@@ -72,7 +72,7 @@ impl ResizeJob {
             return Err("shrinking disks is not supported".into());
         }
         if new > place.total().saturating_mul(64) || (!thin(place) && new - old > place.free(node)) {
-            return Err(format!("command '/usr/bin/qemu-img resize {} {new}' failed: exit code 1", drive.file));
+            return Err(too_large(world.is_v9(), place, name, new));
         }
         world.writable(node, *vmid)?;
         Ok((drive, old, new))
@@ -95,6 +95,13 @@ impl ResizeJob {
         world.log(task, "Image resized.");
         Ok(())
     }
+}
+
+/// What the tool behind says (recorded 449).
+fn too_large(v9: bool, storage: &super::super::storage::Storage, name: &str, bytes: u64) -> String {
+    let options = if v9 { "'--preallocation=off' " } else { "" };
+    let (format, path) = (super::super::storage::format_of(name), storage.path());
+    format!("command '/usr/bin/qemu-img resize {options}-f {format} {path}/images/{name} {bytes}' failed: exit code 1")
 }
 
 fn thin(storage: &super::super::storage::Storage) -> bool {

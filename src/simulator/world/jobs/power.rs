@@ -8,6 +8,8 @@ use super::super::refusal::{cannot_find, locked};
 use super::super::task::{Job, LockWish, Step, TaskId};
 use crate::clock::BootTime;
 
+/// How long after a process ended its clean-up may begin.
+const CLEAN_UP: Duration = Duration::from_secs(1);
 /// How often a shutdown looks whether the machine is off.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -17,16 +19,19 @@ pub(crate) struct StartJob {
     node: String,
     vmid: u32,
     stage: u8,
+    /// Begun so soon after the last process ended that its clean-up takes the new one for the old.
+    hasty: bool,
+    holds_lock: bool,
 }
 
 impl StartJob {
     pub(crate) fn new(node: &str, vmid: u32) -> Self {
-        Self { node: node.to_owned(), vmid, stage: 0 }
+        Self { node: node.to_owned(), vmid, stage: 0, hasty: false, holds_lock: false }
     }
 
     /// Part of a job that has the file lock already.
     pub(crate) fn holding_lock(node: &str, vmid: u32) -> Self {
-        Self { stage: 1, ..Self::new(node, vmid) }
+        Self { stage: 1, holds_lock: true, ..Self::new(node, vmid) }
     }
 
     fn check(&self, world: &World) -> Result<(), String> {
@@ -109,18 +114,30 @@ impl Job for StartJob {
         match self.stage {
             1 => Step::Lock(LockWish::on(self.vmid, world.scenario.timings.lock_wait.span())),
             2 => match self.check(world) {
-                Ok(()) => Step::Wait(world.scenario.timings.start.span()),
+                Ok(()) => {
+                    self.hasty = !self.holds_lock && is_hasty(world, self.vmid);
+                    Step::Wait(world.scenario.timings.start.span())
+                }
                 Err(error) => Step::Fail(error),
             },
             _ => match self.launch(world, task) {
                 Ok(()) => {
                     self.run(world);
+                    if self.hasty {
+                        world.latch(self.vmid);
+                    }
                     Step::Done
                 }
                 Err(error) => Step::Fail(error),
             },
         }
     }
+}
+
+/// Whether 9.2's clean-up after the last process is still to come (recorded 323, 342).
+fn is_hasty(world: &World, vmid: u32) -> bool {
+    let ended = world.vms.get(&vmid).and_then(|vm| vm.exited_at);
+    world.is_v9() && ended.is_some_and(|ended| world.now().since(ended) < CLEAN_UP)
 }
 
 /// Stops a machine hard.
