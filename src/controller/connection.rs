@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::budget::Ledger;
+use super::hypervisor::Memory;
 use super::view::View;
 use crate::api::reasons::WorkerReason;
 use crate::clock::BootTime;
@@ -64,6 +66,10 @@ pub struct Connection {
     shared: Mutex<Shared>,
     /// Rung when a worker wants a fresh poll.
     pub wanted: Notify,
+    /// What the poller remembers; locked while it works, so that there is never more than one.
+    pub(super) poller: tokio::sync::Mutex<Memory>,
+    /// The deletions of this process.
+    pub(super) ledger: Mutex<Ledger>,
 }
 
 #[derive(Debug, Default)]
@@ -198,6 +204,8 @@ impl Connection {
 #[derive(Debug, Default)]
 pub struct Connections {
     by_key: RwLock<BTreeMap<Key, Arc<Connection>>>,
+    /// Held while a deletion is entered, because several `Hypervisor`s may share one budget.
+    pub(super) entering: tokio::sync::Mutex<()>,
 }
 
 impl Connections {

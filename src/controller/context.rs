@@ -4,7 +4,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::connection::Connections;
 use super::events::Events;
@@ -33,6 +34,8 @@ pub struct Context {
     pub workers: Store<Worker>,
     /// All Hypervisors, as the watch shows them.
     pub hypervisors: Store<Hypervisor>,
+    /// Takes the workers whose VM, or whose hypervisor, looks different from before: they are reconciled.
+    pub changed: UnboundedSender<ObjectRef<Worker>>,
     /// What this process remembers of each worker.
     pub tracks: Tracks,
     /// Where events go.
