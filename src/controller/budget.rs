@@ -72,7 +72,7 @@ pub async fn ask(context: &Context, key: &Key, operation: &Operation) -> Result<
             drop(ledger);
             if is_news {
                 // So that the Hypervisor says soon that deletions are held.
-                connection.wanted.notify_one();
+                connection.ring();
             }
             Ok(Budget::Held(text))
         }

@@ -57,6 +57,8 @@ impl Debug for Context {
 pub struct Patience {
     /// From power-on until the guest agent answers.
     pub guest: Duration,
+    /// From power-on until a check that fails counts: addresses and services come a little after the guest agent.
+    pub settle: Duration,
     /// One script inside a guest.
     pub script: Duration,
     /// One call to a hypervisor.
@@ -69,6 +71,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             guest: Duration::from_secs(300),
+            settle: Duration::from_secs(60),
             script: Duration::from_secs(60),
             call: crate::domain::fault::CALL_DEADLINE,
             probe: Duration::from_secs(600),

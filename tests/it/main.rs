@@ -6,12 +6,14 @@
 mod chart;
 mod client;
 mod controlplane;
+mod crash;
 mod crd_check;
 mod crds;
+mod guest;
+mod house;
 mod kube_api;
 mod kube_conformance;
 mod lease;
 mod recorded;
 mod simulator;
-mod guest;
 mod support;
