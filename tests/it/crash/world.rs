@@ -238,7 +238,8 @@ impl Operator {
                 self.due.insert(item.clone(), after.map(|after| Instant::now() + after));
             }
             if ready.is_empty() {
-                tokio::time::sleep(Duration::from_millis(250)).await;
+                let next = self.due.values().flatten().min().copied().unwrap_or(end);
+                tokio::time::sleep_until(next.min(Instant::now() + Duration::from_secs(1))).await;
             }
         }
         false
