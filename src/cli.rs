@@ -177,14 +177,21 @@ fn run(args: &RunArgs) -> Result<(), String> {
 
 #[cfg(feature = "simulator")]
 fn demo(args: &crate::demo::Args) -> Result<(), String> {
-    let guests = std::sync::Arc::new(crate::simulator::guest::CannedGuest::default());
+    let guests = shell_guests();
     block_on(async { crate::demo::run(args, guests).await.map_err(|error| error.to_string()) })
 }
 
 #[cfg(feature = "simulator")]
 fn simulate(args: crate::simulator::cli::Args) -> Result<(), String> {
-    let guests = std::sync::Arc::new(crate::simulator::guest::CannedGuest::default());
+    let guests = shell_guests();
     block_on(async { crate::simulator::cli::run(args, guests).await.map_err(|error| error.to_string()) })
+}
+
+/// Guests that run the operator's own scripts in a real shell.
+#[cfg(feature = "simulator")]
+fn shell_guests() -> crate::simulator::guest_exec::SharedGuestExec {
+    let root = std::env::temp_dir().join(format!("stevedore-guests-{}", std::process::id()));
+    std::sync::Arc::new(crate::simulator::guest::ShellGuest::new(root))
 }
 
 fn crds(dir: Option<&Path>) -> Result<(), String> {

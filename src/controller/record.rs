@@ -60,7 +60,11 @@ pub fn pointer(tokens: &[&str]) -> PointerBuf {
 }
 
 /// Writes `operation`, or removes it, if the worker is still as it was read. The answer is the worker as it is now.
+/// What stands there already is not written again.
 pub async fn write(api: &Api<Worker>, worker: &Worker, operation: Option<&Operation>) -> Result<Worker, WriteError> {
+    if stands(worker, operation) {
+        return Ok(worker.clone());
+    }
     let patch = Patch::Json::<()>(patch(worker, operation));
     let answer = match api.patch_status(&worker.name_any(), &write_params(), &patch).await {
         Ok(answer) => answer,
@@ -107,7 +111,16 @@ fn recorded(worker: &Worker) -> Option<&Value> {
     worker.status.as_ref().and_then(|status| status.operation.as_ref()).filter(|value| !value.is_null())
 }
 
-/// Whether the worker's status holds this very record.
+/// Whether the worker's status holds exactly this record, or none if none is to be there.
+fn stands(worker: &Worker, operation: Option<&Operation>) -> bool {
+    match (recorded(worker), operation) {
+        (None, None) => true,
+        (Some(value), Some(operation)) => Operation::from_json(value).as_ref() == Ok(operation),
+        _ => false,
+    }
+}
+
+/// Whether the worker's status holds this intent.
 fn contains(worker: &Worker, operation: Option<&Operation>) -> bool {
     match (recorded(worker), operation) {
         (None, None) => true,

@@ -56,7 +56,7 @@ fn apply_vm(status: &mut WorkerStatus, report: &VmReport) {
     match report {
         VmReport::Keep => {}
         VmReport::Gone => status.vm = None,
-        VmReport::Known(KnownVm { at, uuid, power }) => {
+        VmReport::Known(KnownVm { at, uuid, power }) | VmReport::Making(KnownVm { at, uuid, power }) => {
             let before = status.vm.take().unwrap_or_default();
             status.vm = Some(VmStatus {
                 id: Some(at.id.clone()),
@@ -126,6 +126,18 @@ const ORDER: [&str; 5] =
 pub fn same(one: &WorkerStatus, other: &WorkerStatus) -> bool {
     let plain = |status: &WorkerStatus| WorkerStatus { operation: None, ..status.clone() };
     plain(one) == plain(other)
+}
+
+/// Whether one status says nothing more than another that a person waits for: while an operation is open, the VM's
+/// details are written together with the operation's result.
+pub fn same_outline(one: &WorkerStatus, other: &WorkerStatus) -> bool {
+    let outline = |status: &WorkerStatus| {
+        let mut conditions = status.conditions.clone();
+        conditions.retain(|condition| condition.type_ != conditions::DEPLOYED);
+        let vm = status.vm.as_ref().map(|vm| (vm.id.clone(), vm.host.clone()));
+        (status.observed_generation, status.phase.clone(), conditions, vm, status.last_test.clone())
+    };
+    outline(one) == outline(other)
 }
 
 /// Writes a status if it says something new; the answer is the worker as it is now.

@@ -15,11 +15,12 @@ use super::record::{self, WriteError};
 use super::snapshot::{self, hypervisor_key};
 use super::testing::{self, Ended};
 use super::{finalizer, status};
+use crate::api::conditions;
 use crate::api::reasons::WorkerReason;
 use crate::api::{Worker, WorkerStatus, names};
 use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
-use crate::domain::observation::{Declared, Facts, Problem};
+use crate::domain::observation::{Declared, Facts, HypervisorState, Presence, Problem};
 use crate::domain::operation::Operation;
 use crate::domain::plan::{self, Decision, Look, Next, Report, VmReport};
 use crate::guest::checks::CheckResult;
@@ -60,6 +61,17 @@ impl From<&Error> for Option<Duration> {
 /// changes.
 pub async fn reconcile(worker: Arc<Worker>, context: &Context) -> Result<Option<Duration>, Error> {
     Pass::new(context, (*worker).clone()).run().await
+}
+
+/// A worker whose first status is due while its deployment is about to begin: one status then says both.
+fn is_first_and_soon(known: &WorkerStatus, facts: &Facts, after: Option<Duration>) -> bool {
+    let proving = matches!(facts.observed.presence, Presence::Absent { .. });
+    let working = facts.declared.test_on_change && facts.observed.hypervisor == HypervisorState::Ready;
+    known.phase.is_none() && proving && working && after.is_some_and(|after| after <= Duration::from_secs(2))
+}
+
+fn was_deployed(known: &WorkerStatus) -> bool {
+    known.vm.is_some() && conditions::is_true(&known.conditions, conditions::DEPLOYED)
 }
 
 /// One pass over one worker.
@@ -129,7 +141,7 @@ impl<'a> Pass<'a> {
         let Some(Ok(operation)) = snapshot::operation(&self.worker) else { return None };
         let (connection, client) = link?;
         self.resume(&operation, connection);
-        let usable = connection.state().verdict == crate::domain::observation::HypervisorState::Ready;
+        let usable = connection.state().verdict == HypervisorState::Ready;
         if self.looks.task.is_some() || !usable {
             return None;
         }
@@ -386,13 +398,14 @@ impl<'a> Pass<'a> {
     async fn report(&mut self, facts: &Facts, report: &Report, after: Option<Duration>) -> Result<Turn, Error> {
         let status = self.rendered(facts, report);
         let known = self.worker.status.clone().unwrap_or_default();
-        if status::same(&status, &known) {
+        let minor = facts.remembered.operation.is_some() && status::same_outline(&status, &known);
+        if minor || status::same(&status, &known) || is_first_and_soon(&known, facts, after) {
             return Ok(Turn::Done(after));
         }
         if !self.fresh {
             return self.refresh().await;
         }
-        if known.vm.is_some() && report.vm == VmReport::Gone && !facts.declared.deleting {
+        if was_deployed(&known) && report.vm == VmReport::Gone && !facts.declared.deleting {
             self.tell_vanished(&known).await;
         }
         self.worker = status::write(&self.api, &self.worker, status).await?;

@@ -83,6 +83,8 @@ impl Server {
                 node.fingerprint = Some(identity.fingerprint);
                 node.pem = identity.pem;
             }
+            // Guests reach the API where it is served.
+            world.scenario.network.open.push(addr.to_string());
         });
         let (acceptor, name) = (TlsAcceptor::from(identity.tls), node.to_owned());
         let task = tokio::spawn(serve(listener, acceptor, simulator.clone(), name));

@@ -343,7 +343,9 @@ impl Facts {
         if !self.observed.hold.is_zero() {
             return self.say(Next::Wait { after: self.observed.hold, poll: false }, Some(operation));
         }
-        let record = Box::new(operation.intending(effect.step(), self.now));
+        // Growing the disk belongs to the intent that changes the configuration: both are safe to repeat.
+        let intended = effect == Effect::GrowDisk && operation.step == Step::Configure && operation.sends > 0;
+        let record = Box::new(if intended { operation.clone() } else { operation.intending(effect.step(), self.now) });
         self.say(Next::Act { record, effect }, Some(operation))
     }
 

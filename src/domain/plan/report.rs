@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::identity::Ownership;
 use super::super::observation::{Facts, HypervisorState, Live, POLLS_TO_BE_GONE, Presence, Problem, TestRecord};
-use super::super::operation::{Kind, Operation};
+use super::super::operation::{Kind, Operation, Step};
 use crate::hypervisor::vm::{Power, VmRef};
 
 /// One condition's status, reason and message.
@@ -43,6 +43,8 @@ pub enum VmReport {
     Keep,
     /// There is none.
     Gone,
+    /// It is being made, here.
+    Making(KnownVm),
     /// This one.
     Known(KnownVm),
 }
@@ -122,6 +124,10 @@ fn vm(facts: &Facts, operation: Option<&Operation>) -> VmReport {
     {
         return VmReport::Known(KnownVm { at: vm.at.clone(), uuid: vm.uuid.clone(), power: vm.power });
     }
+    if let Some(operation) = operation.filter(|operation| operation.step == Step::Create && operation.task.is_some()) {
+        let (at, uuid) = (operation.target.at(), operation.target.uuid.clone());
+        return VmReport::Making(KnownVm { at, uuid, power: Power::Unknown });
+    }
     match &facts.observed.presence {
         _ if operation.is_some() && facts.remembered.operation.is_some() => VmReport::Keep,
         Presence::Present { at, power, uuid, .. } => {
@@ -138,6 +144,9 @@ fn deployed(vm: &VmReport) -> Option<Verdict> {
         VmReport::Keep => None,
         VmReport::Gone => {
             Some(Verdict::new(Some(false), WorkerReason::NotDeployed, "there is no VM; it is made when it is needed"))
+        }
+        VmReport::Making(vm) => {
+            Some(Verdict::new(Some(false), WorkerReason::Deploying, format!("{} is being made", vm.at)))
         }
         VmReport::Known(vm) => Some(Verdict::new(Some(true), WorkerReason::Deployed, vm.at.to_string())),
     }
@@ -184,7 +193,7 @@ fn ready(facts: &Facts, problem: Option<&Problem>, stalls: bool, vm: &VmReport) 
             Some(Verdict::new(None, WorkerReason::Testing, text))
         }
         None => match vm {
-            VmReport::Keep => None,
+            VmReport::Keep | VmReport::Making(_) => None,
             VmReport::Gone => Some(Verdict::new(
                 Some(true),
                 WorkerReason::Configured,

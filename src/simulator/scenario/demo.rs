@@ -150,10 +150,15 @@ fn network() -> NetworkSpec {
         hosts: BTreeMap::from([
             ("deb.debian.org".into(), at(2)),
             ("repo.lab".into(), at(3)),
+            ("backup.example.org".into(), at(4)),
+            // It is there, but nothing listens.
+            ("unreachable.example.org".into(), at(5)),
             ("pve1".into(), at(11)),
             ("pve2".into(), at(12)),
             ("pve3".into(), at(13)),
         ]),
-        open: ["deb.debian.org:80", "repo.lab:443", "pve1:8006", "pve2:8006", "pve3:8006"].map(String::from).to_vec(),
+        open: ["deb.debian.org:80", "repo.lab:443", "backup.example.org:9000", "pve1:8006", "pve2:8006", "pve3:8006"]
+            .map(String::from)
+            .to_vec(),
     }
 }
