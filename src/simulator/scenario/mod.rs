@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::fault::Rule;
 pub use demo::{DEMO_SECRET, DEMO_TOKEN};
 pub(crate) use guests::glob;
 pub use guests::{AgentPresence, GuestBehaviour, GuestRule};
@@ -82,6 +83,8 @@ pub struct Scenario {
     pub network: NetworkSpec,
     /// Behaviour of guests by name; the first rule whose pattern fits counts.
     pub guests: Vec<GuestRule>,
+    /// What goes wrong between clients and the cluster.
+    pub faults: Vec<Rule>,
     /// Where guests may keep files, one folder per life of a machine.
     pub guest_root: Option<PathBuf>,
     /// Finished tasks that each node remembers.
@@ -108,6 +111,7 @@ impl Default for Scenario {
             timings: Timings::default(),
             network: NetworkSpec::default(),
             guests: Vec::new(),
+            faults: Vec::new(),
             guest_root: None,
             task_retention: 1000,
             daemon_workers: 3,
