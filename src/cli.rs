@@ -1,12 +1,21 @@
 //! The command line: `run`, `crds`, `simulate`, `demo`; flags and environment become settings.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use uuid::Uuid;
 
+use crate::api::common::Span;
 use crate::api::crdgen;
+use crate::app::{self, Settings};
+use crate::controller::context::Patience;
+use crate::runtime::lease;
+use crate::runtime::shutdown::Shutdown;
+use crate::runtime::telemetry::{self, LogFormat};
 
 /// Manages backup workers on hypervisors, as declared in Kubernetes.
 #[derive(Debug, Parser)]
@@ -18,18 +27,127 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the operator.
+    Run(Box<RunArgs>),
     /// Prints the custom resource definitions as YAML, or writes one file for each.
     Crds {
         /// Writes the files into this folder instead of printing.
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+    /// Shows the operator at work: a real Kubernetes control plane, a simulated hypervisor, and example workers.
+    #[cfg(feature = "simulator")]
+    Demo(crate::demo::Args),
+    /// Serves a simulated hypervisor, to try things out.
+    #[cfg(feature = "simulator")]
+    Simulate {
+        #[command(subcommand)]
+        what: Simulate,
+    },
+}
+
+/// What is simulated.
+#[cfg(feature = "simulator")]
+#[derive(Debug, Subcommand)]
+enum Simulate {
+    /// A Proxmox VE cluster.
+    Proxmox(crate::simulator::cli::Args),
+}
+
+/// How the operator runs.
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Where probes and metrics are served.
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    admin_address: SocketAddr,
+    /// How the log looks.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// What is logged: a level, or a list such as info,stevedore=debug.
+    #[arg(long, default_value = "info", env = "STEVEDORE_LOG", value_name = "FILTER")]
+    log: String,
+    /// Works without leader election: only where no second process can run.
+    #[arg(long)]
+    no_leader_election: bool,
+    /// Name of the Lease.
+    #[arg(long, default_value = "stevedore", value_name = "NAME")]
+    lease_name: String,
+    /// Namespace of the Lease.
+    #[arg(long, default_value = "default", env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    lease_namespace: String,
+    /// How long a leader that is not heard of keeps the others out; longer than --call-deadline.
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    lease_duration: Duration,
+    /// How often the leader says that it is there.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    lease_renew_interval: Duration,
+    /// Name of this process.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
+    /// What makes this installation's marks on VMs its own; the UID of the namespace kube-system if not given.
+    #[arg(long, value_name = "ID")]
+    installation_id: Option<String>,
+    /// How long one call to a hypervisor may take. Proxmox VE answers up to 30 s late.
+    #[arg(long, default_value = "35s", value_parser = duration)]
+    call_deadline: Duration,
+    /// How long a guest may take from power-on until its agent answers.
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    guest_timeout: Duration,
+    /// How long after power-on a check that fails is tried again before it counts.
+    #[arg(long, default_value = "1m", value_parser = duration)]
+    settle_time: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    Span::new(text).duration().ok_or_else(|| format!("{text:?} is not a duration such as 90s, 30m or 1h30m"))
+}
+
+impl RunArgs {
+    fn settings(&self) -> Result<Settings, String> {
+        if !self.no_leader_election && self.lease_duration <= self.call_deadline {
+            return Err(format!(
+                "--lease-duration ({:?}) must be longer than --call-deadline ({:?}): a call must end within the term",
+                self.lease_duration, self.call_deadline
+            ));
+        }
+        if !self.no_leader_election && self.lease_renew_interval * 2 > self.lease_duration {
+            return Err("--lease-renew-interval must be at most half of --lease-duration".to_owned());
+        }
+        let unique = Uuid::new_v4();
+        let pod = self.pod_name.clone().unwrap_or_else(|| "stevedore".to_owned());
+        let holder = format!("{pod}_{unique}");
+        let seed = unique.as_u64_pair().0;
+        let election = lease::Settings {
+            duration: self.lease_duration,
+            renew: self.lease_renew_interval,
+            retry: lease::Settings::new("", "", "", 0).retry.min(self.lease_renew_interval),
+            deadline: lease::Settings::new("", "", "", 0).deadline.min(self.lease_renew_interval),
+            ..lease::Settings::new(&self.lease_namespace, &self.lease_name, &holder, seed)
+        };
+        Ok(Settings {
+            admin_address: self.admin_address,
+            lease: (!self.no_leader_election).then_some(election),
+            installation_id: self.installation_id.clone(),
+            pod: Some(pod),
+            patience: Patience {
+                guest: self.guest_timeout,
+                settle: self.settle_time,
+                call: self.call_deadline,
+                ..Patience::default()
+            },
+        })
+    }
 }
 
 /// Parses the command line and runs the command; the exit code is what the process ends with.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Run(args) => run(&args),
         Command::Crds { dir } => crds(dir.as_deref()),
+        #[cfg(feature = "simulator")]
+        Command::Demo(args) => demo(&args),
+        #[cfg(feature = "simulator")]
+        Command::Simulate { what: Simulate::Proxmox(args) } => simulate(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,6 +157,34 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs asynchronous work to its end.
+fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| format!("the process cannot start its threads: {error}"))?.block_on(work)
+}
+
+fn run(args: &RunArgs) -> Result<(), String> {
+    let settings = args.settings()?;
+    telemetry::init(args.log_format, &args.log).map_err(|error| error.to_string())?;
+    block_on(async {
+        let shutdown = Shutdown::new();
+        shutdown.on_signals().map_err(|error| format!("signals cannot be received: {error}"))?;
+        app::run(settings, shutdown).await.map_err(|error| error.to_string())
+    })
+}
+
+#[cfg(feature = "simulator")]
+fn demo(args: &crate::demo::Args) -> Result<(), String> {
+    let guests = std::sync::Arc::new(crate::simulator::guest::CannedGuest::default());
+    block_on(async { crate::demo::run(args, guests).await.map_err(|error| error.to_string()) })
+}
+
+#[cfg(feature = "simulator")]
+fn simulate(args: crate::simulator::cli::Args) -> Result<(), String> {
+    let guests = std::sync::Arc::new(crate::simulator::guest::CannedGuest::default());
+    block_on(async { crate::simulator::cli::run(args, guests).await.map_err(|error| error.to_string()) })
 }
 
 fn crds(dir: Option<&Path>) -> Result<(), String> {

@@ -8,7 +8,7 @@
 //!
 //! [`cli`] and [`app`] put the floors together. [`clock`] is the one source of time, [`secret`] the one holder of
 //! credential values. With the feature `simulator` there are also hypervisors to try and test against
-//! ([`simulator`]) and a real Kubernetes control plane run as plain processes ([`controlplane`]).
+//! ([`simulator`]), a real Kubernetes control plane run as plain processes ([`controlplane`]), and a [`demo`] of both.
 
 pub mod api;
 pub mod app;
@@ -17,6 +17,8 @@ pub mod clock;
 pub mod controller;
 #[cfg(feature = "simulator")]
 pub mod controlplane;
+#[cfg(feature = "simulator")]
+pub mod demo;
 pub mod domain;
 pub mod guest;
 pub mod hypervisor;

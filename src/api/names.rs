@@ -32,6 +32,10 @@ pub const FORCE_DELETE: &str = "stevedore.dev/force-delete";
 /// On a Hypervisor: the name of a cluster whose new identity may be taken over.
 pub const ACCEPT_IDENTITY: &str = "stevedore.dev/accept-identity";
 
+/// On a Hypervisor: the objects that carry its in-use finalizer, such as `ConfigMap/pve-ca Secret/pve-credentials`,
+/// so that they are released even if the spec has come to name others.
+pub const HOLDS: &str = "stevedore.dev/holds";
+
 /// On a Worker: the UID of an earlier Worker whose VM it may take over.
 pub const ADOPT_UID: &str = "stevedore.dev/adopt-uid";
 

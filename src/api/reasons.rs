@@ -182,7 +182,7 @@ reasons! {
         PrivilegesMissing,
         /// The certificate is trusted.
         Trusted,
-        /// The certificate is trusted but expires within 30 days.
+        /// The certificate is trusted but expires within 14 days.
         ExpiresSoon,
         /// The certificate has expired, or is not valid yet.
         Expired,

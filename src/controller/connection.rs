@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 
+use super::budget::Ledger;
+use super::hypervisor::Memory;
 use super::view::View;
 use crate::api::reasons::WorkerReason;
 use crate::clock::BootTime;
@@ -62,8 +64,12 @@ pub struct Connection {
     state: RwLock<State>,
     view: RwLock<View>,
     shared: Mutex<Shared>,
-    /// Rung when a worker wants a fresh poll.
-    pub wanted: Notify,
+    /// What the poller remembers; locked while it works, so that there is never more than one.
+    pub(super) poller: tokio::sync::Mutex<Memory>,
+    /// The deletions of this process.
+    pub(super) ledger: Mutex<Ledger>,
+    /// Rung with the key when a worker wants a fresh poll.
+    bell: Option<(UnboundedSender<Key>, Key)>,
 }
 
 #[derive(Debug, Default)]
@@ -110,7 +116,15 @@ impl Connection {
     /// Asks for polls at the busy interval for a while, and for one soon.
     pub fn hurry(&self, now: BootTime) {
         self.shared().busy_until = now.plus(Duration::from_secs(15));
-        self.wanted.notify_one();
+        self.ring();
+    }
+
+    /// Has the `Hypervisor` reconciled soon.
+    pub fn ring(&self) {
+        if let Some((bell, key)) = &self.bell {
+            // Nobody listens while the process ends: then nobody needs it.
+            let _ = bell.send(key.clone());
+        }
     }
 
     /// Whether polls are to come at the busy interval.
@@ -198,9 +212,17 @@ impl Connection {
 #[derive(Debug, Default)]
 pub struct Connections {
     by_key: RwLock<BTreeMap<Key, Arc<Connection>>>,
+    /// Held while a deletion is entered, because several `Hypervisor`s may share one budget.
+    pub(super) entering: tokio::sync::Mutex<()>,
+    bell: Option<UnboundedSender<Key>>,
 }
 
 impl Connections {
+    /// Connections that ring `bell` with their key when a worker wants a fresh poll.
+    pub fn ringing(bell: UnboundedSender<Key>) -> Self {
+        Self { bell: Some(bell), ..Self::default() }
+    }
+
     /// The connection of a `Hypervisor`, if it was seen.
     pub fn get(&self, key: &Key) -> Option<Arc<Connection>> {
         self.by_key.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
@@ -212,7 +234,9 @@ impl Connections {
             return connection;
         }
         let mut all = self.by_key.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry(key.clone()).or_default())
+        let bell = self.bell.clone().map(|bell| (bell, key.clone()));
+        let made = || Arc::new(Connection { bell, ..Connection::default() });
+        Arc::clone(all.entry(key.clone()).or_insert_with(made))
     }
 
     /// Forgets a `Hypervisor` that is gone.

@@ -4,7 +4,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::connection::Connections;
 use super::events::Events;
@@ -33,6 +34,8 @@ pub struct Context {
     pub workers: Store<Worker>,
     /// All Hypervisors, as the watch shows them.
     pub hypervisors: Store<Hypervisor>,
+    /// Takes the workers whose VM, or whose hypervisor, looks different from before: they are reconciled.
+    pub changed: UnboundedSender<ObjectRef<Worker>>,
     /// What this process remembers of each worker.
     pub tracks: Tracks,
     /// Where events go.
@@ -54,6 +57,8 @@ impl Debug for Context {
 pub struct Patience {
     /// From power-on until the guest agent answers.
     pub guest: Duration,
+    /// From power-on until a check that fails counts: addresses and services come a little after the guest agent.
+    pub settle: Duration,
     /// One script inside a guest.
     pub script: Duration,
     /// One call to a hypervisor.
@@ -66,6 +71,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             guest: Duration::from_secs(300),
+            settle: Duration::from_secs(60),
             script: Duration::from_secs(60),
             call: crate::domain::fault::CALL_DEADLINE,
             probe: Duration::from_secs(600),

@@ -1,7 +1,18 @@
 //! Floor 3. The Kubernetes side: snapshot, plan, execute, status, events.
 
+pub mod budget;
 pub mod connection;
 pub mod context;
+pub mod driver;
 pub mod events;
+pub mod execute;
+pub mod finalizer;
+pub mod hypervisor;
+pub mod looks;
+pub mod record;
+pub mod snapshot;
+pub mod status;
+pub mod testing;
 pub mod tracks;
 pub mod view;
+pub mod worker;

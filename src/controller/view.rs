@@ -161,6 +161,11 @@ impl View {
         })
     }
 
+    /// The VMs whose identity is known: id, what the inventory has of them, what they show.
+    pub fn known(&self) -> impl Iterator<Item = (&String, &VmSummary, &Shown)> {
+        self.shown.iter().filter_map(|(id, shown)| Some((id, self.inventory.vms.get(id)?, shown)))
+    }
+
     /// VMs in the id range that are just being made, show no mark yet, and are named by no operation.
     pub fn strangers(&self, range: (u32, u32), named: &BTreeSet<String>) -> Vec<VmRef> {
         let is_stranger = |id: &String, vm: &VmSummary| {

@@ -115,8 +115,8 @@ pub struct Shown {
 pub enum Ownership {
     /// All marks fit.
     Ours,
-    /// The marks in tag and description fit, the uuid is not set yet: what the open operation `operation` has made
-    /// but not completed.
+    /// The mark in the description fits, the uuid is not set yet: what the open operation `operation` has made but not
+    /// completed. A clone has its template's tags, so the tag comes with the uuid.
     Unfinished {
         /// The operation in the mark.
         operation: String,
@@ -141,14 +141,11 @@ pub fn judge(shown: &Shown, installation: &str, worker_uid: &str) -> Ownership {
             mark.vm_id
         ));
     }
-    if !shown.tagged {
-        return Ownership::Mismatch(format!("the tag {TAG} is missing"));
-    }
     let expected = mark.uuid().to_string();
-    match shown.uuid.as_deref() {
-        Some(uuid) if uuid.eq_ignore_ascii_case(&expected) => Ownership::Ours,
-        _ => Ownership::Unfinished { operation: mark.operation },
+    if !shown.uuid.as_deref().is_some_and(|uuid| uuid.eq_ignore_ascii_case(&expected)) {
+        return Ownership::Unfinished { operation: mark.operation };
     }
+    if shown.tagged { Ownership::Ours } else { Ownership::Mismatch(format!("the tag {TAG} is missing")) }
 }
 
 #[cfg(test)]
@@ -200,6 +197,8 @@ mod tests {
         assert!(matches!(judge(&untagged, "inst", "uid-1"), Ownership::Mismatch(_)));
         let fresh = Shown { uuid: Some("04137809-b203-4b2d-b094-f8cdbb862117".into()), ..shown() };
         assert_eq!(judge(&fresh, "inst", "uid-1"), Ownership::Unfinished { operation: "op-1".into() });
+        let untagged = Shown { tagged: false, ..fresh };
+        assert_eq!(judge(&untagged, "inst", "uid-1"), Ownership::Unfinished { operation: "op-1".into() });
         assert_eq!(judge(&Shown::default(), "inst", "uid-1"), Ownership::Foreign);
     }
 

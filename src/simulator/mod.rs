@@ -7,6 +7,7 @@
 mod certificates;
 pub mod cli;
 pub mod fault;
+pub mod guest;
 pub mod guest_exec;
 pub mod kubernetes;
 pub mod proxmox;

@@ -4,9 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 mod chart;
+mod client;
 mod controlplane;
+mod crash;
 mod crd_check;
 mod crds;
+mod guest;
+mod house;
 mod kube_api;
 mod kube_conformance;
 mod lease;

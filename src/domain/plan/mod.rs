@@ -16,7 +16,7 @@ mod tests;
 use crate::api::reasons::WorkerReason;
 use std::time::Duration;
 
-pub use report::{Report, Verdict};
+pub use report::{KnownVm, Report, Verdict, VmReport};
 
 use super::identity::Ownership;
 use super::observation::{Facts, HypervisorState, Live, LiveVm, Presence, Problem};
@@ -159,6 +159,12 @@ pub fn plan(facts: &Facts) -> Decision {
         Some(operation) => go_on(facts, operation),
         None => idle::plan(facts),
     }
+}
+
+/// What to say when a closer look failed for a reason that people must see to.
+pub fn hindered(facts: &Facts, problem: Problem) -> Decision {
+    let operation = facts.remembered.operation.as_ref().and_then(|record| record.as_ref().ok());
+    facts.held_up(problem, operation)
 }
 
 /// What keeps every worker of this hypervisor, or this one, from being worked on at all.

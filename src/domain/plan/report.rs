@@ -74,7 +74,8 @@ pub struct Report {
 const AWAY_TOLERANCE: Duration = Duration::from_secs(120);
 
 /// Reasons that make `Ready` false although the operation only waits.
-const NOT_READY: [WorkerReason; 5] = [
+const NOT_READY: [WorkerReason; 6] = [
+    WorkerReason::Forbidden,
     WorkerReason::IdentityMismatch,
     WorkerReason::OrphanLock,
     WorkerReason::OperationFailed,

@@ -8,7 +8,7 @@ if have systemctl; then
         shown=$(limited 10 systemctl show -p LoadState,ActiveState,SubState,Result,ExecMainStatus,Job -- "$1" 2>&1)
         code=$?
         case $shown in
-        *ActiveState=*ing* | *Job=[1-9]*) [ "$left" -gt 0 ] || break ;;
+        *ActiveState=activating* | *ActiveState=deactivating* | *ActiveState=reloading* | *Job=[1-9]*) [ "$left" -gt 0 ] || break ;;
         *) break ;;
         esac
         left=$((left - 1))

@@ -20,11 +20,13 @@ use super::routes::TICKET;
 use super::texts::shows_overload;
 use crate::clock::SharedClock;
 use crate::domain::fault::{Fault, FaultKind};
-use crate::hypervisor::registry::{Admission, ConnectionLimits};
+use crate::hypervisor::registry::{Admission, CallCost, ConnectionLimits};
 use crate::hypervisor::transport::{CallObserver, Exchange, ExchangeError, PeerCertificate};
 
 /// How long a changing call may wait for its turn. The look at the VM that justifies it must not grow old meanwhile.
 const LONGEST_QUEUE: Duration = Duration::from_secs(3);
+/// The same for a program in a guest: it may stand behind questions to agents that do not answer, 3 s each.
+const LONGEST_AGENT_QUEUE: Duration = Duration::from_secs(20);
 
 /// A connection to one cluster.
 #[derive(Debug)]
@@ -111,7 +113,8 @@ impl Connection {
         if !call.route.changes {
             return Ok(turn.await);
         }
-        timeout(LONGEST_QUEUE, turn)
+        let longest = if call.route.cost == CallCost::Agent { LONGEST_AGENT_QUEUE } else { LONGEST_QUEUE };
+        timeout(longest, turn)
             .await
             .map_err(|_| call.fault(FaultKind::Busy, "not sent, too many calls are under way on this host"))
     }

@@ -120,7 +120,7 @@ mod tests {
              "name": "alpha", "tags": "stevedore;X"},
             {"id": "qemu/300", "type": "qemu", "vmid": 300, "node": "pve2", "status": "unknown", "lock": "clone"},
             {"id": "node/pve2", "type": "node", "node": "pve2", "status": "offline"},
-            {"id": "node/pve1", "type": "node", "node": "pve1", "status": "online", "maxcpu": 2, "maxmem": 25276510208_u64,
+            {"id": "node/pve1", "type": "node", "node": "pve1", "status": "online", "maxcpu": 2, "maxmem": 25_276_510_208_u64,
              "hastate": "maintenance", "cpu": 0.0144},
             {"id": "storage/pve1/store2", "type": "storage", "storage": "store2", "node": "pve1", "shared": 0,
              "content": "images,rootdir", "status": "available", "plugintype": "dir"},

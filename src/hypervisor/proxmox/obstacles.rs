@@ -1,4 +1,4 @@
-//! What stands in the way of making a VM. Three requests at most; changes nothing.
+//! What stands in the way of making a VM. Four requests at most; changes nothing.
 
 use super::call::Call;
 use super::connection::Connection;

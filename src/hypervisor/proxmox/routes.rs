@@ -92,3 +92,21 @@ pub(super) const ALL: [&Route; 27] = [
     &AGENT_EXEC,
     &AGENT_EXEC_STATUS,
 ];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn what_a_call_costs_is_what_the_schema_says() {
+        let schema = include_str!("../../../tests/fixtures/proxmox-client/parameters.json");
+        let schema: Vec<Value> = serde_json::from_str(schema).unwrap();
+        for route in ALL {
+            let call = format!("{} {}", route.method, route.path);
+            let entry = schema.iter().find(|entry| entry["call"] == call).unwrap_or_else(|| panic!("{call}"));
+            assert_eq!(entry["protected"], route.cost != Plain, "{call}");
+        }
+    }
+}

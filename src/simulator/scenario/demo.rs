@@ -11,7 +11,7 @@ use super::{
 /// The token that the demo world knows.
 pub const DEMO_TOKEN: &str = "stevedore@pve!operator";
 /// Its secret. It opens nothing but a simulated world.
-pub const DEMO_SECRET: &str = "0d3c1f5e-6a57-4c0a-9a77-5d1e0f2b9c44";
+pub const DEMO_SECRET: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Privileges that an operator needs on both releases.
 const COMMON_PRIVILEGES: &str = "VM.Allocate VM.Clone VM.Audit VM.PowerMgmt VM.Migrate VM.Config.CPU VM.Config.Memory \

@@ -185,6 +185,11 @@ impl World {
         self.vms.get(&vmid).and_then(|vm| vm.config.get(key)).map(str::to_owned)
     }
 
+    /// All options of a machine, as they are written now; none if there is no such machine.
+    pub fn settings(&self, vmid: u32) -> std::collections::BTreeMap<String, String> {
+        self.vms.get(&vmid).map(|vm| vm.config.values.clone()).unwrap_or_default()
+    }
+
     /// Whether a machine's process runs; the error says that there is no such machine.
     pub fn is_running(&self, vmid: u32) -> Result<bool, String> {
         self.vms.get(&vmid).map(|vm| vm.run.is_some()).ok_or_else(|| no_config("*", vmid))

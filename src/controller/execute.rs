@@ -1,0 +1,190 @@
+//! The only caller of a changing hypervisor method, and the only place where crash safety has to be argued.
+//!
+//! The order never varies: finalizer; record, compare-and-swap, and the answer contains it; the leader's permission for
+//! as long as the call can take; a fresh read in which all marks fit; the call, at once; the task handle into the
+//! record where the call must not be repeated blindly. A crash between any two of these leaves a record that says
+//! what may have happened, and the next decision looks before it repeats.
+
+use std::time::Duration;
+
+use kube::Api;
+use kube::ResourceExt;
+use thiserror::Error;
+
+use super::context::Context;
+use super::looks::wanted_of;
+use super::record::{self, WriteError};
+use super::{finalizer, tracks::Track};
+use crate::api::{Worker, names};
+use crate::domain::declare;
+use crate::domain::fault::{Fault, FaultKind};
+use crate::domain::identity::{Ownership, judge};
+use crate::domain::observation::Declared;
+use crate::domain::operation::Operation;
+use crate::domain::plan::Effect;
+use crate::hypervisor::vm::{CreateOrder, Power, Started, VmDetail};
+use crate::hypervisor::{Hypervisor, SharedHypervisor};
+
+/// A changing call is sent only within this time of the read that proved the VM to be ours.
+const PROOF_LASTS: Duration = Duration::from_secs(5);
+
+/// Why an effect was not carried out, or not finished.
+#[derive(Debug, Error)]
+pub enum ExecuteError {
+    /// The record could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// This process is not the leader, or not for long enough.
+    #[error("not the leader for long enough to send a changing call")]
+    NotLeader,
+    /// The proof of identity failed or took too long; nothing was sent.
+    #[error("{0}")]
+    Unproven(Fault),
+}
+
+/// What an effect works with.
+pub struct Work<'a> {
+    /// The process.
+    pub context: &'a Context,
+    /// Where the worker is written.
+    pub api: &'a Api<Worker>,
+    /// The hypervisor.
+    pub client: &'a SharedHypervisor,
+    /// What is declared.
+    pub declared: &'a Declared,
+}
+
+/// Carries out one effect. The answer is the worker as it is afterwards; a refused or unanswered call is remembered
+/// in the worker's track, for the next decision.
+pub async fn carry_out(
+    work: &Work<'_>,
+    worker: Worker,
+    record: &Operation,
+    effect: Effect,
+) -> Result<Worker, ExecuteError> {
+    let uid = worker.uid().unwrap_or_default();
+    let mut worker = worker;
+    if !work.declared.has_finalizer {
+        worker = held(work.api, worker).await?;
+    }
+    worker = record::write(work.api, &worker, Some(record)).await?;
+    let clock = &work.context.clock;
+    work.context.tracks.with(&uid, |track| track.sending(record, clock.boot()));
+    let proof = prove(work, record, effect).await.map_err(|fault| unproven(work, &uid, fault))?;
+    if !work.context.gate.may_change(work.context.patience.call) {
+        return Err(ExecuteError::NotLeader);
+    }
+    let outcome = send(work, record, effect, proof.as_ref()).await;
+    tracing::info!(
+        worker = %work.declared.wanted.mark.worker, operation = %record.id, vm = %record.target.vm_id, ?effect,
+        sends = record.sends, outcome = %told(&outcome), "changing call"
+    );
+    settle(work, worker, record, effect, outcome).await
+}
+
+/// Puts our finalizer on a worker. Whoever changed the worker meanwhile made the decision void.
+async fn held(api: &Api<Worker>, worker: Worker) -> Result<Worker, WriteError> {
+    let held = finalizer::add(api, &worker, names::WORKER_FINALIZER).await?;
+    let decided_on = |worker: &Worker| {
+        let meta = &worker.metadata;
+        (meta.generation, meta.annotations.clone(), meta.deletion_timestamp.clone(), worker.status.clone())
+    };
+    if decided_on(&held) == decided_on(&worker) { Ok(held) } else { Err(WriteError::Conflict) }
+}
+
+fn told(outcome: &Result<Started, Fault>) -> String {
+    match outcome {
+        Ok(Started::Done) => "done".to_owned(),
+        Ok(Started::Task(task)) => format!("task {task}"),
+        Err(fault) => format!("{:?}: {fault}", fault.kind),
+    }
+}
+
+fn unproven(work: &Work<'_>, uid: &str, fault: Fault) -> ExecuteError {
+    remember_failure(work, uid, fault.clone());
+    ExecuteError::Unproven(fault)
+}
+
+fn remember_failure(work: &Work<'_>, uid: &str, fault: Fault) {
+    let now = work.context.clock.boot();
+    let seed = now.since_start().subsec_nanos();
+    work.context.tracks.with(uid, |track: &mut Track| track.failed(fault, now, u64::from(seed)));
+}
+
+/// Reads the VM and sees that all marks fit. A create has nothing to prove: its id makes it safe.
+async fn prove(work: &Work<'_>, record: &Operation, effect: Effect) -> Result<Option<VmDetail>, Fault> {
+    if effect == Effect::Create {
+        return Ok(None);
+    }
+    let begun = work.context.clock.boot();
+    let detail = work.client.vm(&record.target.at()).await?;
+    let refuse = |text: String| Err(Fault::new(FaultKind::Refused, text));
+    if work.context.clock.boot().since(begun) > PROOF_LASTS {
+        return Err(Fault::new(FaultKind::Busy, format!("reading {} took too long to act upon", detail.at)));
+    }
+    let mark = &work.declared.wanted.mark;
+    match judge(&detail.shown, &mark.installation, &mark.worker_uid) {
+        Ownership::Ours => {}
+        Ownership::Unfinished { operation }
+            if operation == record.id && matches!(effect, Effect::Configure | Effect::Destroy) => {}
+        other => return refuse(format!("{} is not touched: its marks do not fit ({other:?})", detail.at)),
+    }
+    if let Some(lock) = &detail.lock {
+        return Err(Fault::new(FaultKind::Locked(lock.clone()), format!("{} is locked ({lock})", detail.at)));
+    }
+    if detail.template || effect == Effect::Destroy && detail.protected {
+        return refuse(format!("{} is a template or protected now and is not touched", detail.at));
+    }
+    let needs_off = matches!(effect, Effect::Configure | Effect::GrowDisk | Effect::Destroy | Effect::Start);
+    if needs_off && detail.power != Power::Off {
+        return Err(Fault::new(FaultKind::Busy, format!("{} is not powered off any more", detail.at)));
+    }
+    Ok(Some(detail))
+}
+
+/// Sends the call.
+async fn send(work: &Work<'_>, record: &Operation, effect: Effect, seen: Option<&VmDetail>) -> Result<Started, Fault> {
+    let client: &dyn Hypervisor = work.client.as_ref();
+    let at = record.target.at();
+    match (effect, seen) {
+        (Effect::Create, _) => {
+            let wanted = declare::wanted_by(&work.declared.wanted, record);
+            client.create(&CreateOrder { wanted, at, since: record.step_since }).await
+        }
+        (Effect::Configure, Some(seen)) => client.configure(&wanted_of(&work.declared.wanted, seen), seen).await,
+        (Effect::GrowDisk, Some(seen)) => client.grow_disk(&wanted_of(&work.declared.wanted, seen), seen).await,
+        (Effect::Start, _) => client.start(&at).await,
+        (Effect::ShutDown, _) => client.shut_down(&at, work.declared.grace).await,
+        (Effect::PowerOff, _) => client.power_off(&at).await,
+        (Effect::Destroy, _) => client.destroy(&at).await,
+        (Effect::Configure | Effect::GrowDisk, None) => {
+            Err(Fault::new(FaultKind::Other, "a change needs the VM's configuration as it was read"))
+        }
+    }
+}
+
+/// Remembers what came of the call: durably where repeating it blindly would be wrong.
+async fn settle(
+    work: &Work<'_>,
+    worker: Worker,
+    record: &Operation,
+    effect: Effect,
+    outcome: Result<Started, Fault>,
+) -> Result<Worker, ExecuteError> {
+    let uid = worker.uid().unwrap_or_default();
+    let now = work.context.clock.boot();
+    let task = match outcome {
+        Ok(Started::Done) => None,
+        Ok(Started::Task(task)) => Some(task),
+        Err(fault) => {
+            remember_failure(work, &uid, fault);
+            return Ok(worker);
+        }
+    };
+    work.context.tracks.with(&uid, |track| track.accepted(task.clone(), now));
+    if !matches!(effect, Effect::Create | Effect::Destroy) || task.is_none() {
+        return Ok(worker);
+    }
+    let with_task = Operation { task, ..record.clone() };
+    Ok(record::write(work.api, &worker, Some(&with_task)).await?)
+}

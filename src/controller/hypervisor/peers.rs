@@ -1,0 +1,95 @@
+//! `Hypervisor`s that reach one cluster share its limits: of each, the lowest counts.
+
+use std::sync::Arc;
+
+use kube::ResourceExt as _;
+
+use super::identity;
+use crate::api::Hypervisor;
+use crate::api::hypervisor_status::EffectiveLimits;
+use crate::controller::context::Context;
+
+/// Launches at a time, if the spec does not say.
+const PARALLEL_LAUNCHES: i32 = 4;
+
+/// The other Hypervisors whose pinned cluster is the same one.
+///
+/// One that does not check whom it talks to could claim any identity, so it has no say in the limits of one that does.
+pub(in crate::controller) fn of(context: &Context, hypervisor: &Hypervisor) -> Vec<Arc<Hypervisor>> {
+    let Some(own) = identity_of(hypervisor) else { return Vec::new() };
+    let is_peer = |other: &Hypervisor| {
+        other.metadata.uid != hypervisor.metadata.uid
+            && other.spec.provider == hypervisor.spec.provider
+            && (!other.spec.tls.insecure_skip_verify || hypervisor.spec.tls.insecure_skip_verify)
+            && identity_of(other).is_some_and(|identity| identity::is_same(own, identity))
+    };
+    let mut peers = context.hypervisors.state_filter(is_peer);
+    peers.sort_by_key(|peer| (peer.namespace(), peer.name_any()));
+    peers
+}
+
+fn identity_of(hypervisor: &Hypervisor) -> Option<&crate::api::hypervisor_status::ClusterIdentity> {
+    hypervisor.status.as_ref()?.identity.as_ref()
+}
+
+/// The limits in force.
+pub(in crate::controller) fn limits(hypervisor: &Hypervisor, peers: &[Arc<Hypervisor>]) -> EffectiveLimits {
+    let declared = |hypervisor: &Hypervisor| EffectiveLimits {
+        parallel_launches: hypervisor.spec.limits.parallel_launches.unwrap_or(PARALLEL_LAUNCHES),
+        parallel_operations: hypervisor.spec.limits.parallel_operations,
+        deletions_per_hour: hypervisor.spec.limits.deletions_per_hour,
+    };
+    peers.iter().map(|peer| declared(peer)).fold(declared(hypervisor), |one, other| EffectiveLimits {
+        parallel_launches: one.parallel_launches.min(other.parallel_launches),
+        parallel_operations: one.parallel_operations.min(other.parallel_operations),
+        deletions_per_hour: one.deletions_per_hour.min(other.deletions_per_hour),
+    })
+}
+
+/// Names the peers for a person who sees `hypervisor`: those in other namespaces are none of their business.
+pub(super) fn named(hypervisor: &Hypervisor, peers: &[Arc<Hypervisor>]) -> Option<String> {
+    if peers.is_empty() {
+        return None;
+    }
+    let near = |peer: &&Arc<Hypervisor>| peer.metadata.namespace == hypervisor.metadata.namespace;
+    let mut names: Vec<String> = peers.iter().filter(near).map(|peer| peer.name_any()).collect();
+    if names.len() < peers.len() {
+        names.push("a Hypervisor of another namespace".to_owned());
+    }
+    Some(format!(
+        "{} reaches the same cluster: deletions are counted together, the lowest limits count",
+        names.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hypervisor(namespace: &str, name: &str, deletions: i32, launches: Option<i32>) -> Arc<Hypervisor> {
+        let mut limits = serde_json::json!({"deletionsPerHour": deletions});
+        if let Some(launches) = launches {
+            limits["parallelLaunches"] = launches.into();
+        }
+        Arc::new(
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {
+                    "provider": "Proxmox", "endpoints": [], "credentialsSecretRef": {"name": "s"}, "limits": limits,
+                },
+            }))
+            .unwrap(),
+        )
+    }
+
+    #[test]
+    fn the_lowest_of_each_limit_counts() {
+        let own = hypervisor("a", "one", 10, None);
+        let peers = [hypervisor("a", "two", 3, Some(9)), hypervisor("b", "three", 20, Some(2))];
+        let limits = limits(&own, &peers);
+        assert_eq!((limits.deletions_per_hour, limits.parallel_launches, limits.parallel_operations), (3, 2, 8));
+        let text = named(&own, &peers).unwrap();
+        assert!(text.starts_with("two, a Hypervisor of another namespace reaches") && !text.contains("three"));
+        assert_eq!(named(&own, &[]), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! What workers are told: the state of their hypervisor, and that their VM looks different.
+
+use std::collections::{BTreeSet, HashMap};
+
+use kube::runtime::reflector::ObjectRef;
+
+use super::facts::Facts;
+use super::identity::Standing;
+use super::memory::Memory;
+use super::poll::vm_ids;
+use super::sights::Sight;
+use super::subject::Subject;
+use crate::api::reasons::WorkerReason;
+use crate::controller::budget;
+use crate::controller::connection::State;
+use crate::domain::observation::HypervisorState;
+use crate::hypervisor::vm::ClusterIdentity;
+
+/// The port of an `https` URL that names none.
+const HTTPS: u16 = 443;
+
+/// Publishes to the connection, and wakes the workers that this concerns. `before` is where their VMs were seen then.
+pub(super) fn publish(subject: &Subject<'_>, memory: &mut Memory, before: &HashMap<String, Sight>) {
+    let next = state(subject, memory, &Facts::of(subject, memory));
+    let former = subject.connection.update(|state| std::mem::replace(state, next.clone()));
+    let concerns_all = reason(&former.verdict) != reason(&next.verdict)
+        || former.paused != next.paused
+        || memory.told != subject.generation();
+    memory.told = subject.generation();
+    wake(subject, concerns_all, before, &memory.sights);
+}
+
+fn state(subject: &Subject<'_>, memory: &Memory, facts: &Facts<'_>) -> State {
+    let verdict = match facts.unusable() {
+        None => HypervisorState::Ready,
+        Some(trouble) => HypervisorState::Away(trouble.for_workers(&subject.key.1)),
+    };
+    let before = subject.connection.state();
+    let is_away = verdict != HypervisorState::Ready && facts.was_looked_at();
+    let spec = &subject.hypervisor.spec;
+    State {
+        client: memory.client.clone(),
+        away_since: if is_away { before.away_since.or(Some(subject.now)) } else { None },
+        verdict,
+        paused: spec.paused,
+        vm_ids: vm_ids(subject),
+        parallel_launches: usize::try_from(facts.limits.parallel_launches).unwrap_or(1),
+        identity: identity(memory).or(before.identity),
+        resting: resting(subject),
+        endpoints: spec.endpoints.iter().filter_map(|url| endpoint(url)).collect(),
+    }
+}
+
+fn identity(memory: &Memory) -> Option<ClusterIdentity> {
+    match memory.standing()? {
+        Standing::Known(identity) => Some(identity.clone()),
+        _ => None,
+    }
+}
+
+/// The ids that rest: by this Hypervisor's status, by that of others on the same cluster, and by what this process
+/// has entered and may not see in its cache yet.
+fn resting(subject: &Subject<'_>) -> BTreeSet<u32> {
+    let now = subject.context.clock.wall();
+    let statuses = subject.peers.iter().filter_map(|peer| peer.status.as_ref()).chain(&subject.hypervisor.status);
+    let entered = statuses.flat_map(|status| budget::resting(&status.deletions, now));
+    entered.chain(budget::resting_here(subject.connection, subject.now)).collect()
+}
+
+/// The reason of a verdict: only another one is worth waking everybody.
+fn reason(verdict: &HypervisorState) -> Option<WorkerReason> {
+    match verdict {
+        HypervisorState::Ready => None,
+        HypervisorState::Away(problem) | HypervisorState::Missing(problem) => Some(problem.reason),
+    }
+}
+
+fn wake(subject: &Subject<'_>, all: bool, before: &HashMap<String, Sight>, seen: &HashMap<String, Sight>) {
+    for worker in &subject.workers {
+        let uid = worker.metadata.uid.as_deref().unwrap_or_default();
+        if all || before.get(uid) != seen.get(uid) {
+            // Nobody listens only while the process ends.
+            let _ = subject.context.changed.send(ObjectRef::from_obj(worker.as_ref()));
+        }
+    }
+}
+
+/// Host and port of `https://host[:port]`.
+fn endpoint(url: &str) -> Option<(String, u16)> {
+    let uri: http::Uri = url.trim().parse().ok()?;
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
+    Some((host.to_owned(), uri.port_u16().unwrap_or(HTTPS)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_read() {
+        assert_eq!(endpoint("https://pve1:8006"), Some(("pve1".into(), 8006)));
+        assert_eq!(endpoint("https://pve1.example.org/"), Some(("pve1.example.org".into(), 443)));
+        assert_eq!(endpoint("https://[2001:db8::1]:8006"), Some(("2001:db8::1".into(), 8006)));
+        assert_eq!(endpoint("nonsense://"), None);
+    }
+}

@@ -1,0 +1,220 @@
+//! The closer looks that a decision can ask for; each asks the hypervisor, or this process, one question.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use super::connection::Connection;
+use super::context::Context;
+use super::snapshot::{hypervisor_key, named_ids};
+use super::{budget, snapshot};
+use crate::api::Worker;
+use crate::api::reasons::WorkerReason;
+use crate::domain::declare;
+use crate::domain::fault::{Fault, FaultKind};
+use crate::domain::identity::{Mark, judge};
+use crate::domain::observation::{Budget, Declared, Live, LiveVm, NewId, Problem};
+use crate::domain::operation::Operation;
+use crate::domain::plan::Look;
+use crate::hypervisor::SharedHypervisor;
+use crate::hypervisor::vm::{CreateOrder, Obstacle, ObstacleKind, TaskState, VmDetail, VmRef, VmWanted};
+
+/// What was looked at so far, for one decision. An effect makes all of it void.
+#[derive(Debug, Clone, Default)]
+pub struct Looks {
+    /// The VM, read live.
+    pub live: Option<Live>,
+    /// The task of the present step.
+    pub task: Option<TaskState>,
+    /// Whether the VM is being made.
+    pub being_made: Option<bool>,
+    /// What stands in the way of making it.
+    pub obstacles: Option<Vec<Problem>>,
+    /// VMs that are being made by nobody we know.
+    pub strangers: Option<Vec<String>>,
+    /// An id for a new VM.
+    pub new_id: Option<NewId>,
+    /// A launch permit.
+    pub permit: Option<bool>,
+    /// The deletion budget's word.
+    pub budget: Option<Budget>,
+    /// Whether the guest answers.
+    pub guest: Option<bool>,
+}
+
+/// Who looks.
+pub struct Looker<'a> {
+    /// The process.
+    pub context: &'a Context,
+    /// The worker.
+    pub worker: &'a Worker,
+    /// What is declared.
+    pub declared: &'a Declared,
+    /// The hypervisor's connection.
+    pub connection: &'a Arc<Connection>,
+    /// The hypervisor's client.
+    pub client: &'a SharedHypervisor,
+}
+
+impl Looker<'_> {
+    /// Looks closer, and puts what is seen into `looks`.
+    pub async fn look(&self, look: &Look, operation: Option<&Operation>, looks: &mut Looks) -> Result<(), Fault> {
+        match look {
+            Look::Vm(at) => looks.live = Some(self.vm(at).await?),
+            Look::BeingMade => looks.being_made = Some(self.being_made(operation).await?),
+            Look::Obstacles => looks.obstacles = Some(self.obstacles().await?),
+            Look::Strangers => looks.strangers = Some(self.strangers().await?),
+            Look::NewId => looks.new_id = Some(self.new_id()),
+            Look::Permit => looks.permit = Some(self.permit()),
+            Look::Budget(operation) => looks.budget = Some(self.budget(operation).await?),
+            Look::Guest(at) => looks.guest = Some(self.client.guest_answers(at).await?),
+        }
+        Ok(())
+    }
+
+    /// The state of the task that the operation's present step started, if one is known.
+    pub async fn task(&self, operation: &Operation) -> Result<Option<TaskState>, Fault> {
+        let uid = self.worker.uid().unwrap_or_default();
+        let remembered = self.context.tracks.with(&uid, |track| track.task(operation).cloned());
+        match operation.task.clone().or(remembered) {
+            Some(task) => Ok(Some(self.client.task(&task).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn vm(&self, at: &VmRef) -> Result<Live, Fault> {
+        let detail = match self.client.vm(at).await {
+            Ok(detail) => detail,
+            Err(fault) if fault.kind == FaultKind::NotFound => return Ok(Live::NotThere),
+            Err(fault) => return Err(fault),
+        };
+        let now = self.context.clock.boot();
+        let uid = self.worker.uid().unwrap_or_default();
+        self.context.tracks.with(&uid, |track| track.power = Some((detail.power, now)));
+        Ok(Live::Found(self.judged(&detail)))
+    }
+
+    fn judged(&self, detail: &VmDetail) -> LiveVm {
+        let mark = &self.declared.wanted.mark;
+        LiveVm {
+            at: detail.at.clone(),
+            ownership: judge(&detail.shown, &mark.installation, &mark.worker_uid),
+            power: detail.power,
+            lock: detail.lock.clone(),
+            template: detail.template,
+            protected: detail.protected,
+            differences: self.client.differences(&wanted_of(&self.declared.wanted, detail), detail),
+            uuid: detail.shown.uuid.clone().unwrap_or_default(),
+        }
+    }
+
+    async fn being_made(&self, operation: Option<&Operation>) -> Result<bool, Fault> {
+        let Some(operation) = operation else { return Ok(false) };
+        let wanted = declare::wanted_by(&self.declared.wanted, operation);
+        let order = CreateOrder { wanted, at: operation.target.at(), since: operation.since };
+        self.client.is_being_made(&order).await
+    }
+
+    async fn obstacles(&self) -> Result<Vec<Problem>, Fault> {
+        let mut problems: Vec<Problem> =
+            self.client.obstacles(&self.declared.wanted).await?.iter().map(problem).collect();
+        problems.extend(self.name_in_use());
+        Ok(problems)
+    }
+
+    /// Another VM has the name that this worker's is to get.
+    fn name_in_use(&self) -> Option<Problem> {
+        let name = &self.declared.wanted.name;
+        self.connection.view(|view| {
+            let taken =
+                |vm_name: &Option<String>| vm_name.as_ref().is_some_and(|taken| taken.eq_ignore_ascii_case(name));
+            let (id, vm) = view.inventory().vms.iter().find(|(_, vm)| taken(&vm.name))?;
+            Some(Problem::new(
+                WorkerReason::VmNameInUse,
+                format!(
+                    "VM {id} on {} has the name {name} already: set another spec.vmName, or rename that VM",
+                    vm.host
+                ),
+            ))
+        })
+    }
+
+    /// VMs that are being made by nobody we know. One that no task works on, and that a later poll still shows locked,
+    /// is an orphan of somebody's crash, and holds nobody up.
+    async fn strangers(&self) -> Result<Vec<String>, Fault> {
+        let range = self.connection.state().vm_ids;
+        let workers = self.context.workers.state();
+        let key = hypervisor_key(self.worker);
+        let named = named_ids(workers.iter().filter(|worker| hypervisor_key(worker) == key));
+        let (strangers, latest) = self.connection.view(|view| (view.strangers(range, &named), view.latest()));
+        let mut in_the_way = Vec::new();
+        for at in strangers {
+            if self.connection.untasked_since(&at.id).is_some_and(|since| latest.is_some_and(|poll| poll > since)) {
+                continue;
+            }
+            let wanted = declare::wanted_of(&self.declared.wanted, "", &at);
+            let order = CreateOrder { wanted, at: at.clone(), since: jiff::Timestamp::UNIX_EPOCH };
+            if self.client.is_being_made(&order).await? {
+                self.connection.note_tasked(&at.id);
+            } else {
+                self.connection.note_untasked(&at.id, self.context.clock.boot());
+            }
+            in_the_way.push(at.id);
+        }
+        Ok(in_the_way)
+    }
+
+    fn new_id(&self) -> NewId {
+        let workers = self.context.workers.state();
+        let key = hypervisor_key(self.worker);
+        let uid = self.worker.uid();
+        let others = workers.iter().filter(|worker| hypervisor_key(worker) == key && worker.uid() != uid);
+        let mut named: std::collections::BTreeSet<u32> =
+            named_ids(others).iter().filter_map(|id| id.parse().ok()).collect();
+        // An id that this very operation was refused is not tried again.
+        if let Some(Ok(operation)) = snapshot::operation(self.worker) {
+            named.extend(operation.target.vm_id.parse::<u32>());
+        }
+        let uid = uid.unwrap_or_default();
+        match self.connection.reserve_id(&uid, &named) {
+            Some(id) => NewId::Reserved(id.to_string()),
+            None => {
+                let (min, max) = self.connection.state().vm_ids;
+                NewId::Exhausted(format!(
+                    "no VM id is free between {min} and {max}: widen proxmox.vmIdRange of the Hypervisor, or delete VMs"
+                ))
+            }
+        }
+    }
+
+    fn permit(&self) -> bool {
+        let most = self.connection.state().parallel_launches;
+        self.connection.permit(&self.worker.uid().unwrap_or_default(), most)
+    }
+
+    async fn budget(&self, operation: &Operation) -> Result<Budget, Fault> {
+        budget::ask(self.context, &hypervisor_key(self.worker), operation)
+            .await
+            .map_err(|error| Fault::new(FaultKind::Other, format!("the deletion could not be entered: {error}")))
+    }
+}
+
+/// What a VM that was read must look like: its mark names the operation that made it.
+pub fn wanted_of(wanted: &VmWanted, detail: &VmDetail) -> VmWanted {
+    let made_by = Mark::parse(&detail.shown.description).map(|mark| mark.operation).unwrap_or_default();
+    declare::wanted_of(wanted, &made_by, &detail.at)
+}
+
+fn problem(obstacle: &Obstacle) -> Problem {
+    let reason = match obstacle.kind {
+        ObstacleKind::HostMissing => WorkerReason::HostMissing,
+        ObstacleKind::HostOffline => WorkerReason::HostOffline,
+        ObstacleKind::StorageMissing => WorkerReason::StorageMissing,
+        ObstacleKind::StorageSnapshotsUnsupported => WorkerReason::StorageSnapshotsUnsupported,
+        ObstacleKind::StorageSnapshotsUnknown => WorkerReason::StorageSnapshotsUnknown,
+        ObstacleKind::TemplateMissing => WorkerReason::TemplateMissing,
+        ObstacleKind::TemplateAmbiguous => WorkerReason::TemplateAmbiguous,
+        ObstacleKind::BridgeMissing => WorkerReason::BridgeMissing,
+    };
+    Problem::new(reason, obstacle.message.clone())
+}

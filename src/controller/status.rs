@@ -1,0 +1,149 @@
+//! What a Worker's status says, and its writing: by server-side apply, with the resourceVersion it was computed from,
+//! and only if something other than times has changed.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use super::record::WriteError;
+use crate::api::common::Quantity;
+use crate::api::conditions::{self, Answer, NewCondition};
+use crate::api::reasons::WorkerReason;
+use crate::api::worker_status::{Applied, EffectiveResources, VmStatus};
+use crate::api::{Worker, WorkerStatus, names};
+use crate::domain::declare;
+use crate::domain::observation::{Declared, Problem};
+use crate::domain::phase::{PhaseFacts, phase};
+use crate::domain::plan::{KnownVm, Report, Verdict, VmReport};
+use crate::hypervisor::vm::{Power, VmWanted};
+
+/// The status that a report makes of the one before. `declared` is absent if the declaration cannot be read.
+pub fn render(
+    worker: &Worker,
+    declared: Option<&Declared>,
+    report: &Report,
+    claims: usize,
+    now: Timestamp,
+) -> WorkerStatus {
+    let before = worker.status.clone().unwrap_or_default();
+    let mut status = WorkerStatus { observed_generation: worker.metadata.generation, ..before };
+    apply_vm(&mut status, &report.vm);
+    if let Some(declared) = declared {
+        status.resources = Some(resources(&declared.wanted));
+        if report.fits {
+            let hash = declared.spec_hash.clone();
+            status.applied = Some(Applied { hash, summary: declare::summary(&declared.wanted) });
+        }
+    }
+    if report.vm == VmReport::Gone {
+        status.applied = None;
+    }
+    let facts = PhaseFacts {
+        before: status.phase.as_deref(),
+        unknown: report.unknown,
+        deleting: worker.metadata.deletion_timestamp.is_some(),
+        under_test: report.under_test,
+        claims,
+        vm: power_of(&status),
+    };
+    status.phase = phase(facts).map(ToOwned::to_owned);
+    apply_conditions(&mut status, worker.metadata.generation, report, now);
+    status
+}
+
+fn apply_vm(status: &mut WorkerStatus, report: &VmReport) {
+    match report {
+        VmReport::Keep => {}
+        VmReport::Gone => status.vm = None,
+        VmReport::Known(KnownVm { at, uuid, power }) => {
+            let before = status.vm.take().unwrap_or_default();
+            status.vm = Some(VmStatus {
+                id: Some(at.id.clone()),
+                uuid: Some(uuid.clone()).filter(|uuid| !uuid.is_empty()).or(before.uuid),
+                host: Some(at.host.clone()),
+                power: Some(power.to_string()),
+                addresses: before.addresses,
+            });
+        }
+    }
+}
+
+/// Whether there is a VM, and whether it is on.
+fn power_of(status: &WorkerStatus) -> Option<bool> {
+    let vm = status.vm.as_ref()?;
+    Some(vm.power.as_deref() == Some(&Power::On.to_string()))
+}
+
+fn resources(wanted: &VmWanted) -> EffectiveResources {
+    let bytes = |amount: u64, unit: i64| Quantity::from_bytes(i64::try_from(amount).unwrap_or(0).saturating_mul(unit));
+    EffectiveResources {
+        cpus: i32::try_from(wanted.cpus).unwrap_or(i32::MAX),
+        memory: bytes(wanted.memory_mib, 1 << 20),
+        disk: bytes(wanted.disk_gib, 1 << 30),
+    }
+}
+
+fn apply_conditions(status: &mut WorkerStatus, generation: Option<i64>, report: &Report, now: Timestamp) {
+    let list = &mut status.conditions;
+    let mut set = |kind, verdict: &Verdict| {
+        let answer = verdict.status.map_or(Answer::Unknown, Answer::from);
+        let condition = NewCondition::new(kind, answer, verdict.reason, verdict.message.clone());
+        conditions::set(list, condition.observed(generation), now);
+    };
+    set(conditions::TESTED, &report.tested);
+    for (kind, verdict) in [(conditions::READY, &report.ready), (conditions::DEPLOYED, &report.deployed)] {
+        if let Some(verdict) = verdict {
+            set(kind, verdict);
+        }
+    }
+    for kind in [conditions::READY, conditions::DEPLOYED] {
+        // A condition that was never told is told to be unknown: clients wait for it to be there.
+        if conditions::find(list, kind).is_none() {
+            let waiting = NewCondition::new(kind, Answer::Unknown, WorkerReason::Waiting, "not known yet");
+            conditions::set(list, waiting.observed(generation), now);
+        }
+    }
+    for (kind, problem) in [(conditions::RECONCILING, &report.reconciling), (conditions::STALLED, &report.stalled)] {
+        match problem {
+            Some(Problem { reason, message }) => {
+                let condition = NewCondition::new(kind, Answer::True, *reason, message.clone());
+                conditions::set(list, condition.observed(generation), now);
+            }
+            None => {
+                conditions::remove(list, kind);
+            }
+        }
+    }
+    // One order, so that the status reads the same whichever condition came first.
+    list.sort_by_key(|condition| ORDER.iter().position(|kind| *kind == condition.type_).unwrap_or(ORDER.len()));
+}
+
+const ORDER: [&str; 5] =
+    [conditions::READY, conditions::DEPLOYED, conditions::TESTED, conditions::RECONCILING, conditions::STALLED];
+
+/// Whether two statuses say the same; the operation has a writer of its own.
+pub fn same(one: &WorkerStatus, other: &WorkerStatus) -> bool {
+    let plain = |status: &WorkerStatus| WorkerStatus { operation: None, ..status.clone() };
+    plain(one) == plain(other)
+}
+
+/// Writes a status if it says something new; the answer is the worker as it is now.
+pub async fn write(api: &Api<Worker>, worker: &Worker, status: WorkerStatus) -> Result<Worker, WriteError> {
+    if same(&status, &worker.status.clone().unwrap_or_default()) {
+        return Ok(worker.clone());
+    }
+    let status = WorkerStatus { operation: None, ..status };
+    let body = json!({
+        "apiVersion": format!("{}/{}", names::GROUP, names::VERSION),
+        "kind": "Worker",
+        "metadata": {
+            "name": worker.name_any(),
+            "namespace": worker.namespace(),
+            "resourceVersion": worker.resource_version(),
+        },
+        "status": status,
+    });
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
+    Ok(api.patch_status(&worker.name_any(), &params, &Patch::Apply(&body)).await?)
+}

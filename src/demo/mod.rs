@@ -1,0 +1,208 @@
+//! `stevedore demo`: a real Kubernetes control plane, a simulated Proxmox VE cluster, the operator as its chart installs
+//! it, and the workers of `examples/`, from `kubectl apply` to `ShutDown`.
+
+mod goal;
+mod table;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::Instant;
+
+use self::goal::Goal;
+use self::table::Table;
+use crate::clock::SystemClock;
+use crate::controlplane::{self, ControlPlane, OperatorProcess, Options, deployment};
+use crate::simulator::guest_exec::SharedGuestExec;
+use crate::simulator::proxmox::Simulator;
+use crate::simulator::scenario::Scenario;
+use crate::simulator::server::{Server, ServerError};
+
+/// Where the operator is installed.
+const NAMESPACE: &str = "stevedore-system";
+/// Where the examples live.
+const EXAMPLES: &str = "backup";
+/// The endpoint that the examples name.
+const ENDPOINT: &str = "127.0.0.1:8006";
+/// Longer than everything can take on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How the demo runs.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Leaves everything running until it is interrupted, and says how to use it.
+    #[arg(long)]
+    keep: bool,
+    /// The project's folder, with `examples` and `charts`.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    project: PathBuf,
+}
+
+/// The demo did not come to its end.
+#[derive(Debug, Error)]
+pub enum DemoError {
+    /// The control plane, or a command on it.
+    #[error(transparent)]
+    Plane(#[from] controlplane::Error),
+    /// The simulated cluster.
+    #[error(transparent)]
+    Simulator(#[from] ServerError),
+    /// Something of this machine.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The operator ended by itself.
+    #[error("the operator ended ({status}); its log ends with\n{log}")]
+    OperatorEnded {
+        /// How.
+        status: String,
+        /// The last lines.
+        log: String,
+    },
+    /// It took too long.
+    #[error("the workers did not come to where they should within {} s: {missing}", PATIENCE.as_secs())]
+    TooLong {
+        /// What is missing.
+        missing: String,
+    },
+}
+
+/// Runs the demo to its end.
+pub async fn run(args: &Args, guests: SharedGuestExec) -> Result<(), DemoError> {
+    let begun = Instant::now();
+    say("starting a Kubernetes control plane (etcd, kube-apiserver, kube-controller-manager)");
+    let plane = ControlPlane::start(Options::default()).await?;
+    let simulator = Simulator::with_guests(Scenario::default_demo(), Arc::new(SystemClock), guests);
+    let server = serve(&simulator).await?;
+    say(&format!("a simulated Proxmox VE cluster answers on https://{}", server.addr));
+    let mut operator = install(&plane, &args.project).await?;
+    say("$ kubectl apply -f examples/proxmox/");
+    apply(&plane, &args.project, server.addr).await?;
+    follow(&plane, &mut operator, Goal::tested()).await?;
+    say("a Manual worker stays without a VM until a test is asked for:");
+    let request = "stevedore.dev/test-requested-at=now";
+    say(&format!("$ kubectl -n {EXAMPLES} annotate worker worker-on-demand {request}"));
+    kubectl(&plane, &["-n", EXAMPLES, "annotate", "worker", "worker-on-demand", request]).await?;
+    follow(&plane, &mut operator, Goal::on_demand()).await?;
+    summary(&plane, &simulator, begun.elapsed()).await?;
+    if args.keep {
+        keep(&plane).await;
+    }
+    operator.terminate();
+    operator.wait().await;
+    plane.stop().await;
+    Ok(())
+}
+
+/// Serves the simulated cluster where the examples look for it, or on a free port if that one is taken.
+async fn serve(simulator: &Simulator) -> Result<Server, DemoError> {
+    let wanted: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8006));
+    match Server::start(simulator, wanted).await {
+        Ok(server) => Ok(server),
+        Err(_) => Ok(Server::start(simulator, SocketAddr::from(([127, 0, 0, 1], 0))).await?),
+    }
+}
+
+/// Installs the chart, and runs what its Deployment says as a process: there is no kubelet here.
+async fn install(plane: &ControlPlane, project: &Path) -> Result<OperatorProcess, DemoError> {
+    say("$ helm install stevedore charts/stevedore");
+    let chart = project.join("charts/stevedore").display().to_string();
+    let quick = "extraArgs={--settle-time=5s}";
+    let args = ["install", "stevedore", &chart, "--namespace", NAMESPACE, "--create-namespace", "--set", quick];
+    plane.helm(&args).await?.success()?;
+    let client = plane.client().await?;
+    let spec = deployment::read(&client, NAMESPACE, "stevedore", 0).await?.with_arg("--admin-address", "127.0.0.1:0");
+    let program =
+        std::env::current_exe().map_err(|source| DemoError::Io { what: "finding this program".into(), source })?;
+    let operator = OperatorProcess::start(plane, &program, &spec).await?;
+    say("the operator runs, with the rights that its chart gives it");
+    Ok(operator)
+}
+
+/// Applies the examples; the endpoint is replaced if the simulated cluster had to take another port.
+async fn apply(plane: &ControlPlane, project: &Path, at: SocketAddr) -> Result<(), DemoError> {
+    let folder = project.join("examples/proxmox");
+    let failed = |source| DemoError::Io { what: format!("reading {}", folder.display()), source };
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&folder).map_err(failed)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    let mut manifests = String::new();
+    for file in files {
+        manifests.push_str(&std::fs::read_to_string(&file).map_err(failed)?);
+        manifests.push_str("\n---\n");
+    }
+    let manifests = manifests.replace(ENDPOINT, &at.to_string());
+    let output = plane.kubectl_with_input(&["apply", "-f", "-"], &manifests).await?.success()?;
+    say(output.trim_end());
+    Ok(())
+}
+
+/// Shows the workers as they change, until they are where they should be.
+async fn follow(plane: &ControlPlane, operator: &mut OperatorProcess, goal: Goal) -> Result<(), DemoError> {
+    let mut table = Table::default();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let workers = kubectl(plane, &["-n", EXAMPLES, "get", "workers"]).await?;
+        if let Some(text) = table.changed(&workers) {
+            say(&text);
+        }
+        let json = kubectl(plane, &["-n", EXAMPLES, "get", "workers", "-o", "json"]).await?;
+        let missing = goal.missing(&json);
+        let Some(missing) = missing else { return Ok(()) };
+        if let Some(status) = operator.ended() {
+            return Err(DemoError::OperatorEnded { status: status.to_string(), log: last_lines(&operator.log()?) });
+        }
+        if Instant::now() > end {
+            say(&last_lines(&operator.log()?));
+            return Err(DemoError::TooLong { missing });
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn summary(plane: &ControlPlane, simulator: &Simulator, took: Duration) -> Result<(), DemoError> {
+    say("the worker whose check fails says why:");
+    let message = "jsonpath={.status.conditions[?(@.type==\"Ready\")].message}";
+    let text = kubectl(plane, &["-n", EXAMPLES, "get", "worker", "worker-failing", "-o", message]).await?;
+    say(&format!("  worker-failing: {text}"));
+    say("$ kubectl get hypervisors,workers -A -o wide");
+    say(kubectl(plane, &["get", "hypervisors,workers", "-A", "-o", "wide"]).await?.trim_end());
+    let vms = simulator
+        .world(|world| world.machines().iter().filter(|(vmid, _)| world.is_running(*vmid).unwrap_or(false)).count());
+    say(&format!("done in {} s; VMs that run on the simulated cluster now: {vms} (people's own)", took.as_secs()));
+    Ok(())
+}
+
+async fn keep(plane: &ControlPlane) {
+    say(&format!(
+        "everything goes on until you press Ctrl-C; in another terminal:\n  export KUBECONFIG={}\n  kubectl -n {EXAMPLES} get workers",
+        plane.kubeconfig_path().display()
+    ));
+    // Without signals there is nothing to wait for.
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+async fn kubectl(plane: &ControlPlane, args: &[&str]) -> Result<String, DemoError> {
+    Ok(plane.kubectl(args).await?.success()?)
+}
+
+fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+/// Prints for the person who watches.
+fn say(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout();
+    // A closed output is no reason to stop.
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}

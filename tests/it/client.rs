@@ -1,0 +1,10 @@
+//! The Proxmox VE client: against answers recorded from real servers, against the API's parameter lists, over TLS, and
+//! against the simulated cluster.
+
+mod canned;
+mod connection;
+mod errors;
+mod parameters;
+mod reading;
+mod simulator;
+mod tls;

@@ -1,0 +1,223 @@
+//! The client against the simulated cluster, in the process and in virtual time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use stevedore::clock::TimerClock;
+use stevedore::domain::fault::{Fault, FaultKind};
+use stevedore::domain::identity::{Ownership, judge};
+use stevedore::guest::channel::{Script, UnitState};
+use stevedore::hypervisor::Hypervisor;
+use stevedore::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings, Scope};
+use stevedore::hypervisor::transport::{Exchange, ExchangeError};
+use stevedore::hypervisor::vm::{CreateOrder, NetworkWanted, ObstacleKind, Power, Started, TaskState, VmRef, VmWanted};
+use stevedore::secret::Secret;
+use stevedore::simulator::fault::{Effect, Failure, Rule};
+use stevedore::simulator::proxmox::{Outcome, Simulator};
+use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Release, Scenario};
+use tokio::time::sleep;
+
+use super::canned::{at, settings, wanted};
+
+/// Requests go to the node that the endpoint names.
+#[derive(Debug)]
+struct InProcess(Simulator);
+
+#[async_trait]
+impl Exchange for InProcess {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ExchangeError> {
+        let node = request.uri().host().unwrap_or_default().to_owned();
+        match self.0.call_at(&node, request).await {
+            Outcome::Answered(answer) => Ok(answer),
+            Outcome::Dropped => Err(ExchangeError::Lost("connection closed before message completed".to_owned())),
+        }
+    }
+}
+
+struct Lab {
+    simulator: Simulator,
+    client: Proxmox,
+}
+
+impl Lab {
+    fn of(release: Release) -> Self {
+        let clock = Arc::new(TimerClock::starting_at("2026-11-22T02:00:00Z".parse().unwrap()));
+        let simulator = Simulator::new(Scenario::demo_of(release), clock.clone());
+        let token = Credential::Token { id: DEMO_TOKEN.to_owned(), secret: Secret::new(DEMO_SECRET.to_owned()) };
+        let settings = ProxmoxSettings { clock, ..settings(&["https://pve1:8006", "https://pve2:8006"], token) };
+        let client = Proxmox::new(settings, Arc::new(InProcess(simulator.clone()))).unwrap();
+        Self { simulator, client }
+    }
+
+    /// Waits for the end of what was started; its warnings.
+    async fn done(&self, started: Result<Started, Fault>) -> Vec<String> {
+        match self.end(started).await {
+            TaskState::Succeeded { warnings } => warnings,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn end(&self, started: Result<Started, Fault>) -> TaskState {
+        let Started::Task(task) = started.unwrap() else { return TaskState::Succeeded { warnings: Vec::new() } };
+        for _ in 0..600 {
+            match self.client.task(&task).await.unwrap() {
+                TaskState::Running => sleep(Duration::from_secs(1)).await,
+                end => return end,
+            }
+        }
+        panic!("{task} does not end");
+    }
+}
+
+fn worker(storage: &str) -> VmWanted {
+    let mut wanted = wanted();
+    wanted.storage = storage.into();
+    wanted.template = "debian-worker".into();
+    wanted.mark.vm_id = "5000".into();
+    let second =
+        NetworkWanted { bridge: "vmbr1".to_owned(), vlan: Some(30), mtu: Some(1400), ..wanted.networks[0].clone() };
+    wanted.networks.push(second);
+    wanted
+}
+
+fn order(storage: &str) -> CreateOrder {
+    CreateOrder { wanted: worker(storage), at: at("5000"), since: "2026-11-22T02:00:00Z".parse().unwrap() }
+}
+
+const ECHO: Script = Script { name: "sample", text: "echo \"$1\"" };
+
+async fn the_main_job(release: Release, storage: &str) {
+    let lab = Lab::of(release);
+    let client = &lab.client;
+    client.set_scope(Scope {
+        storages: [storage.to_owned()].into(),
+        bridges: ["vmbr0".to_owned(), "vmbr1".to_owned()].into(),
+    });
+    let probe = client.probe().await.unwrap();
+    assert_eq!((probe.identity.name.as_str(), probe.quorate, probe.identity.nodes.len()), ("lab", true, 3));
+    assert!(!probe.identity.ca_fingerprint.is_empty());
+    assert_eq!(client.missing_privileges().await.unwrap(), []);
+
+    sleep(Duration::from_secs(15)).await;
+    let order = order(storage);
+    let wanted = &order.wanted;
+    assert_eq!(client.obstacles(wanted).await.unwrap(), []);
+    assert!(!client.is_being_made(&order).await.unwrap());
+    let started = client.create(&order).await;
+    assert!(client.is_being_made(&order).await.unwrap());
+    // The worker process writes the first configuration a moment after the answer.
+    sleep(Duration::from_millis(200)).await;
+    let in_the_making = client.vm(&order.at).await.unwrap();
+    assert_eq!(in_the_making.lock.as_deref(), Some("clone"));
+    lab.done(started).await;
+
+    let seen = client.vm(&order.at).await.unwrap();
+    assert_eq!(judge(&seen.shown, "inst", "uid"), Ownership::Unfinished { operation: "op".to_owned() });
+    let differences = client.differences(wanted, &seen);
+    assert!(differences.iter().any(|difference| difference.field == "networks[1]"), "{differences:?}");
+    lab.done(client.configure(wanted, &seen).await).await;
+    let stale = client.configure(wanted, &seen).await.unwrap_err();
+    assert_eq!(stale.kind, FaultKind::Busy, "{stale}");
+    let seen = client.vm(&order.at).await.unwrap();
+    lab.done(client.grow_disk(wanted, &seen).await).await;
+    let seen = client.vm(&order.at).await.unwrap();
+    assert_eq!(client.differences(wanted, &seen), []);
+    assert_eq!(judge(&seen.shown, "inst", "uid"), Ownership::Ours);
+    assert_eq!(seen.disk_bytes, Some(32 << 30));
+    assert_eq!(client.configure(wanted, &seen).await.unwrap(), Started::Done);
+
+    assert!(!client.guest_answers(&order.at).await.unwrap());
+    lab.done(client.start(&order.at).await).await;
+    match lab.end(client.start(&order.at).await).await {
+        TaskState::Failed { kind, .. } => assert_eq!(kind, FaultKind::AlreadyDone),
+        other => panic!("{other:?}"),
+    }
+    while !client.guest_answers(&order.at).await.unwrap() {
+        sleep(Duration::from_secs(5)).await;
+    }
+    assert_eq!(client.vm(&order.at).await.unwrap().power, Power::On);
+    let addresses = client.guest_addresses(&order.at).await.unwrap();
+    assert!(addresses.iter().any(|address| address.mac == seen.macs[0]), "{addresses:?}");
+    let output = client.guest(&order.at).run(ECHO, &["wörld".to_owned()], b"", Duration::from_secs(30)).await;
+    assert!(output.is_ok(), "{output:?}");
+
+    lab.done(client.shut_down(&order.at, Duration::from_secs(120)).await).await;
+    assert_eq!(client.vm(&order.at).await.unwrap().power, Power::Off);
+    lab.done(client.power_off(&order.at).await).await;
+    assert_eq!(lab.done(client.destroy(&order.at).await).await, Vec::<String>::new());
+    assert_eq!(client.vm(&order.at).await.unwrap_err().kind, FaultKind::NotFound);
+    assert!(!client.inventory().await.unwrap().vms.contains_key("5000"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_lives_and_ends_on_8_4() {
+    the_main_job(Release::V8, "local-lvm").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_lives_and_ends_on_9() {
+    the_main_job(Release::V9, "local-lvm").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_on_files_has_a_disk_that_can_make_snapshots() {
+    the_main_job(Release::V9, "nfs1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_taken_id_is_told_as_such() {
+    let lab = Lab::of(Release::V9);
+    sleep(Duration::from_secs(15)).await;
+    let order = CreateOrder { at: at("101"), ..order("local-lvm") };
+    let kind = match lab.client.create(&order).await {
+        Err(fault) => fault.kind,
+        started => match lab.end(started).await {
+            TaskState::Failed { kind, .. } => kind,
+            other => panic!("{other:?}"),
+        },
+    };
+    assert_eq!(kind, FaultKind::AlreadyExists);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_an_unknown_outcome_and_the_change_is_not_repeated() {
+    let lab = Lab::of(Release::V9);
+    sleep(Duration::from_secs(15)).await;
+    for effect in [Effect::DropAfter, Effect::FailAfter(Failure { status: 596, reason: "Connection timed out".into() })]
+    {
+        lab.simulator.faults().clear();
+        lab.simulator.faults().add(Rule::every("POST", "*/status/start", effect));
+        let vm = VmRef { host: "pve2".into(), id: "103".into() };
+        let before = lab.simulator.faults().changes().len();
+        assert_eq!(lab.client.start(&vm).await.unwrap_err().kind, FaultKind::UnknownOutcome);
+        assert_eq!(lab.simulator.faults().changes().len(), before + 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn obstacles_of_the_demo_world() {
+    let lab = Lab::of(Release::V9);
+    sleep(Duration::from_secs(15)).await;
+    let mut wanted = worker("thick");
+    wanted.networks[0].bridge = "vmbr9".into();
+    wanted.template = "files".into();
+    let kinds: Vec<_> =
+        lab.client.obstacles(&wanted).await.unwrap().into_iter().map(|obstacle| obstacle.kind).collect();
+    assert_eq!(
+        kinds,
+        [ObstacleKind::StorageSnapshotsUnknown, ObstacleKind::TemplateMissing, ObstacleKind::BridgeMissing]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_that_was_never_started_is_missing_or_told_as_not_known() {
+    let lab = Lab::of(Release::V9);
+    sleep(Duration::from_secs(60)).await;
+    // The default guest only echoes, so the answer is no report of a unit: a fault, not a state made up.
+    let running = VmRef { host: "pve1".into(), id: "101".into() };
+    let state = lab.client.guest(&running).unit_state("stevedore-x", Duration::from_secs(30)).await;
+    assert!(!matches!(state, Ok(UnitState::Active)), "{state:?}");
+}
