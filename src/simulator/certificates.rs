@@ -11,6 +11,9 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256};
 
+/// What stands before the 32 bytes of an Ed25519 key in PKCS #8.
+const ED25519_HEAD: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+
 /// A certificate could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
@@ -48,7 +51,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, "Proxmox Virtual Environment");
         params.distinguished_name.push(DnType::OrganizationalUnitName, installation);
         params.distinguished_name.push(DnType::OrganizationName, "PVE Cluster Manager CA");
-        let key = KeyPair::generate()?;
+        let key = authority_key(installation)?;
         let certificate = params.self_signed(&key)?;
         let (der, pem) = (certificate.der().clone(), certificate.pem());
         let fingerprint = fingerprint(&der);
@@ -77,6 +80,15 @@ impl Authority {
     }
 }
 
+/// The key follows from the installation, so that a simulator that is started again is the same cluster to its
+/// clients. It protects nothing.
+fn authority_key(installation: &str) -> Result<KeyPair, CertificateError> {
+    let mut der = ED25519_HEAD.to_vec();
+    der.extend(Sha256::digest(format!("authority of {installation}")));
+    let der = PrivatePkcs8KeyDer::from(der);
+    Ok(KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519)?)
+}
+
 /// SHA-256, upper case with colons.
 fn fingerprint(der: &CertificateDer<'_>) -> String {
     Sha256::digest(der).iter().fold(String::new(), |mut text, byte| {
@@ -84,4 +96,16 @@ fn fingerprint(der: &CertificateDer<'_>) -> String {
         let _ = write!(text, "{colon}{byte:02X}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installation_keeps_its_authority() {
+        let of = |installation: &str| Authority::new(installation).unwrap().fingerprint;
+        assert_eq!(of("one"), of("one"));
+        assert_ne!(of("one"), of("two"));
+    }
 }

@@ -26,6 +26,7 @@ pub struct Rule {
     #[serde(default)]
     pub times: Option<u64>,
     /// What happens.
+    #[serde(with = "serde_yaml::with::singleton_map")]
     pub then: Effect,
 }
 
@@ -272,10 +273,7 @@ mod tests {
     #[test]
     fn rules_are_read_from_text() {
         let text = "{method: PUT, path: '/nodes/*', then: {failAfter: {status: 596, reason: Broken pipe}}}";
-        let rule: Rule = serde_yaml::from_str(text).unwrap_or_else(|_| {
-            serde_json::from_str(r#"{"method":"PUT","then":{"failAfter":{"status":596,"reason":"Broken pipe"}}}"#)
-                .unwrap()
-        });
+        let rule: Rule = serde_yaml::from_str(text).unwrap();
         assert_eq!(rule.then, Effect::FailAfter(Failure { status: 596, reason: "Broken pipe".into() }));
     }
 }

@@ -154,10 +154,8 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Closed> {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| Closed)?.to_bytes();
-    // A task of its own: what began has its effect although the client may go away.
-    let call = tokio::spawn(async move { simulator.call_at(&node, Request::from_parts(head, body)).await });
-    match call.await {
-        Ok(Outcome::Answered(response)) => Ok(response.map(Full::new)),
-        Ok(Outcome::Dropped) | Err(_) => Err(Closed),
+    match simulator.call_at(&node, Request::from_parts(head, body)).await {
+        Outcome::Answered(response) => Ok(response.map(Full::new)),
+        Outcome::Dropped => Err(Closed),
     }
 }

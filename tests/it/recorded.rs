@@ -48,8 +48,8 @@ struct Exchange {
     #[serde(rename = "r", default)]
     reason: Option<String>,
     /// Message, where it is not the status line and a line end; null for an empty body.
-    #[serde(rename = "m", default, deserialize_with = "present")]
-    message: Option<Option<String>>,
+    #[serde(rename = "m", default = "implied")]
+    message: Value,
     #[serde(rename = "e", default)]
     errors: BTreeMap<String, String>,
     /// Shape of the data.
@@ -63,9 +63,9 @@ struct Exchange {
     ends: Option<String>,
 }
 
-/// Keeps an explicit null apart from an absent key.
-fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(from).map(Some)
+/// Stands for a message that the status line implies.
+fn implied() -> Value {
+    Value::Bool(true)
 }
 
 impl Exchange {
@@ -109,9 +109,9 @@ impl Exchange {
         differ("status", read.status.to_string(), self.status.to_string());
         differ("status line", setups::masked(&read.reason), setups::masked(&reason));
         let message = match &self.message {
-            None if self.status == 200 => None,
-            None => Some(format!("{reason}\n")),
-            Some(message) => message.clone(),
+            Value::Bool(_) if self.status == 200 => None,
+            Value::Bool(_) => Some(format!("{reason}\n")),
+            message => message.as_str().map(str::to_owned),
         };
         let is = read.body["message"].as_str().map(setups::masked);
         differ("message", format!("{is:?}"), format!("{:?}", message.map(|text| setups::masked(&text))));

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::answer::Reply;
 use self::request::{Asked, Form};
@@ -84,19 +84,13 @@ impl Simulator {
 
     /// A cluster whose guests' inside is played by `guest`.
     pub fn with_guests(scenario: Scenario, clock: SharedClock, guest: SharedGuestExec) -> Self {
+        let faults = Faults::default();
+        scenario.faults.iter().cloned().for_each(|rule| faults.add(rule));
         let first_node = scenario.nodes.first().map(|node| node.name.clone()).unwrap_or_default();
         let workers = scenario.daemon_workers.max(1);
         let daemons = scenario.nodes.iter().map(|node| (node.name.clone(), Semaphore::new(workers))).collect();
         let world = Mutex::new(World::new(scenario, clock.clone()));
-        Self(Arc::new(Inner {
-            world,
-            clock,
-            guest,
-            faults: Faults::default(),
-            daemons,
-            first_node,
-            authority: Mutex::new(None),
-        }))
+        Self(Arc::new(Inner { world, clock, guest, faults, daemons, first_node, authority: Mutex::new(None) }))
     }
 
     /// Rules for what goes wrong, hooks, and the log of calls.
@@ -138,8 +132,19 @@ impl Simulator {
         self.call_at(&self.0.first_node, request).await
     }
 
-    /// Sends a request to the node called `node`.
+    /// Sends a request to the node called `node`. What began goes on although the caller gives up waiting.
     pub async fn call_at(&self, node: &str, request: Request<Bytes>) -> Outcome {
+        let (simulator, node) = (self.clone(), node.to_owned());
+        match tokio::spawn(async move { simulator.serve(&node, request).await }).await {
+            Ok(outcome) => outcome,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Outcome::Dropped,
+            },
+        }
+    }
+
+    async fn serve(&self, node: &str, request: Request<Bytes>) -> Outcome {
         let online = self.world(|world| world.nodes.get(node).is_some_and(|node| node.off_since.is_none()));
         if !online {
             return Outcome::Dropped;
@@ -179,14 +184,13 @@ impl Simulator {
             Some(Effect::Delay(seconds)) => tokio::time::sleep(span(*seconds)).await,
             Some(Effect::Fail(failure)) => return Outcome::Answered(failed(failure)),
             Some(Effect::DropBefore) => return Outcome::Dropped,
-            Some(Effect::Duplicate) => {
-                self.perform(node, asked).await;
-            }
+            Some(Effect::Duplicate) => drop(self.perform(node, asked).await),
             _ => {}
         }
-        let (response, after) = self.perform(node, asked).await;
+        let Done { response, after, turn } = self.perform(node, asked).await;
         self.0.faults.hook(Moment::After, call);
         tokio::time::sleep(after).await;
+        drop(turn);
         match struck {
             Some(Effect::DropAfter) => return Outcome::Dropped,
             Some(Effect::FailAfter(failure)) => return Outcome::Answered(failed(&failure)),
@@ -196,13 +200,13 @@ impl Simulator {
         Outcome::Answered(response)
     }
 
-    /// Performs a call; gives back the answer and how long it takes to come.
-    async fn perform(&self, local: &str, asked: &Asked) -> (Response<Bytes>, Duration) {
+    /// Performs a call.
+    async fn perform(&self, local: &str, asked: &Asked) -> Done<'_> {
         let latency = self.lock().scenario.timings.api_latency.span();
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
-        let _turn = match self.daemon_of(local, asked) {
+        let turn = match self.daemon_of(local, asked) {
             Some(daemon) => daemon.acquire().await.ok(),
             None => None,
         };
@@ -220,13 +224,14 @@ impl Simulator {
         match result {
             Ok(reply) if reply.after > HOP => {
                 let lost = Refusal::bare(596, "Connection timed out");
-                (answer::refusal(asked.form, &lost), HOP)
+                Done { response: answer::refusal(asked.form, &lost), after: HOP, turn }
             }
-            Ok(reply) => {
-                let after = reply.after;
-                (answer::success(asked.form, reply), after)
+            Ok(reply) => Done { after: reply.after, response: answer::success(asked.form, reply), turn },
+            // The proxy in front takes its time alone.
+            Err(refusal) => {
+                let turn = turn.filter(|_| !refusal.bare);
+                Done { after: refusal.after, response: answer::refusal(asked.form, &refusal), turn }
             }
-            Err(refusal) => (answer::refusal(asked.form, &refusal), refusal.after),
         }
     }
 
@@ -248,6 +253,16 @@ impl Simulator {
         agent::run(self, start).await?;
         Ok(reply)
     }
+}
+
+/// A call that had its effect.
+#[derive(Debug)]
+struct Done<'a> {
+    response: Response<Bytes>,
+    /// The answer comes this much later,
+    after: Duration,
+    /// and as long one of the daemon's workers is taken.
+    turn: Option<SemaphorePermit<'a>>,
 }
 
 fn kind(asked: &Asked) -> CallKind {

@@ -108,7 +108,7 @@ pub(crate) fn certificates(world: &World, call: &Call) -> Value {
         {
             "filename": "pve-root-ca.pem", "fingerprint": world.certificates.authority,
             "subject": authority, "issuer": authority, "san": [], "pem": world.certificates.authority_pem,
-            "public-key-type": "id-ecPublicKey", "public-key-bits": 256,
+            "public-key-type": "ED25519", "public-key-bits": 256,
             "notbefore": from, "notafter": from + 3650 * 86_400,
         },
         {

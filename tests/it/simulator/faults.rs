@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use stevedore::simulator::fault::{CallKind, Effect, Failure, Moment, Rule};
+use stevedore::simulator::scenario::Scenario;
 
 use super::probe::Probe;
 
@@ -71,4 +72,39 @@ async fn a_hook_sees_each_change_before_and_after() {
     let log = probe.simulator.faults().log();
     assert_eq!(log[0].kind, CallKind::Read);
     assert!(!format!("{log:?}").contains("hush"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_call_has_its_effect_although_the_client_gave_up() {
+    let probe = Probe::demo();
+    probe.simulator.faults().add(Rule::nth("POST", "/nodes/*/qemu", 1, Effect::Delay(40.0)));
+    let call = probe.send("POST", "/nodes/pve1/qemu", &[("vmid", "703")]);
+    assert!(tokio::time::timeout(Duration::from_secs(35), call).await.is_err());
+    assert_eq!(probe.send("GET", "/nodes/pve1/qemu/703/config", &[]).await.status, 500);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(probe.send("GET", "/nodes/pve1/qemu/703/config", &[]).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_agents_take_up_the_daemons_workers() {
+    let probe = Probe::demo();
+    probe.simulator.world(|world| world.silence_agent(101));
+    let begun = tokio::time::Instant::now();
+    let ping = || probe.send("POST", "/nodes/pve1/qemu/101/agent/ping", &[]);
+    let ((_, _, _), current) = tokio::join!(
+        async { tokio::join!(ping(), ping(), ping()) },
+        probe.send("GET", "/nodes/pve1/qemu/101/status/current", &[]),
+    );
+    assert_eq!(current.status, 200);
+    assert_eq!(begun.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scenario_may_tell_what_goes_wrong() {
+    let text =
+        "faults: [{method: GET, path: /version, times: 1, then: {fail: {status: 595, reason: No route to host}}}]";
+    let faults = Scenario::parse("test", text).unwrap().faults;
+    let probe = Probe::new(Scenario { faults, ..Scenario::default_demo() });
+    assert_eq!(probe.send("GET", "/version", &[]).await.status, 595);
+    assert_eq!(probe.send("GET", "/version", &[]).await.status, 200);
 }

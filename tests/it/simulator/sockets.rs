@@ -12,8 +12,10 @@ use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use stevedore::clock::SystemClock;
+use stevedore::simulator::cli;
+use stevedore::simulator::guest_exec::EchoGuest;
 use stevedore::simulator::proxmox::Simulator;
-use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Scenario};
+use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Release, Scenario};
 use stevedore::simulator::server::Server;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -74,4 +76,21 @@ async fn plain_http_is_sent_to_https() {
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     assert!(text.starts_with("HTTP/1.1 301 "), "{text}");
+}
+
+#[tokio::test]
+async fn the_command_line_serves_every_node_and_writes_the_authority() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = cli::Args {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        scenario: None,
+        release: Release::V8,
+        write_ca: Some(folder.path().join("ca.pem")),
+        every_node: true,
+    };
+    let (_simulator, servers) = cli::start(&args, Arc::new(EchoGuest)).await.unwrap();
+    assert_eq!(servers.iter().map(|server| server.node.as_str()).collect::<Vec<_>>(), ["pve1", "pve2", "pve3"]);
+    let client = client(&std::fs::read_to_string(folder.path().join("ca.pem")).unwrap());
+    let (_, _, body) = get(&client, &servers[2], "/version").await;
+    assert_eq!(body["data"]["release"], "8.4");
 }
