@@ -330,10 +330,18 @@ impl Facts {
         self.waiting(problem, operation, BUSY)
     }
 
+    /// No complete inventory is there yet: it comes with one of the next polls.
+    fn unseen(&self, problem: Problem) -> Decision {
+        Decision {
+            next: Next::Wait { after: BUSY * 2, poll: true },
+            report: report::report(self, None, Some((problem, false))),
+        }
+    }
+
     /// The declaration cannot be met until somebody changes something.
     fn stalled(&self, problem: Problem, operation: Option<&Operation>) -> Decision {
         Decision {
-            next: Next::Wait { after: SLOW * 2, poll: false },
+            next: Next::Wait { after: SLOW, poll: false },
             report: report::report(self, operation, Some((problem, true))),
         }
     }
