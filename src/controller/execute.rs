@@ -181,7 +181,7 @@ async fn settle(
             return Ok(worker);
         }
     };
-    work.context.tracks.with(&uid, |track| track.accepted(task.clone(), now));
+    work.context.tracks.with(&uid, |track| track.accepted(effect, task.clone(), now));
     if !matches!(effect, Effect::Create | Effect::Destroy) || task.is_none() {
         return Ok(worker);
     }

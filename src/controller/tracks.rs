@@ -9,7 +9,11 @@ use crate::clock::BootTime;
 use crate::domain::backoff;
 use crate::domain::fault::Fault;
 use crate::domain::operation::{Operation, Step};
+use crate::domain::plan::Effect;
 use crate::hypervisor::vm::{Power, TaskHandle};
+
+/// What an accepted call did may take this long to show.
+const SHOWS_AFTER: Duration = Duration::from_secs(2);
 
 /// Which step of which operation something belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Track {
     calls: u32,
     failures: u32,
     not_before: BootTime,
+    /// The effect that was accepted last, and until when it is not repeated: what it did must show first.
+    accepted: Option<(Effect, BootTime)>,
     /// The last change of ours: polls that began before it prove nothing.
     pub changed: BootTime,
     /// Since when the VM has been seen powered on with nothing to do.
@@ -67,6 +73,7 @@ impl Track {
         self.calls = 0;
         self.failures = 0;
         self.not_before = BootTime::default();
+        self.accepted = None;
     }
 
     /// The task of the present step, if it was started by this process.
@@ -99,12 +106,16 @@ impl Track {
     }
 
     /// It was accepted.
-    pub fn accepted(&mut self, task: Option<TaskHandle>, now: BootTime) {
+    pub fn accepted(&mut self, effect: Effect, task: Option<TaskHandle>, now: BootTime) {
         self.task = task;
         self.last_call = None;
         self.changed = now;
-        // Should the step be repeated, then not at once.
-        self.not_before = now.plus(Duration::from_secs(2));
+        self.accepted = Some((effect, now.plus(SHOWS_AFTER)));
+    }
+
+    /// The effect that is not to be repeated yet, and for how long.
+    pub fn settling(&self, now: BootTime) -> Option<(Effect, Duration)> {
+        self.accepted.map(|(effect, until)| (effect, until.since(now))).filter(|(_, left)| !left.is_zero())
     }
 
     /// It failed.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::fault::Fault;
 use super::identity::Ownership;
 use super::operation::{Operation, RecordError};
+use super::plan::Effect;
 use crate::hypervisor::vm::{Difference, Power, TaskState, VmRef, VmWanted};
 
 /// Everything that one decision is made from.
@@ -103,6 +104,8 @@ pub struct Observed {
     pub calls: u32,
     /// How long to hold back before the next changing call, after failures.
     pub hold: Duration,
+    /// The effect that was accepted a moment ago, and how long not to repeat it: what it did must show first.
+    pub settling: Option<(Effect, Duration)>,
     /// What came back from the last changing call of this step, if it failed.
     pub last_call: Option<Fault>,
     /// An id for a new operation.

@@ -348,8 +348,10 @@ impl Facts {
 
     /// Carries out an effect, unless earlier failures say to hold back.
     fn act(&self, operation: &Operation, effect: Effect) -> Decision {
-        if !self.observed.hold.is_zero() {
-            return self.say(Next::Wait { after: self.observed.hold, poll: false }, Some(operation));
+        let settling = self.observed.settling.filter(|(accepted, _)| *accepted == effect).map(|(_, left)| left);
+        let hold = self.observed.hold.max(settling.unwrap_or_default());
+        if !hold.is_zero() {
+            return self.say(Next::Wait { after: hold, poll: false }, Some(operation));
         }
         let record = Box::new(if is_covered(operation, effect) {
             operation.clone()

@@ -72,6 +72,7 @@ pub(super) fn facts() -> Facts {
             step_age: Duration::ZERO,
             calls: 0,
             hold: Duration::ZERO,
+            settling: None,
             last_call: None,
             fresh_operation_id: "op-1".into(),
             live: None,
