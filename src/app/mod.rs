@@ -253,6 +253,11 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
     let (changed_sender, changed) = unbounded_channel();
     let objects = Objects { workers: driver::watch(client.clone()), hypervisors: driver::watch(client.clone()) };
     let observer: Arc<dyn CallObserver> = Arc::new(Observer(metrics.clone()));
+    let name = settings.lease.as_ref().map_or_else(|| "none".to_owned(), |lease| lease.name.clone());
+    let following = tokio::spawn({
+        let (metrics, leadership) = (metrics.clone(), leadership.clone());
+        async move { metrics.follow(&name, leadership).await }
+    });
     let context = Arc::new(Context {
         client: client.clone(),
         clock: clock.clone(),
@@ -267,6 +272,7 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         operation_ids: Arc::new(|| Uuid::new_v4().to_string()),
         patience: settings.patience,
         changed: changed_sender,
+        metrics,
     });
     let (workers, hypervisors) = (context.workers.clone(), context.hypervisors.clone());
     let listed = tokio::spawn(async move {
@@ -278,6 +284,7 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
     let wakes = Wakes { hurried, changed, led: leading(leadership).boxed() };
     driver::run(context, objects, wakes, stop).await;
     listed.abort();
+    following.abort();
 }
 
 /// Rings each time this process comes to lead.

@@ -14,6 +14,7 @@ use crate::api::{Hypervisor, Worker};
 use crate::clock::SharedClock;
 use crate::domain::fault::Fault;
 use crate::hypervisor::SharedHypervisor;
+use crate::runtime::metrics::Metrics;
 use crate::secret::Secret;
 
 /// What every reconcile needs.
@@ -44,6 +45,8 @@ pub struct Context {
     pub operation_ids: Arc<dyn Fn() -> String + Send + Sync>,
     /// How long things may take.
     pub patience: Patience,
+    /// What this process counts.
+    pub metrics: Metrics,
 }
 
 impl Debug for Context {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, TryFutureExt};
 use kube::core::object::HasStatus;
+use kube::runtime::PredicateConfig;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -25,6 +26,7 @@ use super::context::Context;
 use super::{hypervisor, worker};
 use crate::api::{Hypervisor, Worker};
 use crate::domain::backoff;
+use crate::runtime::metrics::Reconciled;
 use crate::runtime::shutdown::Shutdown;
 
 /// Workers that are reconciled at a time.
@@ -46,8 +48,9 @@ where
 {
     let (store, writer) = reflector::store();
     let events = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff().modify(prune);
-    let stream =
-        reflector::reflector(writer, events).touched_objects().predicate_filter(matters::<K>, Default::default());
+    let stream = reflector::reflector(writer, events)
+        .touched_objects()
+        .predicate_filter(matters::<K>, PredicateConfig::default());
     Watched { store, stream: stream.boxed() }
 }
 
@@ -171,10 +174,12 @@ impl Driver {
         if !self.context.gate.may_change(Duration::ZERO) {
             return Ok(Action::await_change());
         }
-        let key = key(object);
-        let outcome = AssertUnwindSafe(reconcile).catch_unwind().await.map_err(|_| Failed::Panicked)?;
-        let after = outcome?;
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        let begun = self.context.clock.boot();
+        let outcome = AssertUnwindSafe(reconcile).catch_unwind().await;
+        let took = self.context.clock.boot().since(begun);
+        self.context.metrics.reconciled(self.name, result_of(&outcome), took);
+        let after = outcome.map_err(|_| Failed::Panicked)??;
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(object));
         Ok(after.map_or_else(Action::await_change, Action::requeue))
     }
 
@@ -189,18 +194,28 @@ impl Driver {
     }
 }
 
+fn result_of<E, P>(outcome: &Result<Result<Option<Duration>, E>, P>) -> Reconciled {
+    match outcome {
+        Ok(Ok(None)) => Reconciled::Success,
+        Ok(Ok(Some(_))) => Reconciled::Requeued,
+        Ok(Err(_)) => Reconciled::Failed,
+        Err(_) => Reconciled::Panicked,
+    }
+}
+
 fn key<K: Resource>(object: &K) -> (String, String) {
     (object.meta().namespace.clone().unwrap_or_default(), object.meta().name.clone().unwrap_or_default())
 }
 
 async fn one_worker(worker: Arc<Worker>, driver: Arc<Driver>) -> Result<Action, Failed> {
-    driver.guarded(worker.as_ref(), worker::reconcile(Arc::clone(&worker), &driver.context)).await
+    let reconcile = worker::reconcile(Arc::clone(&worker), &driver.context);
+    Box::pin(driver.guarded(worker.as_ref(), reconcile)).await
 }
 
 async fn one_hypervisor(hypervisor: Arc<Hypervisor>, driver: Arc<Driver>) -> Result<Action, Failed> {
     let reconcile =
         hypervisor::reconcile(Arc::clone(&hypervisor), Arc::clone(&driver.context)).map_ok(|outcome| outcome.requeue);
-    driver.guarded(hypervisor.as_ref(), reconcile).await
+    Box::pin(driver.guarded(hypervisor.as_ref(), reconcile)).await
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape of an error policy")]

@@ -76,7 +76,7 @@ impl Looker<'_> {
     pub async fn task(&self, operation: &Operation) -> Result<Option<TaskState>, Fault> {
         let uid = self.worker.uid().unwrap_or_default();
         let remembered = self.context.tracks.with(&uid, |track| track.task(operation).cloned());
-        match operation.task.clone().or(remembered) {
+        match remembered.or_else(|| operation.task.clone()) {
             Some(task) => Ok(Some(self.client.task(&task).await?)),
             None => Ok(None),
         }

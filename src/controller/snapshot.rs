@@ -58,13 +58,13 @@ pub fn facts(context: &Context, worker: &Worker, declared: Declared, looks: &Loo
     let idle_for = idle_for(context, &uid, &remembered, &presence, now);
     let (hypervisor, away_for, hypervisor_paused) = hypervisor(context, worker, connection.as_deref(), now);
     let conflict = conflict(context, worker, &declared);
-    let (step_age, hold, last_call, fresh_operation_id) = context.tracks.with(&uid, |track| {
+    let (step_age, calls, hold, last_call, fresh_operation_id) = context.tracks.with(&uid, |track| {
         let step_age = match &remembered.operation {
             Some(Ok(operation)) => track.step_age(operation, now),
             _ => Duration::ZERO,
         };
         let id = track.next_operation.get_or_insert_with(|| (context.operation_ids)()).clone();
-        (step_age, track.hold(now), track.last_call().cloned(), id)
+        (step_age, track.calls(), track.hold(now), track.last_call().cloned(), id)
     });
     Facts {
         declared,
@@ -77,6 +77,7 @@ pub fn facts(context: &Context, worker: &Worker, declared: Declared, looks: &Loo
             idle_for,
             conflict,
             step_age,
+            calls,
             hold,
             last_call,
             fresh_operation_id,

@@ -31,6 +31,7 @@ pub struct Track {
     step: Option<(StepKey, BootTime)>,
     task: Option<TaskHandle>,
     last_call: Option<Fault>,
+    calls: u32,
     failures: u32,
     not_before: BootTime,
     /// The last change of ours: polls that began before it prove nothing.
@@ -63,6 +64,7 @@ impl Track {
         self.step = Some((StepKey::from(operation), now));
         self.task = None;
         self.last_call = None;
+        self.calls = 0;
         self.failures = 0;
         self.not_before = BootTime::default();
     }
@@ -78,6 +80,11 @@ impl Track {
         self.last_call.as_ref()
     }
 
+    /// Changing calls that were sent for the present step.
+    pub fn calls(&self) -> u32 {
+        self.calls
+    }
+
     /// How long to hold back before the next changing call.
     pub fn hold(&self, now: BootTime) -> Duration {
         self.not_before.since(now)
@@ -86,6 +93,7 @@ impl Track {
     /// A changing call is about to be sent.
     pub fn sending(&mut self, operation: &Operation, now: BootTime) {
         self.step_age(operation, now);
+        self.calls = self.calls.saturating_add(1);
         self.task = None;
         self.changed = now;
     }

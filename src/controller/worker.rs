@@ -20,8 +20,8 @@ use crate::api::reasons::WorkerReason;
 use crate::api::{Worker, WorkerStatus, names};
 use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
-use crate::domain::observation::{Declared, Facts, HypervisorState, Presence, Problem};
-use crate::domain::operation::Operation;
+use crate::domain::observation::{Declared, Facts, HypervisorState, Problem};
+use crate::domain::operation::{Kind, Operation};
 use crate::domain::plan::{self, Decision, Look, Next, Report, VmReport};
 use crate::guest::checks::CheckResult;
 use crate::hypervisor::SharedHypervisor;
@@ -63,11 +63,13 @@ pub async fn reconcile(worker: Arc<Worker>, context: &Context) -> Result<Option<
     Pass::new(context, (*worker).clone()).run().await
 }
 
-/// A worker whose first status is due while its deployment is about to begin: one status then says both.
-fn is_first_and_soon(known: &WorkerStatus, facts: &Facts, after: Option<Duration>) -> bool {
-    let proving = matches!(facts.observed.presence, Presence::Absent { .. });
-    let working = facts.declared.test_on_change && facts.observed.hypervisor == HypervisorState::Ready;
-    known.phase.is_none() && proving && working && after.is_some_and(|after| after <= Duration::from_secs(2))
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Test => "Test",
+        Kind::Apply => "Apply",
+        Kind::ShutDown => "ShutDown",
+        Kind::Delete => "Delete",
+    }
 }
 
 fn was_deployed(known: &WorkerStatus) -> bool {
@@ -272,6 +274,7 @@ impl<'a> Pass<'a> {
             FaultKind::Forbidden { .. } => WorkerReason::Forbidden,
             FaultKind::NoQuorum => WorkerReason::NoQuorum,
             FaultKind::Refused | FaultKind::Other => WorkerReason::OperationFailed,
+            FaultKind::Unreachable => WorkerReason::HostOffline,
             _ => {
                 tracing::info!(worker = %declare::qualified_name(&self.worker), %fault, "a look failed");
                 return Ok(Turn::Done(Some(Duration::from_secs(3))));
@@ -293,6 +296,11 @@ impl<'a> Pass<'a> {
     ) -> Result<Turn, Error> {
         let findings = match testing::run(&self.looker(&facts.declared, connection, client), operation).await {
             Ok(findings) => findings,
+            // A guest that answers and cannot be asked: that is the test's result, if it stays so.
+            Err(fault) if facts.observed.step_age > facts.observed.guest_timeout && !fault.is_away() => {
+                let result = CheckResult::guest(facts.observed.step_age, Err(&fault));
+                return self.conclude(facts, report, operation, &[result], None).await;
+            }
             Err(fault) => return self.hindered(&facts.declared, &fault).await,
         };
         if !findings.passed() && !testing::settles(self.context, operation, &self.uid) {
@@ -314,7 +322,12 @@ impl<'a> Pass<'a> {
         let now = self.context.clock.wall();
         let rendered = status::render(&self.worker, Some(&facts.declared), report, facts.remembered.claims, now);
         let told = testing::record(rendered, &Ended { operation, results, addresses }, now);
-        self.worker = status::write(&self.api, &self.worker, told).await?;
+        // The conditions follow from the result, so that both are written at once.
+        let outcome = Worker { status: Some(told), ..self.worker.clone() };
+        let facts = snapshot::facts(self.context, &outcome, facts.declared.clone(), &self.looks);
+        let report = plan::plan(&facts).report;
+        let status = status::render(&outcome, Some(&facts.declared), &report, facts.remembered.claims, now);
+        self.worker = status::write(&self.api, &self.worker, status).await?;
         let failed = testing::failures(results);
         let (reason, note) =
             if failed.is_empty() { ("TestPassed", "every check passed".to_owned()) } else { ("TestFailed", failed) };
@@ -328,6 +341,9 @@ impl<'a> Pass<'a> {
         let closed = snapshot::operation(&self.worker).and_then(Result::ok);
         self.worker = record::write(&self.api, &self.worker, None).await?;
         self.context.tracks.with(&self.uid, |track| track.closed(self.context.clock.boot()));
+        if let Some(operation) = &closed {
+            self.context.metrics.operation_ended(kind(operation.kind), "closed");
+        }
         if let Some((connection, _)) = link {
             connection.done(&self.uid);
             connection.free_id(&self.uid);
@@ -380,6 +396,7 @@ impl<'a> Pass<'a> {
             self.worker.spec.hypervisor_ref.name
         );
         tracing::warn!(worker = %declare::qualified_name(&self.worker), "{note}");
+        self.context.metrics.abandoned();
         self.happened(true, "Abandoned", "Delete", note);
     }
 
@@ -399,7 +416,7 @@ impl<'a> Pass<'a> {
         let status = self.rendered(facts, report);
         let known = self.worker.status.clone().unwrap_or_default();
         let minor = facts.remembered.operation.is_some() && status::same_outline(&status, &known);
-        if minor || status::same(&status, &known) || is_first_and_soon(&known, facts, after) {
+        if minor || status::same(&status, &known) {
             return Ok(Turn::Done(after));
         }
         if !self.fresh {

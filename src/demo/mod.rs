@@ -18,7 +18,7 @@ use crate::clock::SystemClock;
 use crate::controlplane::{self, ControlPlane, OperatorProcess, Options, deployment};
 use crate::simulator::guest_exec::SharedGuestExec;
 use crate::simulator::proxmox::Simulator;
-use crate::simulator::scenario::Scenario;
+use crate::simulator::scenario::{Scenario, Seconds, Timings};
 use crate::simulator::server::{Server, ServerError};
 
 /// Where the operator is installed.
@@ -79,7 +79,7 @@ pub async fn run(args: &Args, guests: SharedGuestExec) -> Result<(), DemoError> 
     let begun = Instant::now();
     say("starting a Kubernetes control plane (etcd, kube-apiserver, kube-controller-manager)");
     let plane = ControlPlane::start(Options::default()).await?;
-    let simulator = Simulator::with_guests(Scenario::default_demo(), Arc::new(SystemClock), guests);
+    let simulator = Simulator::with_guests(scenario(), Arc::new(SystemClock), guests);
     let server = serve(&simulator).await?;
     say(&format!("a simulated Proxmox VE cluster answers on https://{}", server.addr));
     let mut operator = install(&plane, &args.project).await?;
@@ -99,6 +99,13 @@ pub async fn run(args: &Args, guests: SharedGuestExec) -> Result<(), DemoError> 
     operator.wait().await;
     plane.stop().await;
     Ok(())
+}
+
+/// The world of the examples, at a pace that is pleasant to watch.
+fn scenario() -> Scenario {
+    let timings =
+        Timings { full_clone: Seconds(3.0), boot: Seconds(5.0), shutdown: Seconds(2.0), ..Timings::default() };
+    Scenario { timings, ..Scenario::default_demo() }
 }
 
 /// Serves the simulated cluster where the examples look for it, or on a free port if that one is taken.

@@ -99,6 +99,8 @@ pub struct Observed {
     pub conflict: Option<Problem>,
     /// How long this process has known the operation's present step.
     pub step_age: Duration,
+    /// Changing calls that this process has sent for the operation's present step.
+    pub calls: u32,
     /// How long to hold back before the next changing call, after failures.
     pub hold: Duration,
     /// What came back from the last changing call of this step, if it failed.

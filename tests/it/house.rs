@@ -41,7 +41,7 @@ fn src() -> PathBuf {
 /// The code of a file with its comments and its unit tests left out.
 fn code(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
-    let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
+    let text = text.split("\nmod tests {").next().unwrap().to_owned();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 

@@ -76,7 +76,7 @@ fn reason(verdict: &HypervisorState) -> Option<WorkerReason> {
 }
 
 fn wake(subject: &Subject<'_>, all: bool, before: &HashMap<String, Sight>, seen: &HashMap<String, Sight>) {
-    for worker in &subject.workers {
+    for worker in &subject.workers_by_now() {
         let uid = worker.metadata.uid.as_deref().unwrap_or_default();
         if all || before.get(uid) != seen.get(uid) {
             // Nobody listens only while the process ends.

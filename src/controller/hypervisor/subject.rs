@@ -36,12 +36,16 @@ pub(super) struct Subject<'a> {
     pub(super) superseded: Vec<String>,
 }
 
+/// The Workers that name a Hypervisor, as the watch shows them now.
+fn workers_of(context: &Context, (namespace, name): &Key) -> Vec<Arc<Worker>> {
+    context.workers.state_filter(|worker| {
+        worker.metadata.namespace.as_ref() == Some(namespace) && worker.spec.hypervisor_ref.name == *name
+    })
+}
+
 impl<'a> Subject<'a> {
     pub(super) fn new(context: &'a Context, connection: &'a Connection, key: Key, hypervisor: Hypervisor) -> Self {
-        let of_ours = |worker: &Worker| {
-            worker.metadata.namespace.as_ref() == Some(&key.0) && worker.spec.hypervisor_ref.name == key.1
-        };
-        let workers = context.workers.state_filter(of_ours);
+        let workers = workers_of(context, &key);
         let workers_known = context.workers.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok());
         let peers = peers::of(context, &hypervisor);
         Self {
@@ -55,6 +59,11 @@ impl<'a> Subject<'a> {
             now: context.clock.boot(),
             superseded: Vec::new(),
         }
+    }
+
+    /// The Workers that name it by now: one that came while the hypervisor was looked at must be told, too.
+    pub(super) fn workers_by_now(&self) -> Vec<Arc<Worker>> {
+        workers_of(self.context, &self.key)
     }
 
     /// The part of the API that this kind is in, for this namespace.

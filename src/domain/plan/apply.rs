@@ -30,7 +30,7 @@ pub(super) fn change(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Optio
         (true, _) => Effect::Configure,
         (false, true) => Effect::GrowDisk,
     };
-    if operation.step == Step::Configure && operation.sends >= MOST_SENDS {
+    if operation.step != Step::ShutDown && facts.observed.calls > MOST_SENDS {
         let refused = facts.observed.last_call.as_ref().map_or_else(String::new, |fault| format!(": {fault}"));
         let text = format!("{} does not take its configuration{refused} ({})", vm.at, named(vm));
         return Some(facts.waiting(Problem::new(WorkerReason::OperationFailed, text), operation, super::SLOW * 2));

@@ -22,7 +22,7 @@ pub(super) enum Wanted {
 /// Decides what to begin.
 pub(super) fn plan(facts: &Facts) -> Decision {
     match &facts.observed.presence {
-        Presence::Unknown(why) => facts.held_up(Problem::new(WorkerReason::Waiting, why.clone()), None),
+        Presence::Unknown(why) => facts.unseen(Problem::new(WorkerReason::Waiting, why.clone())),
         Presence::Elsewhere(text) => elsewhere(facts, text),
         Presence::Absent { polls } => absent(facts, *polls),
         Presence::Present { at, power, ownership, uuid } => present(facts, at, *power, ownership, uuid),

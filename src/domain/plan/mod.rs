@@ -330,10 +330,18 @@ impl Facts {
         self.waiting(problem, operation, BUSY)
     }
 
+    /// No complete inventory is there yet: it comes with one of the next polls.
+    fn unseen(&self, problem: Problem) -> Decision {
+        Decision {
+            next: Next::Wait { after: BUSY * 2, poll: true },
+            report: report::report(self, None, Some((problem, false))),
+        }
+    }
+
     /// The declaration cannot be met until somebody changes something.
     fn stalled(&self, problem: Problem, operation: Option<&Operation>) -> Decision {
         Decision {
-            next: Next::Wait { after: SLOW * 2, poll: false },
+            next: Next::Wait { after: SLOW, poll: false },
             report: report::report(self, operation, Some((problem, true))),
         }
     }
@@ -343,9 +351,11 @@ impl Facts {
         if !self.observed.hold.is_zero() {
             return self.say(Next::Wait { after: self.observed.hold, poll: false }, Some(operation));
         }
-        // Growing the disk belongs to the intent that changes the configuration: both are safe to repeat.
-        let intended = effect == Effect::GrowDisk && operation.step == Step::Configure && operation.sends > 0;
-        let record = Box::new(if intended { operation.clone() } else { operation.intending(effect.step(), self.now) });
+        let record = Box::new(if is_covered(operation, effect) {
+            operation.clone()
+        } else {
+            operation.intending(effect.step(), self.now)
+        });
         self.say(Next::Act { record, effect }, Some(operation))
     }
 
@@ -356,6 +366,18 @@ impl Facts {
 
     fn close(&self, operation: &Operation) -> Decision {
         self.say(Next::Close(Box::new(operation.clone())), Some(operation))
+    }
+}
+
+/// Whether the intent that stands in the record covers this effect, too: bringing the configuration up to date is part
+/// of making a VM, and growing the disk part of that. Both are safe to repeat after a look.
+fn is_covered(operation: &Operation, effect: Effect) -> bool {
+    let intended = operation.sends > 0 && matches!(operation.step, Step::Create | Step::Configure);
+    match effect {
+        Effect::GrowDisk => intended,
+        // Without its task it is not certain that the call made this VM: then the record says that it was found.
+        Effect::Configure => intended && operation.step == Step::Create && operation.task.is_some(),
+        _ => false,
     }
 }
 

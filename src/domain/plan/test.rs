@@ -1,6 +1,8 @@
 //! A test: make the VM if there is none, apply the declaration, power on, check, power off.
 
-use super::{BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, apply, power_down, takes, target, unfit};
+use super::{
+    BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, SLOW, apply, power_down, takes, target, unfit,
+};
 use crate::api::reasons::WorkerReason;
 use crate::domain::fault::{CALL_DEADLINE, FaultKind};
 use crate::domain::identity::{Mark, Ownership};
@@ -127,6 +129,12 @@ fn perhaps_ours(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
     let first_and_refused = operation.sends == 1
         && operation.task.is_none()
         && facts.observed.last_call.as_ref().is_some_and(|fault| fault.kind == FaultKind::AlreadyExists);
+    if vm.lock.is_none() && matches!(facts.observed.task, Some(TaskState::Succeeded { .. })) {
+        // The call made this very VM: somebody took its mark away. A second one is not made.
+        let mark = crate::domain::declare::wanted_by(&facts.declared.wanted, operation).mark;
+        let text = format!("{} has lost its mark; put this into its notes again:\n{}", vm.at, mark.block());
+        return facts.waiting(Problem::new(WorkerReason::IdentityMismatch, text), operation, SLOW);
+    }
     if vm.lock.is_none() || first_and_refused {
         return create(facts, operation);
     }

@@ -5,13 +5,13 @@ use super::changes::{CLOUD_INIT_DRIVE, changes};
 use super::connection::Connection;
 use super::detail::boot_disk;
 use super::inventory::resources;
-use super::obstacles::template;
+use super::obstacles::{NoTemplate, template};
 use super::params::Params;
 use super::routes::{CLONE, CONFIGURE, CONFIGURE_TASK, RESIZE};
 use super::storages::snapshots;
 use super::tasks::{running, started};
 use super::wire::{Resource, Task};
-use crate::domain::fault::{Fault, FaultKind};
+use crate::domain::fault::Fault;
 use crate::hypervisor::vm::{CreateOrder, Started, Takes, VmDetail, VmWanted};
 
 /// How far a node's clock may be behind ours, seconds. Too much only means to wait for somebody else's clone.
@@ -22,7 +22,7 @@ const CLOCK_SLACK: i64 = 300;
 pub(super) async fn create(connection: &Connection, order: &CreateOrder, pool: Option<&str>) -> Result<Started, Fault> {
     let wanted = &order.wanted;
     let resources = resources(connection).await?;
-    let source = template(&resources, wanted).map_err(|obstacle| Fault::new(FaultKind::Refused, obstacle.message))?;
+    let source = template(&resources, wanted).map_err(NoTemplate::fault)?;
     let mut params = Params::default()
         .with("newid", &order.at.id)
         .flag("full", true)

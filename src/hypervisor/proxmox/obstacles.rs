@@ -9,7 +9,7 @@ use super::probe::{major, version};
 use super::routes::{NETWORKS, STORAGES};
 use super::storages::snapshots;
 use super::wire::{Network, Resource, Storage};
-use crate::domain::fault::Fault;
+use crate::domain::fault::{Fault, FaultKind};
 use crate::hypervisor::vm::{Obstacle, ObstacleKind, VmWanted};
 
 /// Looks for all obstacles that can be seen.
@@ -23,7 +23,11 @@ pub(super) async fn obstacles(connection: &Connection, wanted: &VmWanted) -> Res
     let storages: Vec<Storage> = elements(connection.value(&Call::new(&STORAGES, &[&wanted.host])).await?);
     let major = major(&version(connection).await?);
     found.extend(storage(&storages, wanted, major));
-    found.extend(template(&resources, wanted).err());
+    match template(&resources, wanted) {
+        Ok(_) => {}
+        Err(NoTemplate::Obstacle(obstacle)) => found.push(obstacle),
+        Err(NoTemplate::NotKnownYet(fault)) => return Err(fault),
+    }
     let params = Params::default().with("type", "any_bridge");
     let bridges: Vec<Network> = elements(connection.value(&Call::new(&NETWORKS, &[&wanted.host]).with(params)).await?);
     found.extend(missing_bridges(&bridges, wanted));
@@ -80,12 +84,33 @@ fn storage(storages: &[Storage], wanted: &VmWanted, major: u32) -> Option<Obstac
     })
 }
 
+/// Why a template was not found.
+#[derive(Debug)]
+pub(super) enum NoTemplate {
+    /// There is none, or several.
+    Obstacle(Obstacle),
+    /// The host has not said of all its VMs which are templates: for some seconds after a VM was made, or the host
+    /// came up, their names and kinds are not in the list.
+    NotKnownYet(Fault),
+}
+
+impl NoTemplate {
+    /// The fault of a call that needs the template.
+    pub(super) fn fault(self) -> Fault {
+        match self {
+            Self::Obstacle(obstacle) => Fault::new(FaultKind::Refused, obstacle.message),
+            Self::NotKnownYet(fault) => fault,
+        }
+    }
+}
+
 /// The id of the template on the wanted host, by id or by name.
-pub(super) fn template<'a>(resources: &'a [Resource], wanted: &VmWanted) -> Result<&'a str, Obstacle> {
+pub(super) fn template<'a>(resources: &'a [Resource], wanted: &VmWanted) -> Result<&'a str, NoTemplate> {
     let (name, host) = (&wanted.template, &wanted.host);
-    let templates = resources.iter().filter(|vm| {
-        vm.kind.as_deref() == Some("qemu") && vm.template == Some(true) && vm.node.as_deref() == Some(host)
-    });
+    let of_host = || {
+        resources.iter().filter(|vm| vm.kind.as_deref() == Some("qemu") && vm.node.as_deref() == Some(host.as_str()))
+    };
+    let templates = of_host().filter(|vm| vm.template == Some(true));
     let (mut by_id, mut by_name) = (Vec::new(), Vec::new());
     for vm in templates {
         let Some(id) = vm.vmid.as_deref() else { continue };
@@ -98,19 +123,23 @@ pub(super) fn template<'a>(resources: &'a [Resource], wanted: &VmWanted) -> Resu
     let found = if by_id.is_empty() { by_name } else { by_id };
     match found.as_slice() {
         [id] => Ok(id),
-        [] => Err(obstacle(
+        [] if of_host().any(|vm| vm.template.is_none()) => Err(NoTemplate::NotKnownYet(Fault::new(
+            FaultKind::Busy,
+            format!("the host {host} has not said yet which of its VMs is the template {name:?}"),
+        ))),
+        [] => Err(NoTemplate::Obstacle(obstacle(
             ObstacleKind::TemplateMissing,
             format!(
                 "the host {host} has no template {name:?}, by name or id; a template must be on the worker's own host"
             ),
-        )),
-        several => Err(obstacle(
+        ))),
+        several => Err(NoTemplate::Obstacle(obstacle(
             ObstacleKind::TemplateAmbiguous,
             format!(
                 "the host {host} has several templates named {name:?} ({}); name one by its id",
                 several.join(", ")
             ),
-        )),
+        ))),
     }
 }
 

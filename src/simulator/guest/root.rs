@@ -7,10 +7,14 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::inside::{Inside, KERNEL, OS};
 use crate::clock::{Clock, SystemClock};
 use crate::simulator::guest_exec::GuestFacts;
+
+/// Tells the drafts of this process apart.
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
 
 macro_rules! stand_ins {
     ($($name:literal),*) => { [$(($name, include_str!(concat!("stand_ins/", $name, ".sh")))),*] };
@@ -175,7 +179,7 @@ fn write(root: &Path, name: &str, text: &str) -> io::Result<()> {
         return Ok(());
     }
     // Several programs may run in one guest at once, so each writer has a file of its own.
-    let draft = root.join(format!("{name}.{}", uuid::Uuid::new_v4()));
+    let draft = root.join(format!("{name}.{}", DRAFTS.fetch_add(1, Ordering::Relaxed)));
     fs::write(&draft, text)?;
     fs::rename(&draft, &path)
 }

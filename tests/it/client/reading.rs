@@ -126,7 +126,7 @@ fn resources() -> Recorded {
         {"type": "qemu", "vmid": 201, "node": "pve1", "name": "twice", "template": 1},
         {"type": "qemu", "vmid": 202, "node": "pve1", "name": "twice", "template": "1"},
         {"type": "qemu", "vmid": 300, "node": "pve2", "name": "far", "template": 1},
-        {"type": "qemu", "vmid": 301, "node": "pve1", "name": "no-template", "status": "unknown"},
+        {"type": "qemu", "vmid": 301, "node": "pve1", "name": "no-template", "template": 0, "status": "stopped"},
         {"type": "storage", "storage": "store2", "node": "pve1", "plugintype": "dir", "content": "images,rootdir"},
         {"type": "storage", "storage": "thin", "node": "pve1", "plugintype": "lvmthin", "content": "images"}
     ]))
@@ -223,6 +223,21 @@ async fn a_clone_is_whole_marked_and_can_make_snapshots() {
     assert_eq!(canned.last("POST /nodes/pve1/qemu/200/clone").param("format"), None);
     on_thin.wanted.template = "gone".into();
     assert_eq!(client.create(&on_thin).await.unwrap_err().kind, FaultKind::Refused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_is_not_missing_while_the_host_has_not_named_all_its_vms() {
+    let canned = Canned::recorded(&["160-storage-list", "601-network-bridges", "002-version-token"]);
+    // Recorded 152: what was made just now has neither name nor kind.
+    let unnamed = json!([
+        {"type": "node", "node": "pve1", "status": "online"},
+        {"type": "qemu", "vmid": 101, "node": "pve1", "status": "unknown"},
+        {"type": "storage", "storage": "store2", "node": "pve1", "plugintype": "dir", "content": "images,rootdir"}
+    ]);
+    canned.say("GET /cluster/resources", Ok(Recorded::data(unnamed)));
+    let client = client(canned);
+    assert_eq!(client.obstacles(&wanted()).await.unwrap_err().kind, FaultKind::Busy);
+    assert_eq!(client.create(&order()).await.unwrap_err().kind, FaultKind::Busy);
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,6 +26,7 @@ use stevedore::controller::{hypervisor, worker};
 use stevedore::domain::fault::Fault;
 use stevedore::hypervisor::SharedHypervisor;
 use stevedore::hypervisor::transport::{Exchange, ExchangeError, Unobserved};
+use stevedore::runtime::metrics::Metrics;
 use stevedore::simulator::guest::CannedGuest;
 use stevedore::simulator::kubernetes::KubeApi;
 use stevedore::simulator::proxmox::{Outcome, Simulator};
@@ -150,6 +151,7 @@ impl World {
             operation_ids: Arc::new(move || format!("op-{seed}-{number}-{}", ids.fetch_add(1, Ordering::Relaxed))),
             patience: Patience { settle: Duration::from_secs(10), ..Patience::default() },
             changed: changed_sender,
+            metrics: Metrics::new(),
         };
         Operator {
             context: Arc::new(context),

@@ -1,0 +1,202 @@
+//! Properties of every decision, whatever the facts.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+
+prop_compose! {
+    fn any_ownership()(which in 0_u8..5) -> Ownership {
+        match which {
+            0 | 1 => Ownership::Ours,
+            2 => Ownership::Unfinished { operation: "op-1".into() },
+            3 => Ownership::Foreign,
+            _ => Ownership::Mismatch("copied".into()),
+        }
+    }
+}
+
+prop_compose! {
+    fn any_live()(
+        there: bool,
+        ownership in any_ownership(),
+        power in select(vec![Power::On, Power::Off, Power::Unknown]),
+        lock in proptest::option::weighted(0.2, select(vec!["clone".to_owned(), "backup".to_owned()])),
+        template in proptest::bool::weighted(0.1),
+        protected in proptest::bool::weighted(0.2),
+        differing in proptest::collection::vec(select(vec![Takes::Configure, Takes::Grow, Takes::Redeploy]), 0..2),
+    ) -> Live {
+        if !there { return Live::NotThere; }
+        Live::Found(LiveVm {
+            ownership, lock, template, protected,
+            differences: differing.into_iter().map(difference).collect(),
+            ..vm(power)
+        })
+    }
+}
+
+prop_compose! {
+    fn any_operation()(
+        kind in select(vec![Kind::Test, Kind::Apply, Kind::ShutDown, Kind::Delete]),
+        step in select(vec![Step::Create, Step::Configure, Step::Start, Step::ShutDown, Step::PowerOff, Step::Destroy]),
+        sends in 0_u32..7,
+        task: bool,
+        checked: bool,
+        hash in select(vec!["h1", "h2"]),
+    ) -> Operation {
+        Operation {
+            sends, checked, spec_hash: hash.to_owned(),
+            task: task.then(|| TaskHandle("UPID:t".into())),
+            ..operation(kind, step)
+        }
+    }
+}
+
+prop_compose! {
+    fn any_task()(which in 0_u8..6) -> Option<TaskState> {
+        match which {
+            0 | 1 => None,
+            2 => Some(TaskState::Running),
+            3 => Some(TaskState::Succeeded { warnings: Vec::new() }),
+            4 => Some(TaskState::Lost),
+            _ => Some(TaskState::Failed { message: "no space".into(), kind: FaultKind::Other }),
+        }
+    }
+}
+
+prop_compose! {
+    fn any_facts()(
+        operation in proptest::option::of(any_operation()),
+        live in any_live(),
+        task in any_task(),
+        polls in 0_u32..4,
+        presence in 0_u8..4,
+        ownership in any_ownership(),
+        deleting: bool, has_finalizer: bool, paused in proptest::bool::weighted(0.1),
+        away in proptest::bool::weighted(0.1),
+        on_change: bool, permit: bool, guest: bool, being_made: bool,
+        budget: bool,
+        claims in 0_usize..2,
+        ages in (0_u64..400, 0_u64..400, 0_u64..3),
+        fault in proptest::option::of(select(vec![FaultKind::AlreadyExists, FaultKind::UnknownOutcome, FaultKind::Refused, FaultKind::Busy])),
+    ) -> (Facts, Observed) {
+        let mut facts = facts();
+        facts.remembered.operation = operation.map(Ok);
+        facts.remembered.claims = claims;
+        facts.declared.deleting = deleting;
+        facts.declared.has_finalizer = has_finalizer;
+        facts.declared.paused = paused;
+        facts.declared.test_on_change = on_change;
+        // A task is known only of an operation.
+        facts.observed.task = task.filter(|_| facts.remembered.operation.is_some());
+        facts.observed.step_age = Duration::from_secs(ages.0);
+        facts.observed.idle_for = Duration::from_secs(ages.1);
+        facts.observed.hold = Duration::from_secs(ages.2.saturating_sub(1));
+        facts.observed.last_call = fault.map(|kind| Fault::new(kind, "failed"));
+        facts.observed.presence = match presence {
+            0 => Presence::Absent { polls },
+            1 => Presence::Unknown("no poll yet".into()),
+            2 => Presence::Elsewhere("VM 5009".into()),
+            _ => Presence::Present { at: place(), power: Power::On, ownership, uuid: "u".into() },
+        };
+        if away { facts.observed.hypervisor = HypervisorState::Away(Problem::new(WorkerReason::HypervisorUnreachable, "away")); }
+        let mut world = well(live);
+        world.permit = Some(permit);
+        world.guest = Some(guest);
+        world.being_made = Some(being_made);
+        world.budget = Some(if budget { Budget::Granted } else { Budget::Held("later".into()) });
+        (facts, world)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// Looks end, and what may never be done is never decided.
+    #[test]
+    fn what_is_never_done((facts, world) in any_facts()) {
+        let decision = settle(facts.clone(), &world);
+        let Next::Act { record, effect } = &decision.next else { return Ok(()); };
+        let live = world.live.as_ref().unwrap();
+        prop_assert!(!facts.declared.paused, "paused");
+        prop_assert_eq!(&facts.observed.hypervisor, &HypervisorState::Ready);
+        prop_assert!(facts.observed.hold.is_zero());
+        prop_assert!(record.sends >= 1);
+        prop_assert!(record.step == effect.step() || matches!(effect, Effect::Configure | Effect::GrowDisk));
+        if let Live::Found(vm) = live {
+            let ours = vm.ownership == Ownership::Ours
+                || vm.ownership == Ownership::Unfinished { operation: record.id.clone() };
+            if *effect != Effect::Create {
+                prop_assert!(ours, "{:?} on a VM that is not ours", effect);
+                prop_assert!(vm.lock.is_none() && !vm.template);
+            } else if facts.remembered.operation.is_some() {
+                prop_assert!(!ours, "a second VM");
+            }
+            match effect {
+                Effect::Destroy => {
+                    prop_assert!(facts.declared.deleting || record.kind == Kind::Delete);
+                    prop_assert_eq!(vm.power, Power::Off);
+                    prop_assert!(!vm.protected);
+                    prop_assert_eq!(&world.budget, &Some(Budget::Granted));
+                }
+                Effect::Start => {
+                    prop_assert_eq!(vm.power, Power::Off);
+                    prop_assert!(vm.differences.is_empty());
+                    prop_assert!(!facts.declared.deleting);
+                }
+                Effect::Configure | Effect::GrowDisk => prop_assert_eq!(vm.power, Power::Off),
+                Effect::ShutDown | Effect::PowerOff => {
+                    prop_assert_eq!(vm.power, Power::On);
+                    prop_assert!(facts.remembered.claims == 0 || facts.declared.force_delete || record.kind == Kind::Test);
+                }
+                Effect::Create => {}
+            }
+        } else {
+            prop_assert_eq!(*effect, Effect::Create, "only making works without a VM");
+        }
+        if *effect == Effect::Create {
+            prop_assert!(!facts.declared.deleting);
+            prop_assert_ne!(facts.observed.task.as_ref(), Some(&TaskState::Running));
+            if facts.remembered.operation.is_none() {
+                let absent = matches!(facts.observed.presence, Presence::Absent { polls } if polls >= 2);
+                prop_assert!(absent);
+            }
+        }
+    }
+
+    /// A finalizer is only removed when there is nothing left, or by the owner's word.
+    #[test]
+    fn a_release_is_proven((facts, world) in any_facts()) {
+        if let Next::Release { abandoned: false } = settle(facts.clone(), &world).next {
+            let absent = matches!(facts.observed.presence, Presence::Absent { polls } if polls >= 2);
+            let elsewhere = matches!(facts.observed.presence, Presence::Elsewhere(_));
+            prop_assert!(absent || elsewhere && facts.remembered.operation.is_none());
+            if facts.remembered.operation.is_some() {
+                prop_assert_eq!(world.live, Some(Live::NotThere));
+            }
+        }
+    }
+
+    /// The same facts give the same decision.
+    #[test]
+    fn deciding_twice_is_deciding_once((facts, world) in any_facts()) {
+        prop_assert_eq!(settle(facts.clone(), &world), settle(facts, &world));
+    }
+}
+
+#[test]
+fn every_effect_is_decided_by_some_facts() {
+    // Guards the properties above against facts that never lead to an effect.
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut seen = BTreeSet::new();
+    for _ in 0..6000 {
+        let tree = proptest::strategy::Strategy::new_tree(&any_facts(), &mut runner).unwrap();
+        let (facts, world) = proptest::strategy::ValueTree::current(&tree);
+        if let Some(effect) = effect(&settle(facts, &world)) {
+            seen.insert(format!("{effect:?}"));
+        }
+    }
+    assert_eq!(seen.len(), 7, "{seen:?}");
+}
