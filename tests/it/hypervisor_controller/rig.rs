@@ -22,6 +22,7 @@ use stevedore::controller::context::{Context, OpenGate, Patience};
 use stevedore::controller::events::Events;
 use stevedore::controller::hypervisor::{Outcome, reconcile};
 use stevedore::controller::tracks::Tracks;
+use stevedore::runtime::metrics::Metrics;
 use stevedore::simulator::kubernetes::KubeApi;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -65,6 +66,7 @@ impl Rig {
             changed: sender,
             tracks: Tracks::default(),
             events: Events::start(client.clone(), None),
+            metrics: Metrics::new(),
             operation_ids: Arc::new(|| "op".to_owned()),
             patience: Patience::default(),
         });
