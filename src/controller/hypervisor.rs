@@ -69,7 +69,8 @@ pub async fn reconcile(hypervisor: Arc<Hypervisor>, context: Arc<Context>) -> Re
         connection.change_view(|view| *view = super::view::View::default());
     }
     let mut subject = Subject::new(&context, &connection, key, latest);
-    let result = work(&mut subject, &mut memory).await;
+    // Boxed: it is large, and whoever drives this would have to carry it.
+    let result = Box::pin(work(&mut subject, &mut memory)).await;
     let superseded = std::mem::take(&mut subject.superseded);
     memory.wrote(&subject.hypervisor, superseded);
     match result {

@@ -11,6 +11,7 @@ mod crd_check;
 mod crds;
 mod guest;
 mod house;
+mod hypervisor_controller;
 mod kube_api;
 mod kube_conformance;
 mod lease;

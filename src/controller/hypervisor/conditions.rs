@@ -126,13 +126,13 @@ fn authorized(facts: &Facts<'_>) -> NewCondition {
             let text = "not known, because the hypervisor could not be asked";
             NewCondition::new(AUTHORIZED, Answer::Unknown, trouble.reason, text)
         }
-        Contact::Fine => match facts.lacks_privileges() {
-            Some(trouble) => says(AUTHORIZED, Answer::False, &trouble),
-            None => {
-                let text = "the credential has every privilege that is needed";
-                NewCondition::new(AUTHORIZED, Answer::True, Reason::Authorized, text)
+        Contact::Fine => {
+            if let Some(trouble) = facts.lacks_privileges() {
+                return says(AUTHORIZED, Answer::False, &trouble);
             }
-        },
+            let text = "the credential has every privilege that is needed";
+            NewCondition::new(AUTHORIZED, Answer::True, Reason::Authorized, text)
+        }
     }
 }
 

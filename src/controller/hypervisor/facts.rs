@@ -15,6 +15,7 @@ use crate::controller::budget;
 use crate::hypervisor::vm::VmRef;
 
 /// What is known of a hypervisor.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they go in every combination")]
 #[derive(Debug, Clone)]
 pub(super) struct Facts<'a> {
     /// The generation of the object that this speaks of.

@@ -1,0 +1,238 @@
+//! A hypervisor that answers what the test says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stevedore::controller::context::{Connect, ConnectionSettings, Credential};
+use stevedore::domain::fault::{Fault, FaultKind};
+use stevedore::domain::identity::{Mark, Shown, TAG};
+use stevedore::guest::channel::GuestChannel;
+use stevedore::hypervisor::inventory::{HostSummary, Inventory, VmSummary};
+use stevedore::hypervisor::vm::{
+    Capabilities, ClusterIdentity, CreateOrder, Difference, GuestAddress, MissingPrivilege, Obstacle, Power, Probe,
+    Started, TaskHandle, TaskState, VmDetail, VmRef, VmWanted,
+};
+use stevedore::hypervisor::{Hypervisor, SharedHypervisor};
+use tokio::sync::Notify;
+
+pub(crate) const INSTALLATION: &str = "installation-1";
+
+/// What the hypervisor answers, and how often it was asked.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    pub(crate) fault: Option<FaultKind>,
+    pub(crate) token: String,
+    pub(crate) probe: Probe,
+    pub(crate) missing: Vec<MissingPrivilege>,
+    pub(crate) inventory: Inventory,
+    pub(crate) marks: BTreeMap<String, Mark>,
+    pub(crate) probes: usize,
+    pub(crate) polls: usize,
+    pub(crate) reads: usize,
+    /// The next probe rings the first bell and answers when the second one rings.
+    pub(crate) bells: Option<[Arc<Notify>; 2]>,
+}
+
+/// The one hypervisor behind all endpoints.
+#[derive(Debug, Clone)]
+pub(crate) struct World(Arc<Mutex<Answers>>);
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let host = HostSummary { online: true, maintenance: false, cpus: 8, memory: 16 << 30 };
+        let hosts = [("pve1".to_owned(), host)].into();
+        Self(Arc::new(Mutex::new(Answers {
+            fault: None,
+            token: "s3cret".into(),
+            probe: Probe {
+                product: "Proxmox VE".into(),
+                version: "9.0.3".into(),
+                identity: cluster("prod", "AA"),
+                quorate: true,
+                certificate_ends: None,
+            },
+            missing: Vec::new(),
+            inventory: Inventory { quorate: true, hosts, ..Inventory::default() },
+            marks: BTreeMap::new(),
+            probes: 0,
+            polls: 0,
+            reads: 0,
+            bells: None,
+        })))
+    }
+
+    pub(crate) fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn set_quorate(&self, quorate: bool) {
+        let mut answers = self.answers();
+        answers.inventory.quorate = quorate;
+        answers.probe.quorate = quorate;
+    }
+
+    /// Puts the VM of a worker there.
+    pub(crate) fn add_vm(&self, id: &str, worker: &str, uid: &str, power: Power) {
+        let mark = Mark {
+            installation: INSTALLATION.into(),
+            worker_uid: uid.into(),
+            worker: format!("backup/{worker}"),
+            operation: "op".into(),
+            vm_id: id.into(),
+        };
+        let summary = VmSummary {
+            host: "pve1".into(),
+            name: Some(worker.into()),
+            power,
+            tags: vec![TAG.into()],
+            lock: None,
+            template: Some(false),
+        };
+        let mut answers = self.answers();
+        answers.inventory.vms.insert(id.into(), summary);
+        answers.marks.insert(id.into(), mark);
+    }
+}
+
+pub(crate) fn cluster(name: &str, ca: &str) -> ClusterIdentity {
+    ClusterIdentity { name: name.into(), nodes: vec!["pve1".into()], ca_fingerprint: ca.into() }
+}
+
+impl Connect for World {
+    fn connect(&self, settings: &ConnectionSettings) -> Result<SharedHypervisor, Fault> {
+        Ok(Arc::new(Client { world: self.clone(), credential: settings.credential.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct Client {
+    world: World,
+    credential: Credential,
+}
+
+impl Client {
+    fn admitted(&self) -> Result<MutexGuard<'_, Answers>, Fault> {
+        let answers = self.world.answers();
+        if let Some(kind) = answers.fault.clone() {
+            return Err(Fault::new(kind, "no endpoint answers"));
+        }
+        match &self.credential {
+            Credential::Token { secret, .. } if secret.expose() == answers.token => Ok(answers),
+            _ => Err(Fault::new(FaultKind::Unauthorized, "the token is refused")),
+        }
+    }
+}
+
+fn never<T>() -> Result<T, Fault> {
+    panic!("the controller of Hypervisors changes nothing and enters no guest")
+}
+
+#[async_trait]
+impl Hypervisor for Client {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { provider: "Proxmox", chooses_ids: true, requests_per_poll: 2 }
+    }
+
+    async fn probe(&self) -> Result<Probe, Fault> {
+        self.world.answers().probes += 1;
+        let bells = self.world.answers().bells.take();
+        if let Some([asked, answer]) = bells {
+            asked.notify_one();
+            answer.notified().await;
+        }
+        Ok(self.admitted()?.probe.clone())
+    }
+
+    async fn missing_privileges(&self) -> Result<Vec<MissingPrivilege>, Fault> {
+        Ok(self.admitted()?.missing.clone())
+    }
+
+    async fn inventory(&self) -> Result<Inventory, Fault> {
+        self.world.answers().polls += 1;
+        Ok(self.admitted()?.inventory.clone())
+    }
+
+    async fn vm(&self, at: &VmRef) -> Result<VmDetail, Fault> {
+        self.world.answers().reads += 1;
+        let answers = self.admitted()?;
+        let mark = answers.marks.get(&at.id).ok_or_else(|| Fault::new(FaultKind::NotFound, "no such VM"))?;
+        let shown = Shown {
+            vm_id: at.id.clone(),
+            tagged: true,
+            description: mark.describe(""),
+            uuid: Some(mark.uuid().to_string()),
+        };
+        Ok(VmDetail {
+            at: at.clone(),
+            name: String::new(),
+            shown,
+            power: Power::Off,
+            lock: None,
+            template: false,
+            protected: false,
+            disk_bytes: None,
+            macs: Vec::new(),
+            config: BTreeMap::new(),
+            pending: false,
+            digest: String::new(),
+        })
+    }
+
+    fn differences(&self, _: &VmWanted, _: &VmDetail) -> Vec<Difference> {
+        Vec::new()
+    }
+
+    async fn obstacles(&self, _: &VmWanted) -> Result<Vec<Obstacle>, Fault> {
+        never()
+    }
+
+    async fn task(&self, _: &TaskHandle) -> Result<TaskState, Fault> {
+        never()
+    }
+
+    async fn is_being_made(&self, _: &CreateOrder) -> Result<bool, Fault> {
+        never()
+    }
+
+    async fn create(&self, _: &CreateOrder) -> Result<Started, Fault> {
+        never()
+    }
+
+    async fn configure(&self, _: &VmWanted, _: &VmDetail) -> Result<Started, Fault> {
+        never()
+    }
+
+    async fn grow_disk(&self, _: &VmWanted, _: &VmDetail) -> Result<Started, Fault> {
+        never()
+    }
+
+    async fn start(&self, _: &VmRef) -> Result<Started, Fault> {
+        never()
+    }
+
+    async fn shut_down(&self, _: &VmRef, _: Duration) -> Result<Started, Fault> {
+        never()
+    }
+
+    async fn power_off(&self, _: &VmRef) -> Result<Started, Fault> {
+        never()
+    }
+
+    async fn destroy(&self, _: &VmRef) -> Result<Started, Fault> {
+        never()
+    }
+
+    async fn guest_addresses(&self, _: &VmRef) -> Result<Vec<GuestAddress>, Fault> {
+        never()
+    }
+
+    async fn guest_answers(&self, _: &VmRef) -> Result<bool, Fault> {
+        never()
+    }
+
+    fn guest(&self, _: &VmRef) -> Arc<dyn GuestChannel> {
+        panic!("the controller of Hypervisors enters no guest")
+    }
+}
