@@ -1,7 +1,7 @@
 //! The controller of the kind `Hypervisor`, which is also the one poller of each hypervisor.
 //!
-//! [`reconcile`] keeps the object while Workers need it ([`hold`], [`held`]); looks at the hypervisor when it is time
-//! ([`input`], [`probe`], [`poll`]); tells workers ([`publish`]) and people ([`status`]) what it found. Between two
+//! [`reconcile`] keeps the object while Workers need it (`hold`, `held`); looks at the hypervisor when it is time
+//! (`input`, `probe`, `poll`); tells workers (`publish`) and people (`status`) what it found. Between two
 //! looks it only tells.
 
 mod conditions;

@@ -176,15 +176,13 @@ impl Looker<'_> {
             named.extend(operation.target.vm_id.parse::<u32>());
         }
         let uid = uid.unwrap_or_default();
-        match self.connection.reserve_id(&uid, &named) {
-            Some(id) => NewId::Reserved(id.to_string()),
-            None => {
-                let (min, max) = self.connection.state().vm_ids;
-                NewId::Exhausted(format!(
-                    "no VM id is free between {min} and {max}: widen proxmox.vmIdRange of the Hypervisor, or delete VMs"
-                ))
-            }
+        if let Some(id) = self.connection.reserve_id(&uid, &named) {
+            return NewId::Reserved(id.to_string());
         }
+        let (min, max) = self.connection.state().vm_ids;
+        NewId::Exhausted(format!(
+            "no VM id is free between {min} and {max}: widen proxmox.vmIdRange of the Hypervisor, or delete VMs"
+        ))
     }
 
     fn permit(&self) -> bool {

@@ -60,7 +60,7 @@ impl From<&Error> for Option<Duration> {
 /// Brings one worker a little closer to what is declared. The answer is when to look again; `None`: when something
 /// changes.
 pub async fn reconcile(worker: Arc<Worker>, context: &Context) -> Result<Option<Duration>, Error> {
-    Pass::new(context, (*worker).clone()).run().await
+    Box::pin(Pass::new(context, (*worker).clone()).run()).await
 }
 
 fn kind(kind: Kind) -> &'static str {

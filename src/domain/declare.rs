@@ -130,7 +130,7 @@ pub fn wanted_by(wanted: &VmWanted, operation: &Operation) -> VmWanted {
 mod tests {
     use super::*;
 
-    fn worker(extra: serde_json::Value) -> Worker {
+    fn worker(extra: &serde_json::Value) -> Worker {
         let mut object = json!({
             "apiVersion": "stevedore.dev/v1alpha1", "kind": "Worker",
             "metadata": {"name": "w1", "namespace": "backup", "uid": "uid-1"},
@@ -139,27 +139,27 @@ mod tests {
                 "image": {"template": "debian-worker"}, "networks": [{"name": "lan", "bridge": "vmbr0"}],
             },
         });
-        json_patch::merge(&mut object, &extra);
+        json_patch::merge(&mut object, extra);
         serde_json::from_value(object).unwrap()
     }
 
-    fn hash(extra: serde_json::Value) -> String {
+    fn hash(extra: &serde_json::Value) -> String {
         declared(&worker(extra), "inst").unwrap().spec_hash
     }
 
     #[test]
     fn the_hash_speaks_of_the_vm_and_its_checks_alone() {
-        let plain = hash(json!({}));
-        assert_eq!(plain, hash(json!({"spec": {"test": {"policy": "OnChange"}, "paused": true}})));
-        assert_eq!(plain, hash(json!({"metadata": {"annotations": {"a": "b"}}, "spec": {"maxConcurrentTasks": 4}})));
-        assert_ne!(plain, hash(json!({"spec": {"maxConcurrentTasks": 5}})));
-        assert_ne!(plain, hash(json!({"spec": {"service": {"unit": "a.service"}}})));
-        assert_ne!(plain, hash(json!({"spec": {"networks": [{"name": "lan", "bridge": "vmbr1"}]}})));
+        let plain = hash(&json!({}));
+        assert_eq!(plain, hash(&json!({"spec": {"test": {"policy": "OnChange"}, "paused": true}})));
+        assert_eq!(plain, hash(&json!({"metadata": {"annotations": {"a": "b"}}, "spec": {"maxConcurrentTasks": 4}})));
+        assert_ne!(plain, hash(&json!({"spec": {"maxConcurrentTasks": 5}})));
+        assert_ne!(plain, hash(&json!({"spec": {"service": {"unit": "a.service"}}})));
+        assert_ne!(plain, hash(&json!({"spec": {"networks": [{"name": "lan", "bridge": "vmbr1"}]}})));
     }
 
     #[test]
     fn what_admission_would_refuse_is_a_problem_not_a_panic() {
-        let problem = declared(&worker(json!({"spec": {"proxmox": null}})), "inst").unwrap_err();
+        let problem = declared(&worker(&json!({"spec": {"proxmox": null}})), "inst").unwrap_err();
         assert!(problem.message.contains("spec.proxmox"));
     }
 }

@@ -25,6 +25,7 @@ pub struct Facts {
 }
 
 /// A worker as people declared it, resolved.
+#[allow(clippy::struct_excessive_bools, reason = "each is a wish of its own, and they go in every combination")]
 #[derive(Debug, Clone)]
 pub struct Declared {
     /// The VM that it asks for. Its mark carries operation and VM id only once these are known.

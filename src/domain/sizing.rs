@@ -44,7 +44,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn spec(tasks: i32, resources: serde_json::Value) -> WorkerSpec {
+    fn spec(tasks: i32, resources: &serde_json::Value) -> WorkerSpec {
         serde_json::from_value(json!({
             "hypervisorRef": {"name": "lab"}, "image": {"template": "t"}, "networks": [],
             "maxConcurrentTasks": tasks, "resources": resources,
@@ -54,13 +54,13 @@ mod tests {
 
     #[test]
     fn sizes_follow_from_the_number_of_tasks() {
-        assert_eq!(sizes(&spec(4, json!({}))), Sizes { cpus: 6, memory_mib: 6 * 1024, disk_gib: 100 });
-        assert_eq!(sizes(&spec(1, json!({}))), Sizes { cpus: 3, memory_mib: 3 * 1024, disk_gib: 100 });
+        assert_eq!(sizes(&spec(4, &json!({}))), Sizes { cpus: 6, memory_mib: 6 * 1024, disk_gib: 100 });
+        assert_eq!(sizes(&spec(1, &json!({}))), Sizes { cpus: 3, memory_mib: 3 * 1024, disk_gib: 100 });
     }
 
     #[test]
     fn what_is_declared_wins() {
         let declared = json!({"cpus": 2, "memory": "1536Mi", "disk": "20Gi"});
-        assert_eq!(sizes(&spec(4, declared)), Sizes { cpus: 2, memory_mib: 1536, disk_gib: 20 });
+        assert_eq!(sizes(&spec(4, &declared)), Sizes { cpus: 2, memory_mib: 1536, disk_gib: 20 });
     }
 }

@@ -1,9 +1,9 @@
 //! What connections to one hypervisor share: how much may go on at once.
 //!
 //! A Proxmox VE node has three single-threaded API workers, and its people's web interface needs one of them: so at
-//! most [`PROTECTED_PER_NODE`] calls that occupy a worker, and one that waits for a guest agent, are under way per
+//! most two calls that occupy a worker, and one that waits for a guest agent, are under way per
 //! node. Over all nodes a limit applies that halves when the hypervisor shows signs of overload and grows again by
-//! one for every [`GOOD_CALLS`] calls that go well.
+//! one for every so many calls that go well.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

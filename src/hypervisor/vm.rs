@@ -71,6 +71,13 @@ pub struct MissingPrivilege {
     pub path: String,
 }
 
+impl MissingPrivilege {
+    /// Whether it is missing on something that some workers name (a storage, a bridge): the others can go on.
+    pub fn concerns_some_workers(&self) -> bool {
+        self.path.starts_with("/storage/") || self.path.starts_with("/sdn/")
+    }
+}
+
 impl fmt::Display for MissingPrivilege {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on {}", self.privilege, self.path)

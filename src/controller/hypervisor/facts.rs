@@ -12,7 +12,7 @@ use crate::api::hypervisor_status::EffectiveLimits;
 use crate::api::names::ACCEPT_IDENTITY;
 use crate::api::reasons::HypervisorReason;
 use crate::controller::budget;
-use crate::hypervisor::vm::VmRef;
+use crate::hypervisor::vm::{MissingPrivilege, VmRef};
 
 /// What is known of a hypervisor.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they go in every combination")]
@@ -46,6 +46,13 @@ pub(super) struct Facts<'a> {
     pub(super) limits: EffectiveLimits,
     /// The annotation that took another cluster over is still there.
     pub(super) accepted: bool,
+}
+
+fn lacking<'m>(missing: impl Iterator<Item = &'m MissingPrivilege>) -> Option<Trouble> {
+    let names: Vec<String> = missing.map(ToString::to_string).collect();
+    let text =
+        format!("the credential lacks {}; give it a role that has them, on these paths or above", names.join(", "));
+    (!names.is_empty()).then(|| Trouble::new(HypervisorReason::PrivilegesMissing, text))
 }
 
 impl<'a> Facts<'a> {
@@ -89,7 +96,7 @@ impl<'a> Facts<'a> {
             }
             (Contact::Fine, _) => {}
         }
-        self.no_quorum().or_else(|| self.lacks_privileges())
+        self.no_quorum().or_else(|| self.lacks_everywhere())
     }
 
     fn no_quorum(&self) -> Option<Trouble> {
@@ -104,11 +111,12 @@ impl<'a> Facts<'a> {
 
     /// The privileges that are missing, if any are.
     pub(super) fn lacks_privileges(&self) -> Option<Trouble> {
-        let missing = &self.probed?.missing;
-        let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
-        let text =
-            format!("the credential lacks {}; give it a role that has them, on these paths or above", names.join(", "));
-        (!missing.is_empty()).then(|| Trouble::new(HypervisorReason::PrivilegesMissing, text))
+        lacking(self.probed?.missing.iter())
+    }
+
+    /// The privileges that are missing for everything: what lacks on one storage is said to its workers alone.
+    fn lacks_everywhere(&self) -> Option<Trouble> {
+        lacking(self.probed?.missing.iter().filter(|one| !one.concerns_some_workers()))
     }
 }
 

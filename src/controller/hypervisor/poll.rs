@@ -14,7 +14,7 @@ use crate::domain::fault::FaultKind;
 use crate::domain::identity::{Mark, Shown};
 use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::inventory::Inventory;
-use crate::hypervisor::vm::VmRef;
+use crate::hypervisor::vm::{MissingPrivilege, VmRef};
 
 /// VMs that are read at a time.
 const READS: usize = 4;
@@ -38,7 +38,10 @@ pub(super) async fn poll(subject: &Subject<'_>, memory: &mut Memory, client: &Sh
     memory.quorate = inventory.quorate;
     memory.unread = read.unread;
     let is_known = matches!(memory.standing(), Some(Standing::Known(_)));
-    let complete = inventory.quorate && is_known && memory.missing().is_empty() && memory.unread.is_empty();
+    let complete = inventory.quorate
+        && is_known
+        && memory.missing().iter().all(MissingPrivilege::concerns_some_workers)
+        && memory.unread.is_empty();
     let poll = Poll { begun, inventory, read: read.shown, complete };
     subject.connection.change_view(|view| view.absorb(poll, &subject.context.installation));
     Ok(())

@@ -154,10 +154,10 @@ fn off(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
     if was_told(facts, operation) || takes(vm, Takes::Redeploy) {
         return facts.close(operation);
     }
-    if operation.step == Step::Start {
-        if let Some(decision) = not_started(facts, operation) {
-            return decision;
-        }
+    if operation.step == Step::Start
+        && let Some(decision) = not_started(facts, operation)
+    {
+        return decision;
     }
     if let Some(decision) = apply::change(facts, operation, vm) {
         return decision;
