@@ -12,6 +12,7 @@ mod crds;
 mod guest;
 mod house;
 mod hypervisor_controller;
+mod installed;
 mod kube_api;
 mod kube_conformance;
 mod lease;
