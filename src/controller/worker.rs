@@ -120,7 +120,7 @@ impl<'a> Pass<'a> {
         if let Some(fault) = self.follow_task(&declared, link.as_ref()).await {
             return self.hindered(&declared, &fault).await;
         }
-        let facts = snapshot::facts(self.context, &self.worker, declared, &self.looks);
+        let facts = snapshot::facts(self.context, &self.worker, self.fresh, declared, &self.looks);
         let decision = plan::plan(&facts);
         self.step(&facts, decision, link).await
     }
@@ -277,7 +277,7 @@ impl<'a> Pass<'a> {
                 return Ok(Turn::Done(Some(Duration::from_secs(3))));
             }
         };
-        let facts = snapshot::facts(self.context, &self.worker, declared.clone(), &self.looks);
+        let facts = snapshot::facts(self.context, &self.worker, self.fresh, declared.clone(), &self.looks);
         let decision = plan::hindered(&facts, Problem::new(reason, fault.message.clone()));
         self.report(&facts, &decision.report, Some(Duration::from_secs(15))).await
     }
