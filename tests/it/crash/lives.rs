@@ -102,7 +102,7 @@ impl Begin {
             }
             Self::Edit(patch) => world.edit("w1", patch.clone()).await,
             Self::Delete => {
-                for worker in world.all_workers().await {
+                for worker in world.all_workers() {
                     let deleted = world.workers().delete(&worker.name_any(), &DeleteParams::default()).await;
                     deleted.map_err(|error| error.to_string())?;
                 }
@@ -113,8 +113,8 @@ impl Begin {
 }
 
 impl Until {
-    async fn is_so(&self, world: &World) -> bool {
-        let workers = world.all_workers().await;
+    fn is_so(&self, world: &World) -> bool {
+        let workers = world.all_workers();
         let all = |is: &dyn Fn(&Worker) -> bool| !workers.is_empty() && workers.iter().all(is);
         match self {
             Self::Configured => all(&|worker| phase(worker) == Some("Configured")),
@@ -177,7 +177,7 @@ async fn live(
             *broken.lock().unwrap() = Some(text);
             return true;
         }
-        until.is_so(world).await
+        until.is_so(world)
     };
     for _ in 0..6 {
         let mut operator = world.operator().with_stale_cache(story.stale);
@@ -189,7 +189,7 @@ async fn live(
             return Err(text);
         }
         if !finished {
-            let statuses: Vec<_> = world.all_workers().await.into_iter().map(|worker| worker.status).collect();
+            let statuses: Vec<_> = world.all_workers().into_iter().map(|worker| worker.status).collect();
             return Err(format!("not {until:?}: {statuses:?}\n{:?}", world.ours()));
         }
         return Ok(());

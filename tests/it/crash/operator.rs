@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kube::api::Api;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 use stevedore::api::{Hypervisor, Worker};
 use stevedore::controller::connection::{Connections, Key};
 use stevedore::controller::context::{Connect, Context, OpenGate, Patience};
@@ -41,7 +39,9 @@ pub(crate) struct Operator {
     seen: HashMap<Item, u64>,
     /// The watch shows workers this much late.
     stale: Duration,
-    refreshed: Option<Instant>,
+    /// The version of the world that the watches showed last.
+    hypervisors_of: Option<u64>,
+    workers_of: Option<(u64, Instant)>,
 }
 
 impl Operator {
@@ -83,7 +83,8 @@ impl Operator {
             due: HashMap::new(),
             seen: HashMap::new(),
             stale: Duration::ZERO,
-            refreshed: None,
+            hypervisors_of: None,
+            workers_of: None,
         }
     }
 
@@ -101,7 +102,7 @@ impl Operator {
     pub(crate) async fn run(&mut self, limit: Duration, done: impl AsyncFn(&World) -> bool) -> bool {
         let end = Instant::now() + limit;
         while Instant::now() < end {
-            self.observe().await;
+            self.observe();
             if done(&self.world).await {
                 return true;
             }
@@ -125,14 +126,19 @@ impl Operator {
     }
 
     /// What the watches would show by now.
-    async fn observe(&mut self) {
-        let hypervisors: Vec<Hypervisor> = list(self.world.kube.client("watch")).await;
-        for hypervisor in &hypervisors {
-            self.notice(Item::Hypervisor(hypervisor.name_any()), hypervisor, hypervisor.status.is_some());
+    fn observe(&mut self) {
+        let version = self.world.version();
+        if self.hypervisors_of.replace(version) != Some(version) {
+            let (hypervisors, _) = self.world.objects();
+            for hypervisor in &hypervisors {
+                self.notice(Item::Hypervisor(hypervisor.name_any()), hypervisor, hypervisor.status.is_some());
+            }
+            fill(&mut self.hypervisor_writer, hypervisors);
         }
-        fill(&mut self.hypervisor_writer, hypervisors);
-        if self.refreshed.is_none_or(|refreshed| refreshed.elapsed() >= self.stale) {
-            self.observe_workers().await;
+        let is_late = self.workers_of.is_some_and(|(_, since)| since.elapsed() < self.stale);
+        if !is_late && self.workers_of.is_none_or(|(seen, _)| seen != version) {
+            self.workers_of = Some((version, Instant::now()));
+            self.observe_workers();
         }
         while let Ok((_, name)) = self.hurried.try_recv() {
             self.due.insert(Item::Hypervisor(name), Some(Instant::now()));
@@ -142,9 +148,8 @@ impl Operator {
         }
     }
 
-    async fn observe_workers(&mut self) {
-        self.refreshed = Some(Instant::now());
-        let workers: Vec<Worker> = list(self.world.kube.client("watch")).await;
+    fn observe_workers(&mut self) {
+        let (_, workers) = self.world.objects();
         for worker in &workers {
             self.notice(Item::Worker(worker.name_any()), worker, worker.status.is_some());
         }
@@ -183,13 +188,6 @@ impl Operator {
             }
         }
     }
-}
-
-async fn list<K>(client: kube::Client) -> Vec<K>
-where
-    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug,
-{
-    Api::<K>::all(client).list(&kube::api::ListParams::default()).await.unwrap().items
 }
 
 fn fill<K>(writer: &mut reflector::store::Writer<K>, objects: Vec<K>)

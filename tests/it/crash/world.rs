@@ -1,8 +1,8 @@
 //! A Kubernetes API in memory, a simulated Proxmox VE, and operators that come and go in front of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -39,7 +39,14 @@ pub(crate) struct World {
     pub(crate) clock: SharedClock,
     pub(super) seed: u64,
     operators: Arc<AtomicU64>,
+    /// Moves on with every write to Kubernetes.
+    version: Arc<AtomicU64>,
+    /// The objects as of a version.
+    seen: Arc<Mutex<(Option<u64>, Objects)>>,
 }
+
+/// All objects of both kinds.
+pub(super) type Objects = (Vec<Hypervisor>, Vec<Worker>);
 
 /// Hands requests to the simulator without a socket.
 #[derive(Debug, Clone)]
@@ -93,7 +100,12 @@ impl World {
         }
         let scenario = Scenario { seed, ..scenario };
         let pve = Simulator::with_guests(scenario, clock.clone(), Arc::new(CannedGuest::default()));
-        Self { kube, pve, clock, seed, operators: Arc::default() }
+        let version = Arc::new(AtomicU64::new(0));
+        let moves = Arc::clone(&version);
+        kube.observe(move |_| {
+            moves.fetch_add(1, Ordering::Relaxed);
+        });
+        Self { kube, pve, clock, seed, operators: Arc::default(), version, seen: Arc::default() }
     }
 
     pub(crate) async fn create(&self, object: Value) {
@@ -116,8 +128,28 @@ impl World {
     }
 
     /// All workers.
-    pub(crate) async fn all_workers(&self) -> Vec<Worker> {
-        self.workers().list(&kube::api::ListParams::default()).await.unwrap().items
+    pub(crate) fn all_workers(&self) -> Vec<Worker> {
+        self.objects().1
+    }
+
+    /// Moves on with every write to Kubernetes.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// All objects, read only when something was written since.
+    pub(super) fn objects(&self) -> Objects {
+        let mut seen = self.seen.lock().unwrap();
+        let version = self.version();
+        if seen.0 != Some(version) {
+            *seen = (Some(version), (self.read("hypervisors"), self.read("workers")));
+        }
+        seen.1.clone()
+    }
+
+    fn read<K: DeserializeOwned>(&self, resource: &str) -> Vec<K> {
+        let objects = self.kube.objects("stevedore.dev", resource).into_iter();
+        objects.map(|object| serde_json::from_value(object).unwrap()).collect()
     }
 
     pub(crate) async fn hypervisor(&self, name: &str) -> Option<Hypervisor> {

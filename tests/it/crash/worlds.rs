@@ -94,12 +94,17 @@ fn every_other_life_ends_well() {
         two_networks(Release::V8),
         Story { scenario: Scenario::demo_of(Release::V8), name: "deploy, test, delete on 8.4", ..Story::plain() },
         two_workers(),
-        late_watch(),
     ];
     for story in lives {
         let (effects, writes) = undisturbed(&story);
         println!("{}: {} changing calls, {} writes to Kubernetes", story.name, effects.len(), writes.len());
     }
+}
+
+#[test]
+fn a_late_watch_costs_time_and_no_calls() {
+    let number = |story: &Story| undisturbed(story).0.len();
+    assert_eq!(number(&late_watch()), number(&edit_in_mid_test()));
 }
 
 fn at_each_effect(story: &Story, mishaps: &[Mishap]) {
