@@ -48,8 +48,9 @@ pub fn named_ids<'a>(workers: impl IntoIterator<Item = &'a Arc<Worker>>) -> BTre
     ids
 }
 
-/// Gathers the facts for one decision.
-pub fn facts(context: &Context, worker: &Worker, declared: Declared, looks: &Looks) -> Facts {
+/// Gathers the facts for one decision. `fresh`: the worker was read live, and does not come out of a cache that may be
+/// behind what this process wrote itself.
+pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared, looks: &Looks) -> Facts {
     let now = context.clock.boot();
     let uid = worker.uid().unwrap_or_default();
     let connection = context.connections.get(&hypervisor_key(worker));
@@ -60,7 +61,8 @@ pub fn facts(context: &Context, worker: &Worker, declared: Declared, looks: &Loo
     let conflict = conflict(context, worker, &declared);
     let (step_age, calls, holds, last_call, fresh_operation_id) = context.tracks.with(&uid, |track| {
         let step_age = match &remembered.operation {
-            Some(Ok(operation)) => track.step_age(operation, now),
+            Some(Ok(operation)) if fresh => track.step_age(operation, now),
+            Some(Ok(operation)) => track.known_step_age(operation, now),
             _ => Duration::ZERO,
         };
         let id = track.next_operation.get_or_insert_with(|| (context.operation_ids)()).clone();

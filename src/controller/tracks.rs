@@ -65,6 +65,13 @@ impl Track {
         }
     }
 
+    /// The same for an operation that comes out of a cache, which may be older than what is known here: another step
+    /// than the present one is not entered.
+    pub fn known_step_age(&self, operation: &Operation, now: BootTime) -> Duration {
+        let known = self.step.as_ref().filter(|(key, _)| *key == StepKey::from(operation));
+        known.map_or(Duration::ZERO, |(_, since)| now.since(*since))
+    }
+
     /// A step was entered: what was known of the one before is void.
     fn enter(&mut self, operation: &Operation, now: BootTime) {
         self.step = Some((StepKey::from(operation), now));
@@ -148,5 +155,39 @@ impl Tracks {
     /// Forgets a worker that is gone.
     pub fn forget(&self, uid: &str) {
         self.by_uid.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::operation::{Kind, Target, VERSION};
+
+    fn operation(step: Step) -> Operation {
+        Operation {
+            version: VERSION,
+            id: "op".into(),
+            kind: Kind::Test,
+            step,
+            spec_hash: String::new(),
+            target: Target { host: "pve1".into(), vm_id: "5000".into(), uuid: String::new() },
+            sends: 1,
+            task: None,
+            checked: false,
+            request: None,
+            since: jiff::Timestamp::UNIX_EPOCH,
+            step_since: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn an_older_record_out_of_a_cache_does_not_undo_a_step() {
+        let second = |seconds| BootTime::from_start(Duration::from_secs(seconds));
+        let mut track = Track::default();
+        track.sending(&operation(Step::Start), second(1));
+        track.accepted(Effect::Start, Some(TaskHandle("UPID:x".into())), second(1));
+        assert_eq!(track.known_step_age(&operation(Step::Configure), second(9)), Duration::ZERO);
+        assert_eq!(track.step_age(&operation(Step::Start), second(9)), Duration::from_secs(8));
+        assert!(track.task(&operation(Step::Start)).is_some());
     }
 }

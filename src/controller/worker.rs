@@ -122,7 +122,7 @@ impl<'a> Pass<'a> {
         if let Some(fault) = self.follow_task(&declared, link.as_ref()).await {
             return self.hindered(&declared, &fault).await;
         }
-        let facts = snapshot::facts(self.context, &self.worker, declared, &self.looks);
+        let facts = snapshot::facts(self.context, &self.worker, self.fresh, declared, &self.looks);
         let decision = plan::plan(&facts);
         self.step(&facts, decision, link).await
     }
@@ -280,7 +280,7 @@ impl<'a> Pass<'a> {
                 return Ok(Turn::Done(Some(Duration::from_secs(3))));
             }
         };
-        let facts = snapshot::facts(self.context, &self.worker, declared.clone(), &self.looks);
+        let facts = snapshot::facts(self.context, &self.worker, self.fresh, declared.clone(), &self.looks);
         let decision = plan::hindered(&facts, Problem::new(reason, fault.message.clone()));
         self.report(&facts, &decision.report, Some(Duration::from_secs(15))).await
     }
@@ -324,7 +324,7 @@ impl<'a> Pass<'a> {
         let told = testing::record(rendered, &Ended { operation, results, addresses }, now);
         // The conditions follow from the result, so that both are written at once.
         let outcome = Worker { status: Some(told), ..self.worker.clone() };
-        let facts = snapshot::facts(self.context, &outcome, facts.declared.clone(), &self.looks);
+        let facts = snapshot::facts(self.context, &outcome, true, facts.declared.clone(), &self.looks);
         let report = plan::plan(&facts).report;
         let status = status::render(&outcome, Some(&facts.declared), &report, facts.remembered.claims, now);
         self.worker = status::write(&self.api, &self.worker, status).await?;

@@ -1,41 +1,35 @@
 //! A Kubernetes API in memory, a simulated Proxmox VE, and operators that come and go in front of them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
-use kube::api::{Api, PostParams};
-use kube::runtime::reflector::{self, ObjectRef};
-use kube::runtime::watcher::Event;
-use kube::{Resource, ResourceExt};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Resource;
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use stevedore::api::{Hypervisor, Worker, crdgen};
 use stevedore::app::connector;
 use stevedore::clock::{SharedClock, TimerClock};
-use stevedore::controller::connection::{Connections, Key};
-use stevedore::controller::context::{Connect, ConnectionSettings, Context, OpenGate, Patience};
-use stevedore::controller::events::Events;
-use stevedore::controller::tracks::Tracks;
-use stevedore::controller::{hypervisor, worker};
+use stevedore::controller::context::{Connect, ConnectionSettings, Patience};
 use stevedore::domain::fault::Fault;
 use stevedore::hypervisor::SharedHypervisor;
 use stevedore::hypervisor::transport::{Exchange, ExchangeError, Unobserved};
-use stevedore::runtime::metrics::Metrics;
+use stevedore::simulator::fault::LoggedCall;
 use stevedore::simulator::guest::CannedGuest;
 use stevedore::simulator::kubernetes::KubeApi;
 use stevedore::simulator::proxmox::{Outcome, Simulator};
 use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Scenario};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::Instant;
+use stevedore::simulator::world as pve;
+
+use super::operator::Operator;
 
 pub(crate) const NAMESPACE: &str = "backup";
-const INSTALLATION: &str = "6a0f3f8e-8a86-4bd2-8f0a-2d9d64f7a001";
+pub(crate) const INSTALLATION: &str = "6a0f3f8e-8a86-4bd2-8f0a-2d9d64f7a001";
 
 /// Everything that outlives an operator.
 #[derive(Clone)]
@@ -43,9 +37,16 @@ pub(crate) struct World {
     pub(crate) kube: KubeApi,
     pub(crate) pve: Simulator,
     pub(crate) clock: SharedClock,
-    seed: u64,
+    pub(super) seed: u64,
     operators: Arc<AtomicU64>,
+    /// Moves on with every write to Kubernetes.
+    version: Arc<AtomicU64>,
+    /// The objects as of a version.
+    seen: Arc<Mutex<(Option<u64>, Objects)>>,
 }
+
+/// All objects of both kinds.
+pub(super) type Objects = (Vec<Hypervisor>, Vec<Worker>);
 
 /// Hands requests to the simulator without a socket.
 #[derive(Debug, Clone)]
@@ -62,9 +63,9 @@ impl Exchange for InProcess {
 }
 
 #[derive(Debug)]
-struct InProcessConnector {
-    pve: Simulator,
-    clock: SharedClock,
+pub(super) struct InProcessConnector {
+    pub(super) pve: Simulator,
+    pub(super) clock: SharedClock,
 }
 
 impl Connect for InProcessConnector {
@@ -78,6 +79,19 @@ impl Connect for InProcessConnector {
 impl World {
     /// A world with one Hypervisor and no worker.
     pub(crate) async fn new(seed: u64, scenario: Scenario) -> Self {
+        Self::with(seed, scenario, json!({})).await
+    }
+
+    /// The same with another Hypervisor: `patch` is merged into it.
+    pub(crate) async fn with(seed: u64, scenario: Scenario, patch: Value) -> Self {
+        let world = Self::bare(seed, scenario);
+        world.create(secret(DEMO_TOKEN, DEMO_SECRET)).await;
+        world.create(merged(hypervisor(), &patch)).await;
+        world
+    }
+
+    /// A world without any object.
+    pub(crate) fn bare(seed: u64, scenario: Scenario) -> Self {
         let clock: SharedClock = Arc::new(TimerClock::starting_at("2026-11-01T00:00:00Z".parse().unwrap()));
         let kube = KubeApi::new(clock.clone());
         kube.add_namespace(NAMESPACE);
@@ -86,27 +100,12 @@ impl World {
         }
         let scenario = Scenario { seed, ..scenario };
         let pve = Simulator::with_guests(scenario, clock.clone(), Arc::new(CannedGuest::default()));
-        let world = Self { kube, pve, clock, seed, operators: Arc::default() };
-        world
-            .create(json!({
-                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pve-token", "namespace": NAMESPACE},
-                "stringData": {"tokenId": DEMO_TOKEN, "tokenSecret": DEMO_SECRET},
-                "data": {"tokenId": base64(DEMO_TOKEN), "tokenSecret": base64(DEMO_SECRET)},
-            }))
-            .await;
-        world
-            .create(json!({
-                "apiVersion": "stevedore.dev/v1alpha1", "kind": "Hypervisor",
-                "metadata": {"name": "lab", "namespace": NAMESPACE},
-                "spec": {
-                    "provider": "Proxmox", "endpoints": ["https://pve1:8006"],
-                    "credentialsSecretRef": {"name": "pve-token"}, "tls": {"insecureSkipVerify": true},
-                    "proxmox": {"vmIdRange": {"min": 5000, "max": 5099}},
-                    "limits": {"parallelLaunches": 4, "deletionsPerHour": 100},
-                },
-            }))
-            .await;
-        world
+        let version = Arc::new(AtomicU64::new(0));
+        let moves = Arc::clone(&version);
+        kube.observe(move |_| {
+            moves.fetch_add(1, Ordering::Relaxed);
+        });
+        Self { kube, pve, clock, seed, operators: Arc::default(), version, seen: Arc::default() }
     }
 
     pub(crate) async fn create(&self, object: Value) {
@@ -128,41 +127,61 @@ impl World {
         self.workers().get_opt(name).await.unwrap()
     }
 
+    /// All workers.
+    pub(crate) fn all_workers(&self) -> Vec<Worker> {
+        self.objects().1
+    }
+
+    /// Moves on with every write to Kubernetes.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// All objects, read only when something was written since.
+    pub(super) fn objects(&self) -> Objects {
+        let mut seen = self.seen.lock().unwrap();
+        let version = self.version();
+        if seen.0 != Some(version) {
+            *seen = (Some(version), (self.read("hypervisors"), self.read("workers")));
+        }
+        seen.1.clone()
+    }
+
+    fn read<K: DeserializeOwned>(&self, resource: &str) -> Vec<K> {
+        let objects = self.kube.objects("stevedore.dev", resource).into_iter();
+        objects.map(|object| serde_json::from_value(object).unwrap()).collect()
+    }
+
+    pub(crate) async fn hypervisor(&self, name: &str) -> Option<Hypervisor> {
+        Api::namespaced(self.kube.client("person"), NAMESPACE).get_opt(name).await.unwrap()
+    }
+
+    /// A person edits a Worker.
+    pub(crate) async fn edit(&self, name: &str, patch: Value) {
+        self.workers().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    /// A person edits the Hypervisor.
+    pub(crate) async fn edit_hypervisor(&self, patch: Value) {
+        let api: Api<Hypervisor> = Api::namespaced(self.kube.client("person"), NAMESPACE);
+        api.patch("lab", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    /// A person changes the Secret.
+    pub(crate) async fn edit_secret(&self, patch: Value) {
+        let api: Api<Secret> = Api::namespaced(self.kube.client("person"), NAMESPACE);
+        api.patch("pve-token", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
     /// An operator that has just been started: it remembers nothing.
     pub(crate) fn operator(&self) -> Operator {
-        let number = self.operators.fetch_add(1, Ordering::Relaxed);
-        let (bell, hurried) = unbounded_channel();
-        let (changed_sender, changed) = unbounded_channel();
-        let (workers, worker_writer) = reflector::store();
-        let (hypervisors, hypervisor_writer) = reflector::store();
-        let ids = AtomicU64::new(0);
-        let seed = self.seed;
-        let context = Context {
-            client: self.kube.client("stevedore"),
-            clock: self.clock.clone(),
-            installation: INSTALLATION.to_owned(),
-            connections: Connections::ringing(bell),
-            connector: Arc::new(InProcessConnector { pve: self.pve.clone(), clock: self.clock.clone() }),
-            gate: Arc::new(OpenGate),
-            workers,
-            hypervisors,
-            tracks: Tracks::default(),
-            events: Events::nowhere(),
-            operation_ids: Arc::new(move || format!("op-{seed}-{number}-{}", ids.fetch_add(1, Ordering::Relaxed))),
-            patience: Patience { settle: Duration::from_secs(10), ..Patience::default() },
-            changed: changed_sender,
-            metrics: Metrics::new(),
-        };
-        Operator {
-            context: Arc::new(context),
-            world: self.clone(),
-            worker_writer,
-            hypervisor_writer,
-            hurried,
-            changed,
-            due: HashMap::new(),
-            seen: HashMap::new(),
-        }
+        Operator::new(self, self.operators.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The calls so far that changed something, or were to change something, at the hypervisor. Running a script in a
+    /// guest changes nothing there.
+    pub(crate) fn effects(&self) -> Vec<LoggedCall> {
+        self.pve.faults().changes().into_iter().filter(|call| is_effect(&call.method, &call.path)).collect()
     }
 
     /// Every VM that is not a worker's: name, configuration, power. It must never change.
@@ -175,7 +194,24 @@ impl World {
         self.vms().into_iter().filter(|(id, _)| (5000..=5099).contains(id)).collect()
     }
 
-    fn vms(&self) -> BTreeMap<u32, String> {
+    /// How many of the workers' VMs are powered on.
+    pub(crate) fn running(&self) -> usize {
+        self.pve.world(|world| our_ids(world).filter(|id| world.is_running(*id) == Ok(true)).count())
+    }
+
+    /// How many of the workers' VMs are being made or powered on.
+    pub(crate) fn busy(&self) -> usize {
+        let is_busy = |world: &pve::World, id| world.is_running(id) == Ok(true) || world.option(id, "lock").is_some();
+        self.pve.world(|world| our_ids(world).filter(|id| is_busy(world, *id)).count())
+    }
+
+    /// An option of the first of the workers' VMs.
+    pub(crate) fn option_of_ours(&self, key: &str) -> Option<String> {
+        self.pve.world(|world| our_ids(world).next().and_then(|id| world.option(id, key)))
+    }
+
+    /// All VMs: place, configuration, power.
+    pub(crate) fn vms(&self) -> BTreeMap<u32, String> {
         self.pve.world(|world| {
             let of = |vmid| (world.settings(vmid), world.is_running(vmid));
             world.machines().into_iter().map(|(vmid, node)| (vmid, format!("{node} {:?}", of(vmid)))).collect()
@@ -183,7 +219,76 @@ impl World {
     }
 }
 
-fn base64(text: &str) -> String {
+fn our_ids(world: &pve::World) -> impl Iterator<Item = u32> + use<> {
+    world.machines().into_iter().map(|(id, _)| id).filter(|id| (5000..=5099).contains(id))
+}
+
+/// Whether a call changes something at the hypervisor.
+pub(crate) fn is_effect(method: &str, path: &str) -> bool {
+    method != "GET" && !path.contains("/agent/")
+}
+
+/// A Hypervisor as people declare it.
+pub(crate) fn hypervisor() -> Value {
+    json!({
+        "apiVersion": "stevedore.dev/v1alpha1", "kind": "Hypervisor",
+        "metadata": {"name": "lab", "namespace": NAMESPACE},
+        "spec": {
+            "provider": "Proxmox", "endpoints": ["https://pve1:8006"],
+            "credentialsSecretRef": {"name": "pve-token"}, "tls": {"insecureSkipVerify": true},
+            "proxmox": {"vmIdRange": {"min": 5000, "max": 5099}},
+            "limits": {"parallelLaunches": 4, "deletionsPerHour": 100},
+        },
+    })
+}
+
+/// A Worker that is tested whenever it changes; `patch` is merged into it.
+pub(crate) fn worker(name: &str, patch: &Value) -> Value {
+    let plain = json!({
+        "apiVersion": "stevedore.dev/v1alpha1", "kind": "Worker",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "hypervisorRef": {"name": "lab"}, "proxmox": {"host": "pve1", "storage": "local-lvm"},
+            "image": {"template": "debian-worker"}, "networks": [{"name": "lan", "bridge": "vmbr0"}],
+            "test": {"policy": "OnChange"},
+        },
+    });
+    merged(plain, patch)
+}
+
+pub(crate) fn secret(id: &str, secret: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pve-token", "namespace": NAMESPACE},
+        "data": {"tokenId": base64(id), "tokenSecret": base64(secret)},
+    })
+}
+
+fn merged(mut object: Value, patch: &Value) -> Value {
+    json_patch::merge(&mut object, patch);
+    object
+}
+
+/// Whether a worker is at rest, off, and its present declaration passed its test.
+pub(crate) fn is_tested(worker: &Worker) -> bool {
+    let status = worker.status.clone().unwrap_or_default();
+    let tested = |condition: &&stevedore::api::conditions::Condition| condition.type_ == "Tested";
+    status.phase.as_deref() == Some("ShutDown")
+        && status.operation.is_none()
+        && status.observed_generation == worker.metadata.generation
+        && status.conditions.iter().find(tested).is_some_and(|condition| condition.status == "True")
+}
+
+/// Runs a world in virtual time.
+pub(crate) fn in_virtual_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(work)
+}
+
+/// `STEVEDORE_SEED` replays a run.
+pub(crate) fn seed() -> u64 {
+    std::env::var("STEVEDORE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+pub(crate) fn base64(text: &str) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(text)
 }
@@ -198,124 +303,4 @@ where
 {
     let object: K = serde_json::from_value(object).unwrap();
     Api::<K>::namespaced(client, NAMESPACE).create(&PostParams::default(), &object).await.unwrap();
-}
-
-/// What is reconciled.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Item {
-    Hypervisor(String),
-    Worker(String),
-}
-
-/// One life of the operator's process.
-pub(crate) struct Operator {
-    pub(crate) context: Arc<Context>,
-    world: World,
-    worker_writer: reflector::store::Writer<Worker>,
-    hypervisor_writer: reflector::store::Writer<Hypervisor>,
-    hurried: UnboundedReceiver<Key>,
-    changed: UnboundedReceiver<ObjectRef<Worker>>,
-    due: HashMap<Item, Option<Instant>>,
-    seen: HashMap<Item, u64>,
-}
-
-impl Operator {
-    /// Reconciles what is due until `done` or until `limit` has passed; the answer is whether it was done.
-    pub(crate) async fn run(&mut self, limit: Duration, done: impl AsyncFn(&World) -> bool) -> bool {
-        let end = Instant::now() + limit;
-        while Instant::now() < end {
-            self.observe().await;
-            if done(&self.world).await {
-                return true;
-            }
-            let mut ready: Vec<Item> = Vec::new();
-            for (item, when) in &self.due {
-                if when.is_some_and(|when| when <= Instant::now()) {
-                    ready.push(item.clone());
-                }
-            }
-            ready.sort();
-            for item in &ready {
-                let after = self.reconcile(item).await;
-                self.due.insert(item.clone(), after.map(|after| Instant::now() + after));
-            }
-            if ready.is_empty() {
-                let next = self.due.values().flatten().min().copied().unwrap_or(end);
-                tokio::time::sleep_until(next.min(Instant::now() + Duration::from_secs(1))).await;
-            }
-        }
-        false
-    }
-
-    /// What the watches would show by now.
-    async fn observe(&mut self) {
-        let client = self.world.kube.client("watch");
-        let hypervisors: Vec<Hypervisor> = list(client.clone()).await;
-        let workers: Vec<Worker> = list(client).await;
-        for hypervisor in &hypervisors {
-            self.notice(Item::Hypervisor(hypervisor.name_any()), hypervisor, hypervisor.status.is_some());
-        }
-        for worker in &workers {
-            self.notice(Item::Worker(worker.name_any()), worker, worker.status.is_some());
-        }
-        let names: Vec<Item> = workers.iter().map(|worker| Item::Worker(worker.name_any())).collect();
-        self.due.retain(|item, _| matches!(item, Item::Hypervisor(_)) || names.contains(item));
-        fill(&mut self.hypervisor_writer, hypervisors);
-        fill(&mut self.worker_writer, workers);
-        while let Ok((_, name)) = self.hurried.try_recv() {
-            self.due.insert(Item::Hypervisor(name), Some(Instant::now()));
-        }
-        while let Ok(reference) = self.changed.try_recv() {
-            self.due.insert(Item::Worker(reference.name), Some(Instant::now()));
-        }
-    }
-
-    fn notice<K: Resource>(&mut self, item: Item, object: &K, has_status: bool) {
-        let meta = object.meta();
-        let mut hasher = DefaultHasher::new();
-        (&meta.uid, meta.generation, &meta.finalizers, &meta.annotations, has_status).hash(&mut hasher);
-        meta.deletion_timestamp.is_some().hash(&mut hasher);
-        let fingerprint = hasher.finish();
-        if self.seen.insert(item.clone(), fingerprint) != Some(fingerprint) {
-            self.due.insert(item, Some(Instant::now()));
-        }
-    }
-
-    async fn reconcile(&self, item: &Item) -> Option<Duration> {
-        match item {
-            Item::Hypervisor(name) => {
-                let found = self.context.hypervisors.find(|object| object.name_any() == *name)?;
-                let outcome = hypervisor::reconcile(found, Arc::clone(&self.context)).await;
-                outcome.map_or(Some(Duration::from_secs(2)), |outcome| outcome.requeue)
-            }
-            Item::Worker(name) => {
-                let found = self.context.workers.find(|object| object.name_any() == *name)?;
-                match worker::reconcile(found, &self.context).await {
-                    Ok(after) => after,
-                    Err(error) => {
-                        tracing::debug!(%name, %error, "reconcile failed");
-                        Some(Duration::from_secs(2))
-                    }
-                }
-            }
-        }
-    }
-}
-
-async fn list<K>(client: kube::Client) -> Vec<K>
-where
-    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug,
-{
-    Api::<K>::all(client).list(&kube::api::ListParams::default()).await.unwrap().items
-}
-
-fn fill<K>(writer: &mut reflector::store::Writer<K>, objects: Vec<K>)
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    writer.apply_watcher_event(&Event::Init);
-    for object in objects {
-        writer.apply_watcher_event(&Event::InitApply(object));
-    }
-    writer.apply_watcher_event(&Event::InitDone);
 }
