@@ -258,6 +258,7 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         let (metrics, leadership) = (metrics.clone(), leadership.clone());
         async move { metrics.follow(&name, leadership).await }
     });
+    let (workers_listed, hypervisors_listed) = (objects.workers.listed.clone(), objects.hypervisors.listed.clone());
     let context = Arc::new(Context {
         client: client.clone(),
         clock: clock.clone(),
@@ -266,6 +267,7 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         connector: Arc::new(HttpsConnector { deadline: settings.patience.call, clock, observer }),
         gate,
         workers: objects.workers.store.clone(),
+        workers_listed: objects.workers.listed.clone(),
         hypervisors: objects.hypervisors.store.clone(),
         tracks: Tracks::default(),
         events: Events::start(client, settings.pod.clone()),
@@ -274,12 +276,10 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         changed: changed_sender,
         metrics,
     });
-    let (workers, hypervisors) = (context.workers.clone(), context.hypervisors.clone());
     let listed = tokio::spawn(async move {
-        let both = futures::join!(workers.wait_until_ready(), hypervisors.wait_until_ready());
-        if both.0.is_ok() && both.1.is_ok() {
-            readiness.open(STORES);
-        }
+        workers_listed.come().await;
+        hypervisors_listed.come().await;
+        readiness.open(STORES);
     });
     let wakes = Wakes { hurried, changed, led: leading(leadership).boxed() };
     driver::run(context, objects, wakes, stop).await;

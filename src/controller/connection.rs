@@ -15,6 +15,9 @@ use crate::domain::observation::{HypervisorState, Problem};
 use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::vm::ClusterIdentity;
 
+/// After this time without a word a worker loses its permit, or its place in the queue.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
 /// Namespace and name of a `Hypervisor`.
 pub type Key = (String, String);
 
@@ -74,10 +77,10 @@ pub struct Connection {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Workers (UIDs) that may launch.
-    launching: BTreeSet<String>,
-    /// Workers (UIDs) that wait for a permit, in the order in which they asked.
-    queue: Vec<String>,
+    /// Workers (UIDs) that may launch, and when each was last seen at it.
+    launching: BTreeMap<String, BootTime>,
+    /// Workers (UIDs) that wait for a permit, in the order in which they asked first, and when each asked last.
+    queue: Vec<(String, BootTime)>,
     /// VM ids that were given out, by worker UID.
     ids: HashMap<String, u32>,
     /// The highest id that was given out: ids are used in turn.
@@ -133,35 +136,47 @@ impl Connection {
     }
 
     /// Asks for a launch permit: first come, first served; one that is held is granted again.
-    pub fn permit(&self, uid: &str, most: usize) -> bool {
+    pub fn permit(&self, uid: &str, most: usize, now: BootTime) -> bool {
         let mut shared = self.shared();
-        if shared.launching.contains(uid) {
+        // Who does not ask again, or is not seen at work any more, has been deleted, paused or changed its mind.
+        shared.launching.retain(|_, seen| now.since(*seen) < FORGOTTEN);
+        shared.queue.retain(|(_, asked)| now.since(*asked) < FORGOTTEN);
+        if let Some(seen) = shared.launching.get_mut(uid) {
+            *seen = now;
             return true;
         }
-        if !shared.queue.iter().any(|waiting| waiting == uid) {
-            shared.queue.push(uid.to_owned());
+        match shared.queue.iter_mut().find(|(waiting, _)| waiting == uid) {
+            Some((_, asked)) => *asked = now,
+            None => shared.queue.push((uid.to_owned(), now)),
         }
         let free = most.saturating_sub(shared.launching.len());
-        let granted = shared.queue.iter().take(free).any(|waiting| waiting == uid);
+        let granted = shared.queue.iter().take(free).any(|(waiting, _)| waiting == uid);
         if granted {
-            shared.queue.retain(|waiting| waiting != uid);
-            shared.launching.insert(uid.to_owned());
+            shared.queue.retain(|(waiting, _)| waiting != uid);
+            shared.launching.insert(uid.to_owned(), now);
         }
         granted
     }
 
     /// Takes a permit without asking: an operation that was open before this process began goes on.
-    pub fn resume(&self, uid: &str) {
+    pub fn resume(&self, uid: &str, now: BootTime) {
         let mut shared = self.shared();
-        shared.queue.retain(|waiting| waiting != uid);
-        shared.launching.insert(uid.to_owned());
+        shared.queue.retain(|(waiting, _)| waiting != uid);
+        shared.launching.insert(uid.to_owned(), now);
+    }
+
+    /// A worker is at work under its permit.
+    pub fn at_work(&self, uid: &str, now: BootTime) {
+        if let Some(seen) = self.shared().launching.get_mut(uid) {
+            *seen = now;
+        }
     }
 
     /// Gives a permit, and a place in the queue, back.
     pub fn done(&self, uid: &str) {
         let mut shared = self.shared();
         shared.launching.remove(uid);
-        shared.queue.retain(|waiting| waiting != uid);
+        shared.queue.retain(|(waiting, _)| waiting != uid);
     }
 
     /// Reserves a VM id for a worker: the next one after the highest that was ever given out or is named by a status,
@@ -252,16 +267,31 @@ mod tests {
     #[test]
     fn permits_are_given_in_turn() {
         let connection = Connection::default();
-        assert!(connection.permit("a", 1));
-        assert!(connection.permit("a", 1));
-        assert!(!connection.permit("b", 1));
-        assert!(!connection.permit("c", 1));
+        let at = |second| BootTime::from_start(Duration::from_secs(second));
+        assert!(connection.permit("a", 1, at(1)));
+        assert!(connection.permit("a", 1, at(1)));
+        assert!(!connection.permit("b", 1, at(1)));
+        assert!(!connection.permit("c", 1, at(1)));
         connection.done("a");
-        assert!(!connection.permit("c", 1), "b asked first");
-        assert!(connection.permit("b", 1));
-        connection.resume("d");
+        assert!(!connection.permit("c", 1, at(2)), "b asked first");
+        assert!(connection.permit("b", 1, at(2)));
+        connection.resume("d", at(2));
         connection.done("b");
-        assert!(!connection.permit("c", 1), "an operation that was resumed counts");
+        assert!(!connection.permit("c", 1, at(2)), "an operation that was resumed counts");
+    }
+
+    #[test]
+    fn who_is_not_heard_of_any_more_holds_nobody_up() {
+        let connection = Connection::default();
+        let at = |second| BootTime::from_start(Duration::from_secs(second));
+        assert!(connection.permit("a", 1, at(1)));
+        assert!(!connection.permit("gone", 1, at(1)));
+        assert!(!connection.permit("c", 1, at(50)));
+        connection.at_work("a", at(50));
+        assert!(!connection.permit("c", 1, at(100)), "a is at work");
+        connection.done("a");
+        assert!(connection.permit("c", 1, at(101)), "the one before it in the queue never asked again");
+        assert!(connection.permit("d", 1, at(300)), "c was never seen at work");
     }
 
     #[test]

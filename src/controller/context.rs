@@ -9,6 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::connection::Connections;
 use super::events::Events;
+use super::listed::Listed;
 use super::tracks::Tracks;
 use crate::api::{Hypervisor, Worker};
 use crate::clock::SharedClock;
@@ -33,6 +34,8 @@ pub struct Context {
     pub gate: Arc<dyn Gate>,
     /// All Workers, as the watch shows them.
     pub workers: Store<Worker>,
+    /// Whether all Workers are known: not just after the start.
+    pub workers_listed: Listed,
     /// All Hypervisors, as the watch shows them.
     pub hypervisors: Store<Hypervisor>,
     /// Takes the workers whose VM, or whose hypervisor, looks different from before: they are reconciled.

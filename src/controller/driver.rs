@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use futures::{FutureExt, Stream, StreamExt, TryFutureExt};
+use futures::{FutureExt, Stream, StreamExt, TryFutureExt, TryStreamExt};
 use kube::core::object::HasStatus;
 use kube::runtime::PredicateConfig;
 use kube::runtime::controller::{Action, Config, Controller};
@@ -23,6 +23,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::connection::Key;
 use super::context::Context;
+use super::listed::Listed;
 use super::{hypervisor, worker};
 use crate::api::{Hypervisor, Worker};
 use crate::domain::backoff;
@@ -34,10 +35,15 @@ const WORKERS_AT_A_TIME: u16 = 64;
 /// Hypervisors that are reconciled at a time.
 const HYPERVISORS_AT_A_TIME: u16 = 64;
 
+/// How soon an object is looked at again while this process may change nothing.
+const GATE_CLOSED: Duration = Duration::from_secs(20);
+
 /// Objects as a watch shows them, and the stream that keeps the store up to date while it is polled.
 pub struct Watched<K: Resource<DynamicType = ()> + 'static> {
     /// All objects.
     pub store: Store<K>,
+    /// Whether the first list has come.
+    pub listed: Listed,
     stream: BoxStream<'static, Result<K, watcher::Error>>,
 }
 
@@ -48,10 +54,17 @@ where
 {
     let (store, writer) = reflector::store();
     let events = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff().modify(prune);
+    let (lister, listed) = Listed::awaited();
     let stream = reflector::reflector(writer, events)
+        .inspect_ok(move |event| {
+            // The reflector has taken it in before it comes here.
+            if matches!(event, watcher::Event::InitDone) {
+                lister.listed();
+            }
+        })
         .touched_objects()
         .predicate_filter(matters::<K>, PredicateConfig::default());
-    Watched { store, stream: stream.boxed() }
+    Watched { store, listed, stream: stream.boxed() }
 }
 
 /// Most of an object's memory is what nothing here reads.
@@ -172,7 +185,8 @@ impl Driver {
         Failed: From<E>,
     {
         if !self.context.gate.may_change(Duration::ZERO) {
-            return Ok(Action::await_change());
+            // The gate opens without a word when a late renewal or a CRD comes: what is due now must not be lost.
+            return Ok(Action::requeue(GATE_CLOSED));
         }
         let begun = self.context.clock.boot();
         let outcome = AssertUnwindSafe(reconcile).catch_unwind().await;

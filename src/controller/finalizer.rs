@@ -42,6 +42,20 @@ where
     }
 }
 
+/// Takes a finalizer from an object if nobody changed it since it was read; the object as it is then, `None` if it is
+/// gone.
+pub async fn remove_unchanged<K>(api: &Api<K>, object: &K, finalizer: &str) -> Result<Option<K>, kube::Error>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let Some(operations) = removing(object, finalizer) else { return Ok(Some(object.clone())) };
+    match patch(api, &object.name_any(), operations).await {
+        Ok(changed) => Ok(Some(changed)),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Patches until the write is not refused because the object was changed meanwhile. `None`: nothing was to be done.
 async fn change_until_settled<K>(
     api: &Api<K>,

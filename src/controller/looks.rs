@@ -77,7 +77,11 @@ impl Looker<'_> {
         let uid = self.worker.uid().unwrap_or_default();
         let remembered = self.context.tracks.with(&uid, |track| track.task(operation).cloned());
         match remembered.or_else(|| operation.task.clone()) {
-            Some(task) => Ok(Some(self.client.task(&task).await?)),
+            Some(task) => match self.client.task(&task).await {
+                // Started under another token: what it did is observed instead.
+                Err(Fault { kind: FaultKind::Forbidden { .. }, .. }) => Ok(Some(TaskState::Lost)),
+                state => Ok(Some(state?)),
+            },
             None => Ok(None),
         }
     }
@@ -187,7 +191,7 @@ impl Looker<'_> {
 
     fn permit(&self) -> bool {
         let most = self.connection.state().parallel_launches;
-        self.connection.permit(&self.worker.uid().unwrap_or_default(), most)
+        self.connection.permit(&self.worker.uid().unwrap_or_default(), most, self.context.clock.boot())
     }
 
     async fn budget(&self, operation: &Operation) -> Result<Budget, Fault> {

@@ -8,6 +8,7 @@ pub mod events;
 pub mod execute;
 pub mod finalizer;
 pub mod hypervisor;
+pub mod listed;
 pub mod looks;
 pub mod record;
 pub mod snapshot;

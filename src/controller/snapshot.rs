@@ -59,14 +59,21 @@ pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared
     let idle_for = idle_for(context, &uid, &remembered, &presence, now);
     let (hypervisor, away_for, hypervisor_paused) = hypervisor(context, worker, connection.as_deref(), now);
     let conflict = conflict(context, worker, &declared);
-    let (step_age, calls, holds, last_call, fresh_operation_id) = context.tracks.with(&uid, |track| {
+    let (step_age, quiet_for, calls, holds, last_call, fresh_operation_id) = context.tracks.with(&uid, |track| {
         let step_age = match &remembered.operation {
             Some(Ok(operation)) if fresh => track.step_age(operation, now),
             Some(Ok(operation)) => track.known_step_age(operation, now),
             _ => Duration::ZERO,
         };
         let id = track.next_operation.get_or_insert_with(|| (context.operation_ids)()).clone();
-        (step_age, track.calls(), (track.hold(now), track.settling(now)), track.last_call().cloned(), id)
+        (
+            step_age,
+            step_age.min(now.since(track.changed)),
+            track.calls(),
+            (track.hold(now), track.settling(now)),
+            track.last_call().cloned(),
+            id,
+        )
     });
     Facts {
         declared,
@@ -79,6 +86,8 @@ pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared
             idle_for,
             conflict,
             step_age,
+            quiet_for,
+            copy: copy(connection.as_deref(), context, worker),
             calls,
             hold: holds.0,
             settling: holds.1,
@@ -109,7 +118,9 @@ fn remembered(worker: &Worker) -> Remembered {
     Remembered {
         operation: operation(worker),
         vm: known_vm(&status),
+        uuid: status.vm.as_ref().and_then(|vm| vm.uuid.clone()),
         applied: status.applied.as_ref().map(|applied| applied.hash.clone()),
+        made_of: made_of(&status),
         last_test: last_test(&status),
         failures: status.test_failures.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
         handled_request: status.last_handled_test_request,
@@ -122,12 +133,18 @@ fn known_vm(status: &WorkerStatus) -> Option<VmRef> {
     Some(VmRef { host: vm.host.clone()?, id: vm.id.clone()? })
 }
 
+fn made_of(status: &WorkerStatus) -> Option<(String, String)> {
+    let summary = &status.applied.as_ref()?.summary;
+    Some((summary.get(declare::TEMPLATE)?.clone(), summary.get(declare::HOST)?.clone()))
+}
+
 fn last_test(status: &WorkerStatus) -> Option<TestRecord> {
     let test = status.last_test.as_ref()?;
     let failed = test.checks.iter().find(|check| check.result == "Failed");
     Some(TestRecord {
         passed: test.result == "Passed",
         spec_hash: test.config_hash.clone().unwrap_or_default(),
+        started: test.started_at.0,
         finished: test.finished_at.0,
         operation: test.operation.clone().unwrap_or_default(),
         message: failed.map_or_else(String::new, |check| {
@@ -166,7 +183,8 @@ fn hypervisor(
     };
     let state = connection.state();
     let away_for = state.away_since.map_or(Duration::ZERO, |since| now.since(since));
-    (state.verdict, away_for, state.paused)
+    let paused = state.paused || exists.is_some_and(|hypervisor| hypervisor.spec.paused);
+    (state.verdict, away_for, paused)
 }
 
 /// Where the inventory sees the VM, with power as it was read live if that is newer.
@@ -185,6 +203,15 @@ fn presence(context: &Context, worker: &Worker, connection: Option<&Connection>,
         *power = read;
     }
     presence
+}
+
+/// A copy or restore of the worker's VM, with what to do about it.
+fn copy(connection: Option<&Connection>, context: &Context, worker: &Worker) -> Option<String> {
+    let uid = worker.uid().unwrap_or_default();
+    let at = connection?.view(|view| view.copy(&context.installation, &uid))?;
+    Some(format!(
+        "{at} carries this worker's mark but is a copy or a restore of its VM: delete it, or take the mark out of its notes"
+    ))
 }
 
 /// How long the VM has been powered on with nothing to do, as far as this process has seen.

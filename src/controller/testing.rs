@@ -51,7 +51,7 @@ pub async fn run(looker: &Looker<'_>, operation: &Operation) -> Result<Findings,
     let plan = plan(looker, &detail);
     let channel = looker.client.guest(&at);
     let inside =
-        checks::run_checks(channel.as_ref(), &plan, &seen, context.clock.as_ref(), context.patience.script).await;
+        checks::ask_checks(channel.as_ref(), &plan, &seen, context.clock.as_ref(), context.patience.script).await?;
     let outside = vec![deployed, CheckResult::guest(waited, Ok(()))];
     Ok(Findings { results: checks::merge(outside, inside), addresses: addresses(&detail, &seen) })
 }

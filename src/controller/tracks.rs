@@ -21,11 +21,17 @@ struct StepKey {
     operation: String,
     step: Step,
     vm_id: String,
+    spec_hash: String,
 }
 
 impl From<&Operation> for StepKey {
     fn from(operation: &Operation) -> Self {
-        Self { operation: operation.id.clone(), step: operation.step, vm_id: operation.target.vm_id.clone() }
+        Self {
+            operation: operation.id.clone(),
+            step: operation.step,
+            vm_id: operation.target.vm_id.clone(),
+            spec_hash: operation.spec_hash.clone(),
+        }
     }
 }
 
@@ -131,6 +137,13 @@ impl Track {
         self.not_before = now.plus(backoff::CALL.delay(self.failures, seed));
         self.last_call = Some(fault);
         self.changed = now;
+    }
+
+    /// The task that an accepted call started has failed: that counts as the call's failure, once.
+    pub fn task_failed(&mut self, fault: Fault, now: BootTime, seed: u64) {
+        if self.task.take().is_some() {
+            self.failed(fault, now, seed);
+        }
     }
 
     /// The operation is over.

@@ -66,6 +66,7 @@ impl View {
         for shown in self.shown.values() {
             if let Some(mark) = Mark::parse(&shown.description)
                 && mark.installation == installation
+                && mark.vm_id == shown.vm_id
             {
                 self.seen.insert(mark.worker_uid, poll.begun);
             }
@@ -99,7 +100,7 @@ impl View {
         inventory
             .vms
             .iter()
-            .filter(|(id, vm)| is_candidate(id, vm) && vm.template != Some(true) && self.is_stale(id, vm))
+            .filter(|(id, vm)| is_candidate(id, vm) && self.is_stale(id, vm))
             .map(|(id, vm)| VmRef { host: vm.host.clone(), id: id.clone() })
             .collect()
     }
@@ -107,9 +108,9 @@ impl View {
     fn is_stale(&self, id: &str, vm: &VmSummary) -> bool {
         let Some(shown) = self.shown.get(id) else { return true };
         let tagged = vm.tags.iter().any(|tag| tag == TAG);
-        vm.lock.is_some()
+        matches!(vm.lock.as_deref(), Some("create" | "clone"))
             || shown.tagged != tagged
-            || Mark::parse(&shown.description).is_some_and(|mark| mark.vm_id != id || !shown.tagged)
+            || Mark::parse(&shown.description).is_some_and(|mark| mark.vm_id == id && !shown.tagged)
     }
 
     /// Where a worker's VM is.
@@ -118,7 +119,8 @@ impl View {
         for (id, vm) in &self.inventory.vms {
             let Some(shown) = self.shown.get(id) else { continue };
             let ownership = judge(shown, seeker.installation, seeker.uid);
-            if ownership == Ownership::Foreign {
+            // A copy is not the worker's VM, whatever it says.
+            if ownership == Ownership::Foreign || is_copy(shown) {
                 continue;
             }
             let found = Presence::Present {
@@ -182,6 +184,16 @@ impl View {
             .collect()
     }
 
+    /// A copy or restore of the VM of the worker with `uid`.
+    pub fn copy(&self, installation: &str, uid: &str) -> Option<VmRef> {
+        self.shown.iter().find_map(|(id, shown)| {
+            let mark = Mark::parse(&shown.description)?;
+            let vm = self.inventory.vms.get(id)?;
+            let is_one = mark.installation == installation && mark.worker_uid == uid && is_copy(shown);
+            is_one.then(|| VmRef { host: vm.host.clone(), id: id.clone() })
+        })
+    }
+
     /// When the latest complete poll was begun.
     pub fn latest(&self) -> Option<BootTime> {
         self.complete.back().copied()
@@ -202,6 +214,11 @@ impl View {
             })
             .collect()
     }
+}
+
+/// Whether the mark in a VM's description is that of another VM.
+fn is_copy(shown: &Shown) -> bool {
+    Mark::parse(&shown.description).is_some_and(|mark| mark.vm_id != shown.vm_id)
 }
 
 fn in_range(id: &str, (min, max): (u32, u32)) -> bool {
@@ -286,12 +303,15 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_hidden_by_the_original_and_alone_it_is_a_mismatch() {
+    fn a_copy_is_not_the_workers_vm_and_is_told_apart() {
         let mut view = View::default();
         view.absorb(poll(1, &["5000", "5001"], "uid-1", true), "inst");
         assert!(matches!(view.presence(seeker(0)), Presence::Present { ownership: Ownership::Ours, .. }));
         view.absorb(poll(2, &["5001"], "uid-1", true), "inst");
-        assert!(matches!(view.presence(seeker(0)), Presence::Present { ownership: Ownership::Mismatch(_), .. }));
+        view.absorb(poll(3, &["5001"], "uid-1", true), "inst");
+        assert_eq!(view.presence(seeker(0)), Presence::Absent { polls: 2 });
+        assert_eq!(view.copy("inst", "uid-1"), Some(VmRef { host: "pve1".into(), id: "5001".into() }));
+        assert_eq!(view.copy("inst", "uid-2"), None);
     }
 
     #[test]

@@ -113,10 +113,7 @@ impl<'a> Pass<'a> {
     async fn round(&mut self) -> Result<Turn, Error> {
         let declared = match declare::declared(&self.worker, &self.context.installation) {
             Ok(declared) => declared,
-            Err(problem) => {
-                tracing::warn!(worker = %declare::qualified_name(&self.worker), %problem.message, "unreadable");
-                return Ok(Turn::Done(None));
-            }
+            Err(problem) => return self.unreadable(problem).await,
         };
         let link = self.link();
         if let Some(fault) = self.follow_task(&declared, link.as_ref()).await {
@@ -125,6 +122,26 @@ impl<'a> Pass<'a> {
         let facts = snapshot::facts(self.context, &self.worker, self.fresh, declared, &self.looks);
         let decision = plan::plan(&facts);
         self.step(&facts, decision, link).await
+    }
+
+    /// The declaration cannot be read (it was made under another CRD, perhaps): that is said, and nothing is done but to
+    /// let go of what its owner has abandoned.
+    async fn unreadable(&mut self, problem: Problem) -> Result<Turn, Error> {
+        if !self.fresh {
+            return self.refresh().await;
+        }
+        let meta = &self.worker.metadata;
+        let abandoned = meta.deletion_timestamp.is_some() && names::is_set(meta.annotations.as_ref(), names::ABANDON);
+        if abandoned {
+            tracing::warn!(worker = %declare::qualified_name(&self.worker), "abandoned by annotation; its VM is left behind");
+            self.context.metrics.abandoned();
+            finalizer::remove(&self.api, &self.worker, names::WORKER_FINALIZER).await?;
+            return Ok(Turn::Done(None));
+        }
+        let report = plan::unreadable(problem);
+        let status = status::render(&self.worker, None, &report, 0, self.context.clock.wall());
+        self.worker = status::write(&self.api, &self.worker, status).await?;
+        Ok(Turn::Done(Some(Duration::from_secs(60))))
     }
 
     /// The hypervisor's connection and client, if there are any.
@@ -150,6 +167,11 @@ impl<'a> Pass<'a> {
         match self.looker(declared, connection, client).task(&operation).await {
             Ok(task) => {
                 self.tell_leaks(&operation, task.as_ref());
+                if let Some(TaskState::Failed { message, kind }) = &task {
+                    let (fault, now) = (Fault::new(kind.clone(), message.clone()), self.context.clock.boot());
+                    let seed = u64::from(now.since_start().subsec_nanos());
+                    self.context.tracks.with(&self.uid, |track| track.task_failed(fault, now, seed));
+                }
                 self.looks.task = task;
                 None
             }
@@ -160,9 +182,11 @@ impl<'a> Pass<'a> {
     /// A test that was open when this process began keeps its turn.
     fn resume(&self, operation: &Operation, connection: &Connection) {
         let first = self.context.tracks.with(&self.uid, |track| !std::mem::replace(&mut track.resumed, true));
+        let now = self.context.clock.boot();
         if first && snapshot::launches(operation) {
-            connection.resume(&self.uid);
+            connection.resume(&self.uid, now);
         }
+        connection.at_work(&self.uid, now);
     }
 
     fn looker<'b>(
@@ -184,12 +208,16 @@ impl<'a> Pass<'a> {
         let Decision { next, report } = decision;
         match next {
             Next::Wait { after, poll } => {
+                self.let_go(facts, Some(after), link.as_ref());
                 if let Some((connection, _)) = link.as_ref().filter(|_| poll) {
                     connection.hurry(self.context.clock.boot());
                 }
                 self.report(facts, &report, Some(after)).await
             }
-            Next::Rest => self.report(facts, &report, None).await,
+            Next::Rest => {
+                self.let_go(facts, None, link.as_ref());
+                self.report(facts, &report, None).await
+            }
             _ if !self.fresh => self.refresh().await,
             Next::Release { abandoned } => self.release(facts, abandoned, link.as_ref()).await,
             Next::Close(_) => self.close(link.as_ref()).await,
@@ -217,6 +245,17 @@ impl<'a> Pass<'a> {
                 Some((connection, client)) => self.check(facts, &report, &operation, &connection, &client).await,
                 None => Ok(Turn::Done(Some(SOON))),
             },
+        }
+    }
+
+    /// Who waits for long, for a person perhaps, holds neither permit nor id meanwhile.
+    fn let_go(&self, facts: &Facts, after: Option<Duration>, link: Option<&(Arc<Connection>, SharedHypervisor)>) {
+        let Some((connection, _)) = link.filter(|_| after.is_none_or(|after| after >= Duration::from_secs(20))) else {
+            return;
+        };
+        connection.done(&self.uid);
+        if facts.remembered.operation.is_none() {
+            connection.free_id(&self.uid);
         }
     }
 
@@ -374,8 +413,8 @@ impl<'a> Pass<'a> {
             connection.done(&self.uid);
             connection.free_id(&self.uid);
         }
-        let released = finalizer::remove(&self.api, &self.worker, names::WORKER_FINALIZER).await?;
-        if let Some(worker) = released {
+        // Tied to what was decided on: whoever wrote meanwhile may have begun something.
+        if let Some(worker) = finalizer::remove_unchanged(&self.api, &self.worker, names::WORKER_FINALIZER).await? {
             self.worker = worker;
         }
         if facts.declared.deleting {

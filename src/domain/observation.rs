@@ -57,8 +57,12 @@ pub struct Remembered {
     pub operation: Option<Result<Operation, RecordError>>,
     /// The VM as it was known last.
     pub vm: Option<VmRef>,
+    /// Its uuid.
+    pub uuid: Option<String>,
     /// Hash of the declaration that the VM's configuration has.
     pub applied: Option<String>,
+    /// What the VM was made of, and on which host it was declared then.
+    pub made_of: Option<(String, String)>,
     /// The last test.
     pub last_test: Option<TestRecord>,
     /// Failed tests in a row.
@@ -76,6 +80,8 @@ pub struct TestRecord {
     pub passed: bool,
     /// Hash of the declaration that was tested.
     pub spec_hash: String,
+    /// When it began.
+    pub started: Timestamp,
     /// When it ended.
     pub finished: Timestamp,
     /// The operation that made it.
@@ -101,6 +107,10 @@ pub struct Observed {
     pub conflict: Option<Problem>,
     /// How long this process has known the operation's present step.
     pub step_age: Duration,
+    /// How long ago this process last sent a changing call for the operation's present step, or came to know the step.
+    pub quiet_for: Duration,
+    /// Copies or restores of the worker's VM that carry its mark: they are nobody's to touch.
+    pub copy: Option<String>,
     /// Changing calls that this process has sent for the operation's present step.
     pub calls: u32,
     /// How long to hold back before the next changing call, after failures.

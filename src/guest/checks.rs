@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::channel::GuestChannel;
 use super::reach::Endpoint;
 use crate::clock::Clock;
-use crate::domain::fault::Fault;
+use crate::domain::fault::{Fault, FaultKind};
 use crate::hypervisor::vm::GuestAddress;
 
 mod address;
@@ -179,6 +179,31 @@ pub async fn run_checks(
     clock: &dyn Clock,
     deadline: Duration,
 ) -> Vec<CheckResult> {
+    examine(channel, plan, seen, clock, deadline).await.0
+}
+
+/// The same; but a hypervisor that is away or overloaded is a fault of the question and says nothing about the guest.
+pub async fn ask_checks(
+    channel: &dyn GuestChannel,
+    plan: &CheckPlan,
+    seen: &[GuestAddress],
+    clock: &dyn Clock,
+    deadline: Duration,
+) -> Result<Vec<CheckResult>, Fault> {
+    match examine(channel, plan, seen, clock, deadline).await {
+        (_, Some(fault)) if fault.is_away() || fault.kind == FaultKind::Busy => Err(fault),
+        (results, _) => Ok(results),
+    }
+}
+
+/// Runs the checks; with the fault by which the guest stopped answering, if it did.
+async fn examine(
+    channel: &dyn GuestChannel,
+    plan: &CheckPlan,
+    seen: &[GuestAddress],
+    clock: &dyn Clock,
+    deadline: Duration,
+) -> (Vec<CheckResult>, Option<Fault>) {
     let mut asking = asking::Asking::new(channel, clock, deadline);
     let facts = asking.facts().await;
     let lookups = asking.lookups(&plan.names()).await;
@@ -188,7 +213,8 @@ pub async fn run_checks(
         None => None,
     };
 
-    let mut results: Vec<CheckResult> = asking.into_away().into_iter().collect();
+    let (away, fault) = asking.into_away().unzip();
+    let mut results: Vec<CheckResult> = away.into_iter().collect();
     for network in &plan.networks {
         let name = format!("address/{}", network.name);
         results.push(facts.check(name, |told| address::judge(network, &told.facts, seen)));
@@ -211,7 +237,7 @@ pub async fn run_checks(
     }
     results.push(facts.check("clock", |told| time::judge(told, plan.clock_tolerance)));
     results.push(facts.check("disk", |told| disk::judge(&told.facts, plan.min_free_bytes)));
-    results
+    (results, fault)
 }
 
 /// Passed or failed, with its text.

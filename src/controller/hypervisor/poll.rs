@@ -37,7 +37,11 @@ pub(super) async fn poll(subject: &Subject<'_>, memory: &mut Memory, client: &Sh
     }
     memory.quorate = inventory.quorate;
     memory.unread = read.unread;
-    let is_known = matches!(memory.standing(), Some(Standing::Known(_)));
+    // A poll that another cluster answered (an endpoint's name may point elsewhere by now) proves nothing.
+    let is_known = match memory.standing() {
+        Some(Standing::Known(pinned)) => pinned.nodes.iter().any(|node| inventory.hosts.contains_key(node)),
+        _ => false,
+    };
     let complete = inventory.quorate
         && is_known
         && memory.missing().iter().all(MissingPrivilege::concerns_some_workers)

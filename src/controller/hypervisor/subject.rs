@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures::FutureExt as _;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 
@@ -46,7 +45,7 @@ fn workers_of(context: &Context, (namespace, name): &Key) -> Vec<Arc<Worker>> {
 impl<'a> Subject<'a> {
     pub(super) fn new(context: &'a Context, connection: &'a Connection, key: Key, hypervisor: Hypervisor) -> Self {
         let workers = workers_of(context, &key);
-        let workers_known = context.workers.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok());
+        let workers_known = context.workers_listed.has_come();
         let peers = peers::of(context, &hypervisor);
         Self {
             context,

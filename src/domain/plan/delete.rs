@@ -1,6 +1,6 @@
 //! Deleting a worker: power off, delete with proof of identity, wait until the hypervisor shows it gone, release.
 
-use super::{Decision, Effect, Facts, Look, Next, SLOW, power_down, unfit};
+use super::{Decision, Effect, Facts, Look, Next, SLOW, power_down, test, unfit};
 use crate::api::reasons::WorkerReason;
 use crate::domain::observation::{Budget, Live, LiveVm, POLLS_TO_BE_GONE, Presence, Problem};
 use crate::domain::operation::{Operation, Step};
@@ -34,14 +34,14 @@ fn gone(facts: &Facts, operation: &Operation) -> Decision {
             None => return facts.look(Look::BeingMade, operation),
             Some(true) => return facts.busy(operation),
             // The call may still be on its way to the host.
-            Some(false) if facts.observed.step_age < crate::domain::fault::CALL_DEADLINE * 2 => {
-                return facts.poll(operation);
-            }
+            Some(false) if test::may_still_come(facts, operation) => return facts.poll(operation),
             Some(false) => {}
         }
     }
     match &facts.observed.presence {
-        Presence::Present { at, .. } if *at != operation.target.at() => facts.look(Look::Vm(at.clone()), operation),
+        Presence::Present { at, .. } if at.id == operation.target.vm_id && *at != operation.target.at() => {
+            facts.look(Look::Vm(at.clone()), operation)
+        }
         Presence::Absent { polls } if *polls >= POLLS_TO_BE_GONE => {
             facts.say(Next::Release { abandoned: false }, Some(operation))
         }

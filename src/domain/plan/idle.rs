@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::{Decision, Facts, Look, Next, SLOW, apply, delete, takes, test};
 use crate::domain::backoff;
-use crate::domain::identity::Ownership;
+use crate::domain::identity::{Ownership, TAG};
 use crate::domain::observation::{Live, POLLS_TO_BE_GONE, Presence, Problem};
 use crate::domain::operation::{Kind, Operation, Step, Target, VERSION};
 use crate::hypervisor::vm::{Power, Takes, VmRef};
@@ -22,7 +22,10 @@ pub(super) enum Wanted {
 /// Decides what to begin.
 pub(super) fn plan(facts: &Facts) -> Decision {
     match &facts.observed.presence {
-        Presence::Unknown(why) => facts.unseen(Problem::new(WorkerReason::Waiting, why.clone())),
+        Presence::Unknown(why) => {
+            let wants = facts.declared.deleting || matches!(wanted(facts), Wanted::Now { .. });
+            facts.unseen(Problem::new(WorkerReason::Waiting, why.clone()), wants)
+        }
         Presence::Elsewhere(text) => elsewhere(facts, text),
         Presence::Absent { polls } => absent(facts, *polls),
         Presence::Present { at, power, ownership, uuid } => present(facts, at, *power, ownership, uuid),
@@ -53,6 +56,9 @@ fn absent(facts: &Facts, polls: u32) -> Decision {
 }
 
 fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
+    if let Some(copy) = &facts.observed.copy {
+        return facts.held_up(Problem::new(WorkerReason::IdentityMismatch, copy.clone()), None);
+    }
     if let Some(problem) = &facts.observed.conflict {
         return facts.stalled(problem.clone(), None);
     }
@@ -73,8 +79,13 @@ fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
     match &observed.obstacles {
         None => return facts.look(Look::Obstacles, &placeholder),
         Some(obstacles) => {
-            if let Some(problem) = obstacles.first() {
-                return facts.stalled(problem.clone(), None);
+            match obstacles.first() {
+                // A host that is down comes back by itself.
+                Some(problem) if problem.reason == WorkerReason::HostOffline => {
+                    return facts.held_up(problem.clone(), None);
+                }
+                Some(problem) => return facts.stalled(problem.clone(), None),
+                None => {}
             }
         }
     }
@@ -86,6 +97,14 @@ fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid:
     if let Ownership::Mismatch(why) = ownership {
         let problem = Problem::new(WorkerReason::IdentityMismatch, format!("{at} is not touched: {why}"));
         return facts.held_up(problem, None);
+    }
+    if matches!(ownership, Ownership::Unfinished { .. }) && facts.remembered.applied.is_some() {
+        let text = format!(
+            "{at} is not touched: it was complete, and its SMBIOS uuid or its tag was changed since; set them back \
+             (uuid {}, tag {TAG})",
+            facts.remembered.uuid.as_deref().unwrap_or("as in status.vm.uuid")
+        );
+        return facts.held_up(Problem::new(WorkerReason::IdentityMismatch, text), None);
     }
     // A VM that an operation made but did not complete belongs to that operation, also when its record was lost.
     let id = match ownership {
@@ -125,6 +144,9 @@ fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) 
     if let Some(problem) = &facts.observed.conflict {
         return facts.stalled(problem.clone(), None);
     }
+    if let Some(problem) = remade(facts) {
+        return facts.stalled(problem, None);
+    }
     match &facts.observed.live {
         None => facts.look(Look::Vm(operation.target.at()), operation),
         Some(Live::Found(vm)) if takes(vm, Takes::Redeploy) => {
@@ -137,6 +159,18 @@ fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) 
         }
         Some(_) => begin(facts),
     }
+}
+
+/// The VM was made of another template, or for another host, than is declared now: only another VM can be that.
+fn remade(facts: &Facts) -> Option<Problem> {
+    let (template, host) = facts.remembered.made_of.as_ref()?;
+    let wanted = &facts.declared.wanted;
+    let changed = [("image.template", template, &wanted.template), ("proxmox.host", host, &wanted.host)];
+    let (field, was, is) = changed.into_iter().find(|(_, was, is)| was != is)?;
+    let text = format!(
+        "{field} was {was} when the VM was made and is {is} now: delete this Worker and create it again, or set it back"
+    );
+    Some(Problem::new(WorkerReason::RedeployNeeded, text))
 }
 
 fn apply_or_rest(facts: &Facts, operation: &Operation) -> Decision {

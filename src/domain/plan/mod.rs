@@ -18,9 +18,10 @@ use std::time::Duration;
 
 pub use report::{KnownVm, Report, Verdict, VmReport};
 
+use super::fault::{Fault, FaultKind};
 use super::identity::Ownership;
 use super::observation::{Facts, HypervisorState, Live, LiveVm, Presence, Problem};
-use super::operation::{Kind, Operation, Step};
+use super::operation::{Kind, Operation, Step, Target};
 use crate::hypervisor::vm::{Takes, TaskState};
 
 /// What to do, and what to say.
@@ -167,6 +168,11 @@ pub fn hindered(facts: &Facts, problem: Problem) -> Decision {
     facts.held_up(problem, operation)
 }
 
+/// What to say of a worker whose declaration cannot be read.
+pub fn unreadable(problem: Problem) -> Report {
+    report::unreadable(problem)
+}
+
 /// What keeps every worker of this hypervisor, or this one, from being worked on at all.
 fn gate(facts: &Facts) -> Option<Problem> {
     if facts.declared.paused {
@@ -193,6 +199,16 @@ fn go_on(facts: &Facts, operation: &Operation) -> Decision {
         &turned
     } else {
         operation
+    };
+    let moved;
+    let operation = match &facts.observed.live {
+        // Somebody moved the VM to another host: it is followed there.
+        Some(Live::Found(vm)) if vm.at.id == operation.target.vm_id && vm.at.host != operation.target.host => {
+            let target = Target { host: vm.at.host.clone(), ..operation.target.clone() };
+            moved = Operation { target, ..operation.clone() };
+            &moved
+        }
+        _ => operation,
     };
     match operation.kind {
         Kind::Test => test::plan(facts, operation),
@@ -331,9 +347,9 @@ impl Facts {
     }
 
     /// No complete inventory is there yet: it comes with one of the next polls.
-    fn unseen(&self, problem: Problem) -> Decision {
+    fn unseen(&self, problem: Problem, wants: bool) -> Decision {
         Decision {
-            next: Next::Wait { after: BUSY * 2, poll: true },
+            next: Next::Wait { after: if wants { BUSY * 2 } else { SLOW }, poll: wants },
             report: report::report(self, None, Some((problem, false))),
         }
     }
@@ -351,7 +367,16 @@ impl Facts {
         let settling = self.observed.settling.filter(|(accepted, _)| *accepted == effect).map(|(_, left)| left);
         let hold = self.observed.hold.max(settling.unwrap_or_default());
         if !hold.is_zero() {
-            return self.say(Next::Wait { after: hold, poll: false }, Some(operation));
+            return match &self.observed.last_call {
+                Some(fault) => self.waiting(refused(fault), operation, hold),
+                None => self.say(Next::Wait { after: hold, poll: false }, Some(operation)),
+            };
+        }
+        // A call that is accepted again and again without effect: something else works against it.
+        if self.observed.calls > MOST_SENDS && self.observed.quiet_for < SLOW {
+            let text = format!("{effect:?} of VM {} was accepted, but does not last", operation.target.vm_id);
+            let left = SLOW.saturating_sub(self.observed.quiet_for);
+            return self.waiting(Problem::new(WorkerReason::OperationFailed, text), operation, left);
         }
         let record = Box::new(if is_covered(operation, effect) {
             operation.clone()
@@ -369,6 +394,19 @@ impl Facts {
     fn close(&self, operation: &Operation) -> Decision {
         self.say(Next::Close(Box::new(operation.clone())), Some(operation))
     }
+}
+
+/// What a person is told of a call that failed and will be tried again.
+fn refused(fault: &Fault) -> Problem {
+    let reason = match &fault.kind {
+        FaultKind::Forbidden { .. } => WorkerReason::Forbidden,
+        FaultKind::NoQuorum => WorkerReason::NoQuorum,
+        FaultKind::Protected => WorkerReason::VmProtected,
+        FaultKind::Locked(_) => WorkerReason::VmLocked,
+        FaultKind::Refused | FaultKind::Other => WorkerReason::OperationFailed,
+        _ => WorkerReason::Waiting,
+    };
+    Problem::new(reason, fault.message.clone())
 }
 
 /// Whether the intent that stands in the record covers this effect, too: bringing the configuration up to date is part

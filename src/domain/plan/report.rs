@@ -105,13 +105,32 @@ pub(super) fn report(facts: &Facts, operation: Option<&Operation>, problem: Opti
     }
 }
 
+/// Nothing is known but that the declaration cannot be read.
+pub(super) fn unreadable(problem: Problem) -> Report {
+    Report {
+        ready: Some(Verdict::new(Some(false), problem.reason, problem.message.clone())),
+        deployed: None,
+        tested: Verdict::new(None, WorkerReason::NotTested, "the present declaration has not been tested"),
+        reconciling: None,
+        stalled: Some(problem),
+        under_test: false,
+        unknown: true,
+        vm: VmReport::Keep,
+        fits: false,
+    }
+}
+
 fn is_unknown(facts: &Facts, operation: Option<&Operation>) -> bool {
     facts.observed.hypervisor != HypervisorState::Ready
         || operation.is_none() && matches!(facts.observed.presence, Presence::Unknown(_))
 }
 
 fn fits(facts: &Facts) -> bool {
-    matches!(&facts.observed.live, Some(Live::Found(vm)) if vm.differences.is_empty() && vm.ownership == Ownership::Ours)
+    let other = facts.remembered.made_of.as_ref().is_some_and(|(template, host)| {
+        *template != facts.declared.wanted.template || *host != facts.declared.wanted.host
+    });
+    !other
+        && matches!(&facts.observed.live, Some(Live::Found(vm)) if vm.differences.is_empty() && vm.ownership == Ownership::Ours)
 }
 
 /// The VM as the closest look shows it.

@@ -6,7 +6,7 @@ use super::{
 use crate::api::reasons::WorkerReason;
 use crate::domain::fault::{CALL_DEADLINE, FaultKind};
 use crate::domain::identity::{Mark, Ownership};
-use crate::domain::observation::{Live, LiveVm, NewId, Problem};
+use crate::domain::observation::{Live, LiveVm, NewId, Problem, TestRecord};
 use crate::domain::operation::{Operation, Step, Target};
 use crate::hypervisor::vm::{Power, Takes, TaskState};
 
@@ -68,7 +68,7 @@ fn created(facts: &Facts, operation: &Operation) -> Decision {
 /// There is no VM of that id on that host.
 fn not_made(facts: &Facts, operation: &Operation) -> Decision {
     if was_told(facts, operation) {
-        return facts.close(operation);
+        return if may_still_come(facts, operation) { facts.poll(operation) } else { facts.close(operation) };
     }
     match &facts.observed.task {
         Some(TaskState::Failed { kind: FaultKind::AlreadyExists, .. }) if operation.sends == 1 => {
@@ -110,6 +110,12 @@ fn send_again(facts: &Facts, operation: &Operation) -> Decision {
         return facts.conclude(operation, "deployed", format!("the VM could not be made: {why}"));
     }
     facts.act(operation, Effect::Create)
+}
+
+/// Whether a call that makes the VM may still be on its way to the host: it was sent, no task is known, and the longest
+/// time that a call can take has not passed twice.
+pub(super) fn may_still_come(facts: &Facts, operation: &Operation) -> bool {
+    operation.step == Step::Create && operation.task.is_none() && facts.observed.quiet_for < CALL_DEADLINE * 2
 }
 
 /// There is a VM of that id on that host.
@@ -179,8 +185,10 @@ fn not_started(facts: &Facts, operation: &Operation) -> Option<Decision> {
     if let Some(fault) = facts.observed.last_call.as_ref().filter(|fault| !passes(&fault.kind)) {
         return Some(facts.conclude(operation, "deployed", format!("the VM could not be powered on: {fault}")));
     }
-    (operation.sends >= MOST_SENDS)
-        .then(|| facts.conclude(operation, "deployed", "the VM was powered on and did not stay on"))
+    (operation.sends >= MOST_SENDS).then(|| {
+        let why = facts.observed.last_call.as_ref().map_or_else(String::new, |fault| format!(" ({fault})"));
+        facts.conclude(operation, "deployed", format!("the VM was powered on and did not stay on{why}"))
+    })
 }
 
 fn on(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
@@ -214,11 +222,10 @@ fn on(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
 
 /// Whether the test's result is recorded, or the test was given up: from here on the VM is only powered off.
 fn was_told(facts: &Facts, operation: &Operation) -> bool {
-    operation.checked
-        || facts.remembered.last_test.as_ref().is_some_and(|test| test.operation == operation.id)
-            // A VM that outlived its record keeps the id of the operation that made it: a result of an earlier test
-            // under that id does not end this one.
-            && facts.remembered.last_test.as_ref().is_some_and(|test| test.finished >= operation.since)
+    // A VM that outlived its record keeps the id of the operation that made it: a result of an earlier test under that
+    // id does not end this one. Equal, not later: a wall clock may step back.
+    let this = |test: &TestRecord| test.operation == operation.id && test.started == operation.since;
+    operation.checked || facts.remembered.last_test.as_ref().is_some_and(this)
 }
 
 /// Whether a fault passes by itself, so that the same call may be sent again after a look.

@@ -70,6 +70,8 @@ pub(super) fn facts() -> Facts {
             idle_for: Duration::ZERO,
             conflict: None,
             step_age: Duration::ZERO,
+            quiet_for: Duration::from_secs(600),
+            copy: None,
             calls: 0,
             hold: Duration::ZERO,
             settling: None,
@@ -194,6 +196,7 @@ fn a_test_goes_through_its_steps() {
     facts.remembered.last_test = Some(TestRecord {
         passed: true,
         spec_hash: "h1".into(),
+        started: checking.since,
         finished: at(NOW),
         operation: checking.id.clone(),
         message: String::new(),
@@ -276,6 +279,7 @@ fn a_guest_that_does_not_answer_fails_the_test_and_the_vm_goes_off() {
     facts.remembered.last_test = Some(TestRecord {
         passed: false,
         spec_hash: "h1".into(),
+        started: at(NOW - 60),
         finished: at(NOW),
         operation: "op-1".into(),
         message,

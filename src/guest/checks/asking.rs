@@ -63,7 +63,7 @@ pub(super) struct Asking<'a> {
     channel: &'a dyn GuestChannel,
     clock: &'a dyn Clock,
     deadline: Duration,
-    away: Option<CheckResult>,
+    away: Option<(CheckResult, Fault)>,
 }
 
 impl<'a> Asking<'a> {
@@ -72,7 +72,7 @@ impl<'a> Asking<'a> {
     }
 
     /// The failed check of the guest itself, if it stopped answering.
-    pub(super) fn into_away(self) -> Option<CheckResult> {
+    pub(super) fn into_away(self) -> Option<(CheckResult, Fault)> {
         self.away
     }
 
@@ -131,7 +131,7 @@ impl<'a> Asking<'a> {
             Ok(Err(bad)) => Heard::Badly(bad),
             Err(fault) => {
                 let fault = fault.clone().context(format_args!("running the script \"{}\"", script.name));
-                self.away = Some(CheckResult::guest(took, Err(&fault)));
+                self.away = Some((CheckResult::guest(took, Err(&fault)), fault));
                 Heard::Nothing
             }
         };

@@ -66,6 +66,7 @@ impl Operator {
             connector,
             gate: Arc::new(OpenGate),
             workers,
+            workers_listed: stevedore::controller::listed::Listed::already(),
             hypervisors,
             tracks: Tracks::default(),
             events: Events::nowhere(),

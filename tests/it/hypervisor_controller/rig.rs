@@ -62,6 +62,7 @@ impl Rig {
             connector: Arc::new(world.clone()),
             gate: Arc::new(OpenGate),
             workers: worker_store,
+            workers_listed: stevedore::controller::listed::Listed::already(),
             hypervisors: hypervisor_store,
             changed: sender,
             tracks: Tracks::default(),
