@@ -84,3 +84,28 @@ fn the_guides_speak_of_what_exists() {
         }
     }
 }
+
+/// The README's roles are what the program asks for, and the operations guide knows every flag.
+#[test]
+fn privileges_and_flags_are_told() {
+    let readme = std::fs::read_to_string(project().join("README.md")).unwrap();
+    let source = std::fs::read_to_string(project().join("src/hypervisor/proxmox/privileges.rs")).unwrap();
+    let source = source.split("\nmod tests {").next().unwrap();
+    let quoted = source.split('"').skip(1).step_by(2);
+    let is_privilege = |text: &&str| ["VM.", "Datastore.", "Sys.", "SDN."].iter().any(|start| text.starts_with(start));
+    let privileges: Vec<&str> = quoted.filter(is_privilege).collect();
+    assert!(privileges.len() >= 18, "the reader of the privileges is broken: {privileges:?}");
+    // The right to run programs in a guest contains the one to ask about it.
+    for privilege in privileges.iter().filter(|one| **one != "VM.GuestAgent.Audit") {
+        assert!(readme.contains(privilege), "README.md does not name the privilege {privilege}");
+    }
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_stevedore")).args(["run", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let guide = std::fs::read_to_string(project().join("docs/operations.md")).unwrap();
+    let words = help.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
+    let flags: Vec<&str> = words.map(|word| word.trim_end_matches(|end: char| !end.is_alphanumeric())).collect();
+    assert!(flags.contains(&"--settle-time"), "{flags:?}");
+    for flag in flags.iter().filter(|flag| **flag != "--help") {
+        assert!(guide.contains(&format!("`{flag}")), "docs/operations.md does not name the flag {flag}");
+    }
+}
