@@ -14,7 +14,7 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 CHART_CRDS := charts/stevedore/files/crds
 
-.PHONY: help demo test lint advisories crds bench docs clean control-plane build-tests build-demo
+.PHONY: help demo test lint advisories crds docs clean control-plane build-tests build-demo
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,11 +45,9 @@ crds: ## write the custom resource definitions into crds/ and the chart
 	$(CARGO) run --quiet -- crds --dir crds
 	@rm -f $(CHART_CRDS)/*.yaml && cp crds/*.yaml $(CHART_CRDS)/
 
-bench: ## measure, and write docs/benchmarks.md
-	$(CARGO) bench $(FEATURES)
-
-docs: ## build the documentation of the code
-	$(CARGO) doc --no-deps $(FEATURES)
+docs: ## write what follows from the code into docs/
+	@mkdir -p docs
+	$(CARGO) run --quiet -- docs --dir docs
 
 clean: ## remove what was built, the control plane too
 	$(CARGO) clean

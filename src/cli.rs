@@ -13,6 +13,7 @@ use crate::api::common::Span;
 use crate::api::crdgen;
 use crate::app::{self, Settings};
 use crate::controller::context::Patience;
+use crate::docs;
 use crate::runtime::lease;
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::telemetry::{self, LogFormat};
@@ -34,6 +35,13 @@ enum Command {
         /// Writes the files into this folder instead of printing.
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
+    },
+    /// Writes the parts of the documentation that follow from the code.
+    #[command(hide = true)]
+    Docs {
+        /// The folder.
+        #[arg(long, default_value = "docs", value_name = "DIR")]
+        dir: PathBuf,
     },
     /// Shows the operator at work: a real Kubernetes control plane, a simulated hypervisor, and example workers.
     #[cfg(feature = "simulator")]
@@ -144,6 +152,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Crds { dir } => crds(dir.as_deref()),
+        Command::Docs { dir } => documentation(&dir),
         #[cfg(feature = "simulator")]
         Command::Demo(args) => demo(&args),
         #[cfg(feature = "simulator")]
@@ -192,6 +201,14 @@ fn simulate(args: crate::simulator::cli::Args) -> Result<(), String> {
 fn shell_guests() -> crate::simulator::guest_exec::SharedGuestExec {
     let root = std::env::temp_dir().join(format!("stevedore-guests-{}", std::process::id()));
     std::sync::Arc::new(crate::simulator::guest::ShellGuest::new(root))
+}
+
+fn documentation(dir: &Path) -> Result<(), String> {
+    for (name, text) in docs::files() {
+        let path = dir.join(name);
+        std::fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn crds(dir: Option<&Path>) -> Result<(), String> {

@@ -6,9 +6,10 @@
 //! - [`domain`], [`hypervisor`] and [`guest`] (floor 2): decisions without I/O, the world of VMs, the inside of a VM.
 //! - [`api`] (floor 1): the custom resources that people write and read.
 //!
-//! [`cli`] and [`app`] put the floors together. [`clock`] is the one source of time, [`secret`] the one holder of
-//! credential values. With the feature `simulator` there are also hypervisors to try and test against
-//! ([`simulator`]), a real Kubernetes control plane run as plain processes ([`controlplane`]), and a [`demo`] of both.
+//! [`cli`] and [`app`] put the floors together, [`docs`] writes down what follows from them. [`clock`] is the one source
+//! of time, [`secret`] the one holder of credential values. With the feature `simulator` there are also hypervisors to
+//! try and test against ([`simulator`]), a real Kubernetes control plane run as plain processes ([`controlplane`]), and a
+//! [`demo`] of both.
 
 pub mod api;
 pub mod app;
@@ -19,6 +20,7 @@ pub mod controller;
 pub mod controlplane;
 #[cfg(feature = "simulator")]
 pub mod demo;
+pub mod docs;
 pub mod domain;
 pub mod guest;
 pub mod hypervisor;

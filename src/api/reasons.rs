@@ -72,12 +72,8 @@ reasons! {
         Deploying,
         /// The configuration is being applied to the VM.
         Applying,
-        /// The VM is being powered on, or its guest is awaited.
-        Launching,
         /// The worker is being tested.
         Testing,
-        /// The VM is being shut down.
-        ShuttingDown,
         /// The VM is being deleted.
         Deleting,
         /// There is work to do, which waits for its turn; the message says for what.
@@ -115,14 +111,12 @@ reasons! {
         VmProtected,
         /// The VM was turned into a template. It is not deleted; the message says what to do.
         IsTemplate,
-        /// The VM was not found, but it cannot be told for certain that it is gone.
-        VmUnknown,
         /// Tasks run on the worker; what was asked for waits until they have ended.
         TasksRunning,
         /// The hour's budget of deletions is used up; `deletionsPerHour` of the Hypervisor sets it.
         DeletionBudget,
-        /// A VM that another Worker made, before this one or in another installation, carries this Worker's name. The
-        /// annotation `stevedore.dev/adopt-uid` allows taking it over.
+        /// A VM that another Worker made, before this one or in another installation, carries this Worker's name. It is
+        /// left alone, and no second one is made: see to that VM, or give this Worker another name.
         ClaimedElsewhere,
         /// The cluster already has a VM of this name. Set another `vmName`, or rename the VM.
         VmNameInUse,
@@ -146,18 +140,11 @@ reasons! {
         BridgeMissing,
         /// Every id of the Hypervisor's `vmIdRange` is in use or rests. Widen the range, or wait.
         VmIdRangeExhausted,
-        /// The edit needs another VM (image, storage or host), which is not made by itself. Delete the Worker and create
-        /// it again.
+        /// The edit needs another VM, such as one on another storage, which is not made by itself. Delete the Worker and
+        /// create it again.
         RedeployNeeded,
-        /// The VM's disk is larger than declared; a disk cannot shrink.
-        DiskTooLarge,
         /// The Worker's provider block does not fit the provider of its Hypervisor.
         ProviderMismatch,
-        /// The installed CRD is older than the operator and would lose what the operator has to write down. Install the
-        /// CRDs of this version.
-        CrdOutdated,
-        /// The Worker was released on request, and its VM left behind.
-        Abandoned,
     }
 }
 
@@ -201,12 +188,8 @@ reasons! {
         /// Another cluster answers behind the endpoints. Nothing is touched there. The annotation
         /// `stevedore.dev/accept-identity` takes it over.
         IdentityChanged,
-        /// The answers are not those of the declared provider.
-        ProviderMismatch,
         /// The version of the hypervisor is older than those that are supported.
         VersionUnsupported,
-        /// An endpoint is not among those that this operator may be pointed at.
-        EndpointNotAllowed,
         /// `paused` is set: nothing is changed until it is taken away.
         Paused,
         /// Deletions go on as asked.
@@ -221,9 +204,6 @@ reasons! {
         WorkersRemain,
         /// The operator's access to Kubernetes does not suffice; the message names the call.
         Forbidden,
-        /// The installed CRD is older than the operator and would lose what the operator has to write down. Install the
-        /// CRDs of this version.
-        CrdOutdated,
         /// It was released on request.
         Abandoned,
         /// A step did not succeed and is tried again; the message says which one and why.

@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod declare;
 pub mod fault;
 pub mod identity;
+pub mod lifecycle;
 pub mod network;
 pub mod observation;
 pub mod operation;

@@ -9,6 +9,7 @@ mod controlplane;
 mod crash;
 mod crd_check;
 mod crds;
+mod docs;
 mod guest;
 mod house;
 mod hypervisor_controller;

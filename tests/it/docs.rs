@@ -1,0 +1,111 @@
+//! The documentation says what the code does: written files are fresh, and no reason is dead.
+
+use std::path::{Path, PathBuf};
+
+use stevedore::api::reasons::{HypervisorReason, WorkerReason};
+use stevedore::docs;
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn the_written_files_are_fresh() {
+    for (name, text) in docs::files() {
+        let there = std::fs::read_to_string(project().join("docs").join(name)).unwrap_or_default();
+        assert!(there == text, "docs/{name} is stale: run `make docs` and commit it");
+    }
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+}
+
+/// The shipped code without its comments and unit tests. `Reason` is one of the two kinds by another name.
+fn code() -> String {
+    let mut all = String::new();
+    for path in sources(&project().join("src")) {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let is_code = path.extension().is_some_and(|extension| extension == "rs");
+        if !is_code || name == "tests" || name.ends_with("_tests") || path.ends_with("api/reasons.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.split("\nmod tests {").next().unwrap();
+        let aliased = text.contains("HypervisorReason as Reason");
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let line = if aliased { line.replace("Reason::", "HypervisorReason::") } else { line.to_owned() };
+            all.push_str(&line.replace("HypervisorHypervisorReason", "HypervisorReason"));
+            all.push('\n');
+        }
+    }
+    all
+}
+
+/// The words that follow `prefix` in the code.
+fn used<'a>(code: &'a str, prefix: &str) -> Vec<&'a str> {
+    let word = |rest: &'a str| rest.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default();
+    code.split(prefix).skip(1).map(word).collect()
+}
+
+#[test]
+fn every_reason_is_given_by_something() {
+    let code = code();
+    let (of_workers, of_hypervisors) = (used(&code, "WorkerReason::"), used(&code, "HypervisorReason::"));
+    assert!(of_workers.len() > 30 && of_hypervisors.len() > 20, "the reader of the code is broken");
+    let dead = WorkerReason::ALL.iter().filter(|reason| !of_workers.contains(&reason.as_str()));
+    let dead = dead.map(|reason| format!("WorkerReason::{reason}"));
+    let others = HypervisorReason::ALL.iter().filter(|reason| !of_hypervisors.contains(&reason.as_str()));
+    let dead: Vec<String> = dead.chain(others.map(|reason| format!("HypervisorReason::{reason}"))).collect();
+    assert!(dead.is_empty(), "nothing gives these reasons: {}", dead.join(", "));
+}
+
+/// What a person reads about must be there: each `### Reason` of the operations guide, each link of a document.
+#[test]
+fn the_guides_speak_of_what_exists() {
+    let guide = std::fs::read_to_string(project().join("docs/operations.md")).unwrap();
+    let known = |word: &str| {
+        WorkerReason::ALL.iter().any(|reason| reason.as_str() == word)
+            || HypervisorReason::ALL.iter().any(|reason| reason.as_str() == word)
+    };
+    let headings: Vec<&str> = guide.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert!(headings.len() >= 5, "{headings:?}");
+    for heading in headings {
+        assert!(known(heading), "docs/operations.md explains {heading}, which is no reason");
+    }
+    for name in ["README.md", "docs/operations.md", "docs/lifecycle.md", "docs/reasons.md"] {
+        let path = project().join(name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap_or_default();
+            let there = file.is_empty() || file.contains("://") || path.parent().unwrap().join(file).exists();
+            assert!(there, "{name} links to {target}, which is not there");
+        }
+    }
+}
+
+/// The README's roles are what the program asks for, and the operations guide knows every flag.
+#[test]
+fn privileges_and_flags_are_told() {
+    let readme = std::fs::read_to_string(project().join("README.md")).unwrap();
+    let source = std::fs::read_to_string(project().join("src/hypervisor/proxmox/privileges.rs")).unwrap();
+    let source = source.split("\nmod tests {").next().unwrap();
+    let quoted = source.split('"').skip(1).step_by(2);
+    let is_privilege = |text: &&str| ["VM.", "Datastore.", "Sys.", "SDN."].iter().any(|start| text.starts_with(start));
+    let privileges: Vec<&str> = quoted.filter(is_privilege).collect();
+    assert!(privileges.len() >= 18, "the reader of the privileges is broken: {privileges:?}");
+    // The right to run programs in a guest contains the one to ask about it.
+    for privilege in privileges.iter().filter(|one| **one != "VM.GuestAgent.Audit") {
+        assert!(readme.contains(privilege), "README.md does not name the privilege {privilege}");
+    }
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_stevedore")).args(["run", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let guide = std::fs::read_to_string(project().join("docs/operations.md")).unwrap();
+    let words = help.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
+    let flags: Vec<&str> = words.map(|word| word.trim_end_matches(|end: char| !end.is_alphanumeric())).collect();
+    assert!(flags.contains(&"--settle-time"), "{flags:?}");
+    for flag in flags.iter().filter(|flag| **flag != "--help") {
+        assert!(guide.contains(&format!("`{flag}")), "docs/operations.md does not name the flag {flag}");
+    }
+}
