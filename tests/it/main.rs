@@ -18,5 +18,6 @@ mod kube_api;
 mod kube_conformance;
 mod lease;
 mod recorded;
+mod refusals;
 mod simulator;
 mod support;

@@ -77,12 +77,7 @@ impl Connect for InProcessConnector {
 }
 
 impl World {
-    /// A world with one Hypervisor and no worker.
-    pub(crate) async fn new(seed: u64, scenario: Scenario) -> Self {
-        Self::with(seed, scenario, json!({})).await
-    }
-
-    /// The same with another Hypervisor: `patch` is merged into it.
+    /// A world with one Hypervisor, into which `patch` is merged, and no worker.
     pub(crate) async fn with(seed: u64, scenario: Scenario, patch: Value) -> Self {
         let world = Self::bare(seed, scenario);
         world.create(secret(DEMO_TOKEN, DEMO_SECRET)).await;

@@ -1,0 +1,11 @@
+//! What a person is told when something cannot be done: the right word in the right condition, what is wrong, where,
+//! and what to do; and meanwhile nothing is changed on the hypervisor.
+
+mod access;
+mod guard;
+mod identity;
+mod lab;
+mod moved;
+mod place;
+mod rest;
+mod tls;

@@ -1,0 +1,64 @@
+//! At rest nothing is written to Kubernetes, and the hypervisor is asked as little for fifty workers as for one.
+
+use std::time::Duration;
+
+use serde_json::json;
+use stevedore::simulator::kubernetes::Call;
+
+use super::lab::Lab;
+use crate::crash::world::{in_virtual_time, is_tested, worker};
+
+const WORKERS: usize = 50;
+const POLLS: usize = 20;
+
+fn is_ours(call: &Call) -> bool {
+    call.user_agent == "stevedore" && call.verb.is_write()
+}
+
+#[test]
+fn fifty_settled_workers_cost_two_requests_per_poll() {
+    in_virtual_time(async {
+        let mut lab = Lab::new().await;
+        for number in 0..WORKERS {
+            lab.world.create(worker(&format!("w{number}"), &json!({}))).await;
+        }
+        let settled =
+            lab.operator.run(Duration::from_secs(7200), async |world| world.all_workers().iter().all(is_tested));
+        assert!(settled.await);
+        // Past the busy interval, and the look at what rarely changes.
+        lab.operator.pass(Duration::from_secs(630)).await;
+        lab.world.pve.faults().forget();
+        lab.world.kube.forget_writes();
+        lab.operator.pass(Duration::from_secs(30) * u32::try_from(POLLS).unwrap()).await;
+        let asked: Vec<String> = lab.world.pve.faults().log().into_iter().map(|call| call.path).collect();
+        let of = |path: &str| asked.iter().filter(|asked| *asked == path).count();
+        let (resources, quorum) = (of("/cluster/resources"), of("/cluster/ha/status/current"));
+        let rest = asked.len() - resources - quorum;
+        let writes = lab.world.kube.writes().into_iter().filter(|write| is_ours(&write.call)).count();
+        println!(
+            "{WORKERS} workers at rest: {resources} polls, {} requests, of them {rest} for what rarely changes; \
+             {writes} writes to Kubernetes",
+            asked.len()
+        );
+        assert_eq!(writes, 0);
+        assert!((POLLS - 1..=POLLS + 1).contains(&resources) && quorum == resources, "{asked:?}");
+        assert!(rest <= 8, "one look at what rarely changes: {asked:?}");
+    });
+}
+
+#[test]
+fn one_workers_deployment_and_test_take_few_writes() {
+    in_virtual_time(async {
+        let mut lab = Lab::new().await;
+        lab.deploy("w1", json!({})).await;
+        lab.operator.pass(Duration::from_secs(300)).await;
+        let writes: Vec<Call> = lab.world.kube.writes().into_iter().map(|write| write.call).filter(is_ours).collect();
+        let of_worker: Vec<String> = writes
+            .iter()
+            .filter(|call| call.target.resource == "workers")
+            .map(|call| format!("{:?} {}", call.verb, call.body))
+            .collect();
+        println!("deploy, test, shutdown: {} writes to the Worker, {} in all", of_worker.len(), writes.len());
+        assert!(of_worker.len() <= 10, "{}", of_worker.join("\n"));
+    });
+}
