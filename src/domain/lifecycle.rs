@@ -91,7 +91,7 @@ pub const TRANSITIONS: &[Transition] = &[
     row(SHUT_DOWN, Event::Deleted, State::Gone, &[Effect::Destroy]),
     row(IDLE, Event::GraceOver, SHUT_DOWN, &[Effect::ShutDown]),
     row(IDLE, Event::PoweredOff, SHUT_DOWN, &[]),
-    row(IDLE, Event::TestWanted, IDLE, &[]),
+    row(IDLE, Event::TestWanted, TESTING, &[Effect::ShutDown, Effect::Start]),
     row(IDLE, Event::Vanished, CONFIGURED, &[]),
     row(IDLE, Event::Deleted, State::Gone, &[Effect::ShutDown, Effect::Destroy]),
 ];

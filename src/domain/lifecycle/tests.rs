@@ -76,6 +76,8 @@ fn nothing_observed() -> Observed {
         idle_for: Duration::ZERO,
         conflict: None,
         step_age: Duration::ZERO,
+        quiet_for: Duration::from_secs(600),
+        copy: None,
         calls: 0,
         hold: Duration::ZERO,
         settling: None,
@@ -309,6 +311,7 @@ impl World {
         self.facts.remembered.last_test = Some(TestRecord {
             passed,
             spec_hash: operation.spec_hash.clone(),
+            started: operation.since,
             finished: now(),
             operation: operation.id.clone(),
             message: String::new(),

@@ -196,7 +196,8 @@ fn on(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
         let over = Operation { checked: true, ..operation.clone() };
         return power_down(facts, &over);
     }
-    if operation.step != Step::Start && !vm.differences.is_empty() {
+    if operation.step != Step::Start {
+        // Somebody else powered it on: a test begins with a VM that is off and as declared.
         return power_down(facts, operation);
     }
     if operation.spec_hash != facts.declared.spec_hash {

@@ -12,6 +12,7 @@ use super::super::scripts::{CONNECT, FACTS, RESOLVE, UNIT};
 use super::super::units::UnitProperties;
 use super::{CheckResult, Verdict};
 use crate::clock::Clock;
+use crate::domain::fault::Fault;
 
 /// Facts, and when they were asked for.
 #[derive(Debug)]
