@@ -11,10 +11,11 @@ use kube::ResourceExt;
 use super::connection::{Connection, Key};
 use super::context::Context;
 use super::looks::Looks;
-use super::view::Seeker;
+use super::view::{Known, Seeker};
 use crate::api::reasons::WorkerReason;
 use crate::api::{Worker, WorkerStatus};
 use crate::clock::BootTime;
+use crate::domain::identity::{self, Mark};
 use crate::domain::observation::{
     Declared, Facts, HypervisorState, Observed, Presence, Problem, Remembered, TestRecord,
 };
@@ -108,6 +109,7 @@ fn remembered(worker: &Worker) -> Remembered {
         operation: operation(worker),
         vm: known_vm(&status),
         applied: status.applied.as_ref().map(|applied| applied.hash.clone()),
+        made_as: status.applied.as_ref().map(|applied| applied.summary.clone()).unwrap_or_default(),
         last_test: last_test(&status),
         failures: status.test_failures.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
         handled_request: status.last_handled_test_request,
@@ -157,7 +159,7 @@ fn hypervisor(
         } else {
             Problem::new(
                 WorkerReason::HypervisorMissing,
-                format!("there is no Hypervisor {name} in namespace {namespace}"),
+                format!("there is no Hypervisor {name} in namespace {namespace}: create it, and the work goes on"),
             )
         };
         return (HypervisorState::Missing(problem), Duration::ZERO, false);
@@ -175,7 +177,10 @@ fn presence(context: &Context, worker: &Worker, connection: Option<&Connection>,
     let uid = worker.uid().unwrap_or_default();
     let name = declare::qualified_name(worker);
     let (since, live) = context.tracks.with(&uid, |track| (track.changed, track.power));
-    let seeker = Seeker { installation: &context.installation, uid: &uid, name: &name, since };
+    let remembered = known_mark(context, worker);
+    let known = remembered.as_ref().map(|(mark, uuid, remedy)| Known { id: &mark.vm_id, uuid, remedy });
+    let deleting = worker.metadata.deletion_timestamp.is_some();
+    let seeker = Seeker { installation: &context.installation, uid: &uid, name: &name, since, deleting, known };
     let mut presence = connection.view(|view| view.presence(seeker));
     if let (Presence::Present { power, .. }, Some((read, at))) = (&mut presence, live)
         && now.since(at) < INVENTORY_LAG
@@ -183,6 +188,24 @@ fn presence(context: &Context, worker: &Worker, connection: Option<&Connection>,
         *power = read;
     }
     presence
+}
+
+/// The mark of the VM that the status knows, without the operation that made it; its uuid; what to put back should the
+/// mark be missing.
+fn known_mark(context: &Context, worker: &Worker) -> Option<(Mark, String, String)> {
+    let status = worker.status.as_ref()?;
+    let vm = status.vm.as_ref()?;
+    let mark = Mark {
+        installation: context.installation.clone(),
+        worker_uid: worker.uid()?,
+        worker: declare::qualified_name(worker),
+        operation: String::new(),
+        vm_id: vm.id.clone()?,
+    };
+    let uuid = vm.uuid.clone()?;
+    let tested_by = status.last_test.as_ref().and_then(|test| test.operation.as_deref());
+    let remedy = identity::remedy(&mark, &uuid, &[tested_by.unwrap_or_default()]);
+    Some((mark, uuid, remedy))
 }
 
 /// How long the VM has been powered on with nothing to do, as far as this process has seen.

@@ -34,6 +34,21 @@ pub struct Seeker<'a> {
     pub name: &'a str,
     /// Polls that began before this moment prove nothing: the worker was changed since.
     pub since: BootTime,
+    /// The worker is being deleted: a copy of its VM that a person made is not waited for.
+    pub deleting: bool,
+    /// The VM as the worker's status knows it.
+    pub known: Option<Known<'a>>,
+}
+
+/// A VM as a status knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its SMBIOS uuid.
+    pub uuid: &'a str,
+    /// What to put back if its mark is missing.
+    pub remedy: &'a str,
 }
 
 /// What one poll brings.
@@ -66,6 +81,7 @@ impl View {
         for shown in self.shown.values() {
             if let Some(mark) = Mark::parse(&shown.description)
                 && mark.installation == installation
+                && mark.vm_id == shown.vm_id
             {
                 self.seen.insert(mark.worker_uid, poll.begun);
             }
@@ -107,9 +123,11 @@ impl View {
     fn is_stale(&self, id: &str, vm: &VmSummary) -> bool {
         let Some(shown) = self.shown.get(id) else { return true };
         let tagged = vm.tags.iter().any(|tag| tag == TAG);
-        vm.lock.is_some()
-            || shown.tagged != tagged
-            || Mark::parse(&shown.description).is_some_and(|mark| mark.vm_id != id || !shown.tagged)
+        let contradicts = match Mark::parse(&shown.description) {
+            Some(mark) => mark.vm_id != id || !shown.tagged || shown.uuid != Some(mark.uuid().to_string()),
+            None => shown.tagged,
+        };
+        vm.lock.is_some() || shown.tagged != tagged || contradicts
     }
 
     /// Where a worker's VM is.
@@ -117,8 +135,9 @@ impl View {
         let mut best: Option<Presence> = None;
         for (id, vm) in &self.inventory.vms {
             let Some(shown) = self.shown.get(id) else { continue };
-            let ownership = judge(shown, seeker.installation, seeker.uid);
-            if ownership == Ownership::Foreign {
+            let ownership = Self::ownership(id, shown, seeker);
+            let is_copy = || Mark::parse(&shown.description).is_some_and(|mark| mark.vm_id != *id);
+            if ownership == Ownership::Foreign || seeker.deleting && is_copy() {
                 continue;
             }
             let found = Presence::Present {
@@ -132,6 +151,20 @@ impl View {
             }
         }
         best.unwrap_or_else(|| self.absence(seeker))
+    }
+
+    /// Whose a VM is. One that the worker's status knows, and that has the uuid that only we give, lost its mark.
+    fn ownership(id: &str, shown: &Shown, seeker: Seeker<'_>) -> Ownership {
+        let ownership = judge(shown, seeker.installation, seeker.uid);
+        let is_known = |known: &Known<'_>| {
+            known.id == id && shown.uuid.as_deref().is_some_and(|uuid| uuid.eq_ignore_ascii_case(known.uuid))
+        };
+        match seeker.known.filter(is_known) {
+            Some(known) if ownership == Ownership::Foreign => {
+                Ownership::Mismatch(format!("its description does not carry this worker's mark; {}", known.remedy))
+            }
+            _ => ownership,
+        }
     }
 
     fn absence(&self, seeker: Seeker<'_>) -> Presence {
@@ -231,7 +264,7 @@ mod tests {
     }
 
     fn seeker(since: u64) -> Seeker<'static> {
-        Seeker { installation: "inst", uid: "uid-1", name: "ns/w1", since: second(since) }
+        Seeker { installation: "inst", uid: "uid-1", name: "ns/w1", since: second(since), deleting: false, known: None }
     }
 
     fn vm(lock: Option<&str>) -> VmSummary {
@@ -292,6 +325,22 @@ mod tests {
         assert!(matches!(view.presence(seeker(0)), Presence::Present { ownership: Ownership::Ours, .. }));
         view.absorb(poll(2, &["5001"], "uid-1", true), "inst");
         assert!(matches!(view.presence(seeker(0)), Presence::Present { ownership: Ownership::Mismatch(_), .. }));
+        let deleting = Seeker { deleting: true, ..seeker(0) };
+        assert_eq!(view.presence(deleting), Presence::Absent { polls: 1 }, "a deletion does not wait for a copy");
+    }
+
+    #[test]
+    fn a_vm_that_lost_its_mark_is_not_absent() {
+        let mut view = View::default();
+        let mut unmarked = poll(1, &["5000"], "uid-1", true);
+        let uuid = unmarked.read["5000"].uuid.clone().unwrap();
+        unmarked.read.get_mut("5000").unwrap().description = "notes".into();
+        view.absorb(unmarked, "inst");
+        assert_eq!(view.presence(seeker(0)), Presence::Absent { polls: 1 });
+        let knowing = |uuid| Seeker { known: Some(Known { id: "5000", uuid, remedy: "put it back" }), ..seeker(0) };
+        let presence = view.presence(knowing(&uuid));
+        assert!(matches!(presence, Presence::Present { ownership: Ownership::Mismatch(_), .. }), "{presence:?}");
+        assert_eq!(view.presence(knowing("another")), Presence::Absent { polls: 1 }, "the id went to somebody else");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is known when a decision is made: what people declared, what the status remembers, what the world shows.
 
 use crate::api::reasons::WorkerReason;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -57,6 +58,8 @@ pub struct Remembered {
     pub vm: Option<VmRef>,
     /// Hash of the declaration that the VM's configuration has.
     pub applied: Option<String>,
+    /// The settings that the VM's configuration has, by field, as far as they are written down.
+    pub made_as: BTreeMap<String, String>,
     /// The last test.
     pub last_test: Option<TestRecord>,
     /// Failed tests in a row.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{Decision, Facts, Look, Next, SLOW, apply, delete, takes, test};
+use super::{Decision, Facts, Look, Next, SLOW, apply, delete, test};
 use crate::domain::backoff;
 use crate::domain::identity::Ownership;
 use crate::domain::observation::{Live, POLLS_TO_BE_GONE, Presence, Problem};
 use crate::domain::operation::{Kind, Operation, Step, Target, VERSION};
-use crate::hypervisor::vm::{Power, Takes, VmRef};
+use crate::hypervisor::vm::{Power, VmRef};
 
 /// Whether a test is wanted, now or later.
 pub(super) enum Wanted {
@@ -93,6 +93,9 @@ fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid:
         _ => None,
     };
     let unfinished = id.is_some();
+    if let Some(made_by) = id.as_ref().filter(|_| was_complete(facts, at, power)) {
+        return facts.held_up(Problem::new(WorkerReason::IdentityMismatch, facts.other_uuid(at, made_by)), None);
+    }
     let begun = |kind| {
         let operation = begin(facts, kind, at, uuid);
         Operation { id: id.clone().unwrap_or(operation.id.clone()), ..operation }
@@ -120,6 +123,12 @@ fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid:
     }
 }
 
+/// Whether a VM once had all its marks: it was configured, or powered on, which comes after them.
+fn was_complete(facts: &Facts, at: &VmRef, power: Power) -> bool {
+    let is_known = facts.remembered.vm.as_ref().is_some_and(|known| known.id == at.id);
+    power == Power::On || is_known && facts.remembered.applied.is_some()
+}
+
 /// Begins only if the declaration can be met by this VM; what takes another VM is said.
 fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) -> Decision) -> Decision {
     if let Some(problem) = &facts.observed.conflict {
@@ -127,15 +136,17 @@ fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) 
     }
     match &facts.observed.live {
         None => facts.look(Look::Vm(operation.target.at()), operation),
-        Some(Live::Found(vm)) if takes(vm, Takes::Redeploy) => {
-            let text = format!(
-                "{} must be made anew for this change ({}); delete this Worker and create it again",
-                vm.at,
-                super::named(vm)
-            );
-            facts.stalled(Problem::new(WorkerReason::RedeployNeeded, text), None)
-        }
-        Some(_) => begin(facts),
+        Some(Live::Found(vm)) => match facts.takes_another(vm) {
+            Some(why) => {
+                let text = format!(
+                    "{} must be made anew for this change ({why}); delete this Worker and create it again",
+                    vm.at
+                );
+                facts.stalled(Problem::new(WorkerReason::RedeployNeeded, text), None)
+            }
+            None => begin(facts),
+        },
+        Some(Live::NotThere) => begin(facts),
     }
 }
 
