@@ -111,8 +111,14 @@ fn remember_failure(work: &Work<'_>, uid: &str, fault: Fault) {
     work.context.tracks.with(uid, |track: &mut Track| track.failed(fault, now, u64::from(seed)));
 }
 
-/// Reads the VM and sees that all marks fit. A create has nothing to prove: its id makes it safe.
+/// Reads the VM and sees that all marks fit. A create has nothing to prove of its VM: its id makes it safe. Making and
+/// deleting take a quorate cluster, as it is now and not as the latest poll has it: without quorum Proxmox VE destroys
+/// a VM's disks and keeps its configuration.
 async fn prove(work: &Work<'_>, record: &Operation, effect: Effect) -> Result<Option<VmDetail>, Fault> {
+    if matches!(effect, Effect::Create | Effect::Destroy) && !work.client.inventory().await?.quorate {
+        let text = "the cluster has no quorum: nothing is made or deleted until it has";
+        return Err(Fault::new(FaultKind::NoQuorum, text));
+    }
     if effect == Effect::Create {
         return Ok(None);
     }

@@ -125,7 +125,7 @@ async fn look(subject: &mut Subject<'_>, memory: &mut Memory) -> Result<(), Erro
     if result.as_ref().is_some_and(|result| result.as_ref().is_err_and(is_refused)) && connect(subject, memory).await? {
         result = ask(subject, memory).await;
     }
-    match result {
+    match result.map(|result| result.map_err(|trouble| explained(subject, trouble))) {
         Some(result) => {
             if result.is_err() {
                 subject.connection.change_view(super::view::View::interrupt);
@@ -135,6 +135,16 @@ async fn look(subject: &mut Subject<'_>, memory: &mut Memory) -> Result<(), Erro
         None => memory.fail(),
     }
     Ok(())
+}
+
+/// The hypervisor does not say what to do about a credential that it refuses.
+fn explained(subject: &Subject<'_>, trouble: Trouble) -> Trouble {
+    if trouble.reason != HypervisorReason::CredentialsRejected {
+        return trouble;
+    }
+    let secret = &subject.hypervisor.spec.credentials_secret_ref.name;
+    let advice = "see that it has the right name and secret, has not expired, and that its user is enabled";
+    Trouble::new(trouble.reason, format!("{}; it is the credential in Secret {secret}: {advice}", trouble.message))
 }
 
 /// Makes a client if there is none, or if it would be made from something else now; whether it did.

@@ -11,10 +11,11 @@ use kube::ResourceExt;
 use super::connection::{Connection, Key};
 use super::context::Context;
 use super::looks::Looks;
-use super::view::Seeker;
+use super::view::{Known, Seeker};
 use crate::api::reasons::WorkerReason;
 use crate::api::{Worker, WorkerStatus};
 use crate::clock::BootTime;
+use crate::domain::identity::{self, Mark};
 use crate::domain::observation::{
     Declared, Facts, HypervisorState, Observed, Presence, Problem, Remembered, TestRecord,
 };
@@ -87,7 +88,6 @@ pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared
             conflict,
             step_age,
             quiet_for,
-            copy: copy(connection.as_deref(), context, worker),
             calls,
             hold: holds.0,
             settling: holds.1,
@@ -120,7 +120,7 @@ fn remembered(worker: &Worker) -> Remembered {
         vm: known_vm(&status),
         uuid: status.vm.as_ref().and_then(|vm| vm.uuid.clone()),
         applied: status.applied.as_ref().map(|applied| applied.hash.clone()),
-        made_of: made_of(&status),
+        made_as: status.applied.as_ref().map(|applied| applied.summary.clone()).unwrap_or_default(),
         last_test: last_test(&status),
         failures: status.test_failures.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
         handled_request: status.last_handled_test_request,
@@ -131,11 +131,6 @@ fn remembered(worker: &Worker) -> Remembered {
 fn known_vm(status: &WorkerStatus) -> Option<VmRef> {
     let vm = status.vm.as_ref()?;
     Some(VmRef { host: vm.host.clone()?, id: vm.id.clone()? })
-}
-
-fn made_of(status: &WorkerStatus) -> Option<(String, String)> {
-    let summary = &status.applied.as_ref()?.summary;
-    Some((summary.get(declare::TEMPLATE)?.clone(), summary.get(declare::HOST)?.clone()))
 }
 
 fn last_test(status: &WorkerStatus) -> Option<TestRecord> {
@@ -176,7 +171,7 @@ fn hypervisor(
         } else {
             Problem::new(
                 WorkerReason::HypervisorMissing,
-                format!("there is no Hypervisor {name} in namespace {namespace}"),
+                format!("there is no Hypervisor {name} in namespace {namespace}: create it, and the work goes on"),
             )
         };
         return (HypervisorState::Missing(problem), Duration::ZERO, false);
@@ -195,7 +190,10 @@ fn presence(context: &Context, worker: &Worker, connection: Option<&Connection>,
     let uid = worker.uid().unwrap_or_default();
     let name = declare::qualified_name(worker);
     let (since, live) = context.tracks.with(&uid, |track| (track.changed, track.power));
-    let seeker = Seeker { installation: &context.installation, uid: &uid, name: &name, since };
+    let remembered = known_mark(context, worker);
+    let known = remembered.as_ref().map(|(mark, uuid, remedy)| Known { id: &mark.vm_id, uuid, remedy });
+    let deleting = worker.metadata.deletion_timestamp.is_some();
+    let seeker = Seeker { installation: &context.installation, uid: &uid, name: &name, since, deleting, known };
     let mut presence = connection.view(|view| view.presence(seeker));
     if let (Presence::Present { power, .. }, Some((read, at))) = (&mut presence, live)
         && now.since(at) < INVENTORY_LAG
@@ -205,13 +203,22 @@ fn presence(context: &Context, worker: &Worker, connection: Option<&Connection>,
     presence
 }
 
-/// A copy or restore of the worker's VM, with what to do about it.
-fn copy(connection: Option<&Connection>, context: &Context, worker: &Worker) -> Option<String> {
-    let uid = worker.uid().unwrap_or_default();
-    let at = connection?.view(|view| view.copy(&context.installation, &uid))?;
-    Some(format!(
-        "{at} carries this worker's mark but is a copy or a restore of its VM: delete it, or take the mark out of its notes"
-    ))
+/// The mark of the VM that the status knows, without the operation that made it; its uuid; what to put back should the
+/// mark be missing.
+fn known_mark(context: &Context, worker: &Worker) -> Option<(Mark, String, String)> {
+    let status = worker.status.as_ref()?;
+    let vm = status.vm.as_ref()?;
+    let mark = Mark {
+        installation: context.installation.clone(),
+        worker_uid: worker.uid()?,
+        worker: declare::qualified_name(worker),
+        operation: String::new(),
+        vm_id: vm.id.clone()?,
+    };
+    let uuid = vm.uuid.clone()?;
+    let tested_by = status.last_test.as_ref().and_then(|test| test.operation.as_deref());
+    let remedy = identity::remedy(&mark, &uuid, &[tested_by.unwrap_or_default()]);
+    Some((mark, uuid, remedy))
 }
 
 /// How long the VM has been powered on with nothing to do, as far as this process has seen.

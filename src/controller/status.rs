@@ -58,6 +58,10 @@ fn apply_vm(status: &mut WorkerStatus, report: &VmReport) {
         VmReport::Gone => status.vm = None,
         VmReport::Known(KnownVm { at, uuid, power }) | VmReport::Making(KnownVm { at, uuid, power }) => {
             let before = status.vm.take().unwrap_or_default();
+            if before.id.as_ref() != Some(&at.id) || matches!(report, VmReport::Making(_)) {
+                // What was applied was applied to another VM.
+                status.applied = None;
+            }
             status.vm = Some(VmStatus {
                 id: Some(at.id.clone()),
                 uuid: Some(uuid.clone()).filter(|uuid| !uuid.is_empty()).or(before.uuid),

@@ -34,6 +34,21 @@ pub struct Seeker<'a> {
     pub name: &'a str,
     /// Polls that began before this moment prove nothing: the worker was changed since.
     pub since: BootTime,
+    /// The worker is being deleted: a copy of its VM that a person made is not waited for.
+    pub deleting: bool,
+    /// The VM as the worker's status knows it.
+    pub known: Option<Known<'a>>,
+}
+
+/// A VM as a status knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its SMBIOS uuid.
+    pub uuid: &'a str,
+    /// What to put back if its mark is missing.
+    pub remedy: &'a str,
 }
 
 /// What one poll brings.
@@ -108,9 +123,11 @@ impl View {
     fn is_stale(&self, id: &str, vm: &VmSummary) -> bool {
         let Some(shown) = self.shown.get(id) else { return true };
         let tagged = vm.tags.iter().any(|tag| tag == TAG);
-        matches!(vm.lock.as_deref(), Some("create" | "clone"))
-            || shown.tagged != tagged
-            || Mark::parse(&shown.description).is_some_and(|mark| mark.vm_id == id && !shown.tagged)
+        let contradicts = match Mark::parse(&shown.description) {
+            Some(mark) => mark.vm_id != id || !shown.tagged || shown.uuid != Some(mark.uuid().to_string()),
+            None => shown.tagged,
+        };
+        matches!(vm.lock.as_deref(), Some("create" | "clone")) || shown.tagged != tagged || contradicts
     }
 
     /// Where a worker's VM is.
@@ -118,9 +135,9 @@ impl View {
         let mut best: Option<Presence> = None;
         for (id, vm) in &self.inventory.vms {
             let Some(shown) = self.shown.get(id) else { continue };
-            let ownership = judge(shown, seeker.installation, seeker.uid);
-            // A copy is not the worker's VM, whatever it says.
-            if ownership == Ownership::Foreign || is_copy(shown) {
+            let ownership = Self::ownership(id, shown, seeker);
+            let is_copy = || Mark::parse(&shown.description).is_some_and(|mark| mark.vm_id != *id);
+            if ownership == Ownership::Foreign || seeker.deleting && is_copy() {
                 continue;
             }
             let found = Presence::Present {
@@ -134,6 +151,20 @@ impl View {
             }
         }
         best.unwrap_or_else(|| self.absence(seeker))
+    }
+
+    /// Whose a VM is. One that the worker's status knows, and that has the uuid that only we give, lost its mark.
+    fn ownership(id: &str, shown: &Shown, seeker: Seeker<'_>) -> Ownership {
+        let ownership = judge(shown, seeker.installation, seeker.uid);
+        let is_known = |known: &Known<'_>| {
+            known.id == id && shown.uuid.as_deref().is_some_and(|uuid| uuid.eq_ignore_ascii_case(known.uuid))
+        };
+        match seeker.known.filter(is_known) {
+            Some(known) if ownership == Ownership::Foreign => {
+                Ownership::Mismatch(format!("its description does not carry this worker's mark; {}", known.remedy))
+            }
+            _ => ownership,
+        }
     }
 
     fn absence(&self, seeker: Seeker<'_>) -> Presence {
@@ -184,16 +215,6 @@ impl View {
             .collect()
     }
 
-    /// A copy or restore of the VM of the worker with `uid`.
-    pub fn copy(&self, installation: &str, uid: &str) -> Option<VmRef> {
-        self.shown.iter().find_map(|(id, shown)| {
-            let mark = Mark::parse(&shown.description)?;
-            let vm = self.inventory.vms.get(id)?;
-            let is_one = mark.installation == installation && mark.worker_uid == uid && is_copy(shown);
-            is_one.then(|| VmRef { host: vm.host.clone(), id: id.clone() })
-        })
-    }
-
     /// When the latest complete poll was begun.
     pub fn latest(&self) -> Option<BootTime> {
         self.complete.back().copied()
@@ -214,11 +235,6 @@ impl View {
             })
             .collect()
     }
-}
-
-/// Whether the mark in a VM's description is that of another VM.
-fn is_copy(shown: &Shown) -> bool {
-    Mark::parse(&shown.description).is_some_and(|mark| mark.vm_id != shown.vm_id)
 }
 
 fn in_range(id: &str, (min, max): (u32, u32)) -> bool {
@@ -248,7 +264,7 @@ mod tests {
     }
 
     fn seeker(since: u64) -> Seeker<'static> {
-        Seeker { installation: "inst", uid: "uid-1", name: "ns/w1", since: second(since) }
+        Seeker { installation: "inst", uid: "uid-1", name: "ns/w1", since: second(since), deleting: false, known: None }
     }
 
     fn vm(lock: Option<&str>) -> VmSummary {
@@ -308,10 +324,23 @@ mod tests {
         view.absorb(poll(1, &["5000", "5001"], "uid-1", true), "inst");
         assert!(matches!(view.presence(seeker(0)), Presence::Present { ownership: Ownership::Ours, .. }));
         view.absorb(poll(2, &["5001"], "uid-1", true), "inst");
-        view.absorb(poll(3, &["5001"], "uid-1", true), "inst");
-        assert_eq!(view.presence(seeker(0)), Presence::Absent { polls: 2 });
-        assert_eq!(view.copy("inst", "uid-1"), Some(VmRef { host: "pve1".into(), id: "5001".into() }));
-        assert_eq!(view.copy("inst", "uid-2"), None);
+        assert!(matches!(view.presence(seeker(0)), Presence::Present { ownership: Ownership::Mismatch(_), .. }));
+        let deleting = Seeker { deleting: true, ..seeker(0) };
+        assert_eq!(view.presence(deleting), Presence::Absent { polls: 1 }, "a deletion does not wait for a copy");
+    }
+
+    #[test]
+    fn a_vm_that_lost_its_mark_is_not_absent() {
+        let mut view = View::default();
+        let mut unmarked = poll(1, &["5000"], "uid-1", true);
+        let uuid = unmarked.read["5000"].uuid.clone().unwrap();
+        unmarked.read.get_mut("5000").unwrap().description = "notes".into();
+        view.absorb(unmarked, "inst");
+        assert_eq!(view.presence(seeker(0)), Presence::Absent { polls: 1 });
+        let knowing = |uuid| Seeker { known: Some(Known { id: "5000", uuid, remedy: "put it back" }), ..seeker(0) };
+        let presence = view.presence(knowing(&uuid));
+        assert!(matches!(presence, Presence::Present { ownership: Ownership::Mismatch(_), .. }), "{presence:?}");
+        assert_eq!(view.presence(knowing("another")), Presence::Absent { polls: 1 }, "the id went to somebody else");
     }
 
     #[test]

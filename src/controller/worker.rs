@@ -361,12 +361,13 @@ impl<'a> Pass<'a> {
         let now = self.context.clock.wall();
         let rendered = status::render(&self.worker, Some(&facts.declared), report, facts.remembered.claims, now);
         let told = testing::record(rendered, &Ended { operation, results, addresses }, now);
-        // The conditions follow from the result, so that both are written at once.
-        let outcome = Worker { status: Some(told), ..self.worker.clone() };
-        let facts = snapshot::facts(self.context, &outcome, true, facts.declared.clone(), &self.looks);
-        let report = plan::plan(&facts).report;
-        let status = status::render(&outcome, Some(&facts.declared), &report, facts.remembered.claims, now);
-        self.worker = status::write(&self.api, &self.worker, status).await?;
+        // One write says both: the result, and what it means for the conditions.
+        let mut worker = self.worker.clone();
+        worker.status = Some(told);
+        let known = snapshot::facts(self.context, &worker, self.fresh, facts.declared.clone(), &self.looks);
+        let report = plan::plan(&known).report;
+        let told = status::render(&worker, Some(&known.declared), &report, known.remembered.claims, now);
+        self.worker = status::write(&self.api, &self.worker, told).await?;
         let failed = testing::failures(results);
         let (reason, note) =
             if failed.is_empty() { ("TestPassed", "every check passed".to_owned()) } else { ("TestFailed", failed) };

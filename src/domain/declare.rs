@@ -99,16 +99,16 @@ fn spec_hash(worker: &Worker, wanted: &VmWanted) -> String {
     digest.iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-/// The keys in `status.applied.summary` that say what a VM was made of.
-pub const TEMPLATE: &str = "image.template";
-/// The host that was declared when it was made.
-pub const HOST: &str = "proxmox.host";
+/// The settings that only another VM can have and that no VM shows of itself, by field.
+pub fn made_as(wanted: &VmWanted) -> [(&'static str, &str); 2] {
+    [("image.template", &wanted.template), ("proxmox.host", &wanted.host)]
+}
 
 /// The settings that stand in `status.applied.summary`.
 pub fn summary(wanted: &VmWanted) -> BTreeMap<String, String> {
     let mut lines = BTreeMap::from([
-        (TEMPLATE.to_owned(), wanted.template.clone()),
-        (HOST.to_owned(), wanted.host.clone()),
+        ("image.template".to_owned(), wanted.template.clone()),
+        ("proxmox.host".to_owned(), wanted.host.clone()),
         ("resources.cpus".to_owned(), wanted.cpus.to_string()),
         ("resources.memory".to_owned(), format!("{}Mi", wanted.memory_mib)),
         ("resources.disk".to_owned(), format!("{}Gi", wanted.disk_gib)),

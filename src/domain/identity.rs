@@ -88,6 +88,18 @@ impl Mark {
     }
 }
 
+/// What a person puts back into the description of a VM that was this worker's, with the SMBIOS uuid `uuid`. `mark` has
+/// everything but the operation, which is that of `candidates` whose uuid it is; if none is, a new pair of both will do.
+pub fn remedy(mark: &Mark, uuid: &str, candidates: &[&str]) -> String {
+    let of = |operation: &str| Mark { operation: operation.to_owned(), ..mark.clone() };
+    let fits = |mark: &Mark| mark.uuid().to_string().eq_ignore_ascii_case(uuid);
+    if let Some(mark) = candidates.iter().map(|operation| of(operation)).find(fits) {
+        return format!("put back these lines into its description:\n{}", mark.block());
+    }
+    let mark = of(&format!("put-back-{uuid}"));
+    format!("set its SMBIOS uuid to {} and put back these lines into its description:\n{}", mark.uuid(), mark.block())
+}
+
 /// What people wrote in a description: all of it but our block.
 pub fn text_of(description: &str) -> String {
     let Some((before, rest)) = description.split_once(BLOCK_BEGIN) else {
@@ -137,7 +149,8 @@ pub fn judge(shown: &Shown, installation: &str, worker_uid: &str) -> Ownership {
     }
     if mark.vm_id != shown.vm_id {
         return Ownership::Mismatch(format!(
-            "the mark in its description is that of VM {}, so this is a copy or a restore of it",
+            "the mark in its description is that of VM {}, so this is a copy or a restore of it; if it is yours, take the \
+             stevedore.dev lines out of its description",
             mark.vm_id
         ));
     }
@@ -145,7 +158,7 @@ pub fn judge(shown: &Shown, installation: &str, worker_uid: &str) -> Ownership {
     if !shown.uuid.as_deref().is_some_and(|uuid| uuid.eq_ignore_ascii_case(&expected)) {
         return Ownership::Unfinished { operation: mark.operation };
     }
-    if shown.tagged { Ownership::Ours } else { Ownership::Mismatch(format!("the tag {TAG} is missing")) }
+    if shown.tagged { Ownership::Ours } else { Ownership::Mismatch(format!("the tag {TAG} is missing; put it back")) }
 }
 
 #[cfg(test)]
@@ -200,6 +213,16 @@ mod tests {
         let untagged = Shown { tagged: false, ..fresh };
         assert_eq!(judge(&untagged, "inst", "uid-1"), Ownership::Unfinished { operation: "op-1".into() });
         assert_eq!(judge(&Shown::default(), "inst", "uid-1"), Ownership::Foreign);
+    }
+
+    #[test]
+    fn what_is_put_back_makes_the_vm_ours_again() {
+        let uuid = mark().uuid().to_string();
+        assert!(remedy(&mark(), &uuid, &["op-0", "op-1"]).ends_with(&mark().block()));
+        let text = remedy(&mark(), &uuid, &["op-0"]);
+        let set = text.split_whitespace().find(|word| word.len() == 36).unwrap();
+        let shown = Shown { description: text.clone(), uuid: Some(set.to_owned()), ..shown() };
+        assert_eq!(judge(&shown, "inst", "uid-1"), Ownership::Ours);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is known when a decision is made: what people declared, what the status remembers, what the world shows.
 
 use crate::api::reasons::WorkerReason;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -61,8 +62,8 @@ pub struct Remembered {
     pub uuid: Option<String>,
     /// Hash of the declaration that the VM's configuration has.
     pub applied: Option<String>,
-    /// What the VM was made of, and on which host it was declared then.
-    pub made_of: Option<(String, String)>,
+    /// The settings that the VM's configuration has, by field, as far as they are written down.
+    pub made_as: BTreeMap<String, String>,
     /// The last test.
     pub last_test: Option<TestRecord>,
     /// Failed tests in a row.
@@ -109,8 +110,6 @@ pub struct Observed {
     pub step_age: Duration,
     /// How long ago this process last sent a changing call for the operation's present step, or came to know the step.
     pub quiet_for: Duration,
-    /// Copies or restores of the worker's VM that carry its mark: they are nobody's to touch.
-    pub copy: Option<String>,
     /// Changing calls that this process has sent for the operation's present step.
     pub calls: u32,
     /// How long to hold back before the next changing call, after failures.

@@ -25,7 +25,14 @@ use self::world::{INSTALLATION, cluster};
 const IDLE: Duration = Duration::from_secs(30);
 
 fn presence(rig: &Rig, uid: &str) -> Presence {
-    let seeker = Seeker { installation: INSTALLATION, uid, name: "backup/w1", since: BootTime::default() };
+    let seeker = Seeker {
+        installation: INSTALLATION,
+        uid,
+        name: "backup/w1",
+        since: BootTime::default(),
+        deleting: false,
+        known: None,
+    };
     rig.connection().view(|view| view.presence(seeker))
 }
 

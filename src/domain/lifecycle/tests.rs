@@ -77,7 +77,6 @@ fn nothing_observed() -> Observed {
         conflict: None,
         step_age: Duration::ZERO,
         quiet_for: Duration::from_secs(600),
-        copy: None,
         calls: 0,
         hold: Duration::ZERO,
         settling: None,

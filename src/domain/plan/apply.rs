@@ -21,7 +21,7 @@ pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
 
 /// The next change that brings a powered-off VM to what is declared; `None` when it fits.
 pub(super) fn change(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> {
-    if takes(vm, Takes::Redeploy) {
+    if facts.takes_another(vm).is_some() {
         return None;
     }
     let current = Operation { spec_hash: facts.declared.spec_hash.clone(), ..operation.clone() };

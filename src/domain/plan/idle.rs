@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{Decision, Facts, Look, Next, SLOW, apply, delete, takes, test};
+use super::{Decision, Facts, Look, Next, SLOW, apply, delete, test};
 use crate::domain::backoff;
-use crate::domain::identity::{Ownership, TAG};
+use crate::domain::identity::Ownership;
 use crate::domain::observation::{Live, POLLS_TO_BE_GONE, Presence, Problem};
 use crate::domain::operation::{Kind, Operation, Step, Target, VERSION};
-use crate::hypervisor::vm::{Power, Takes, VmRef};
+use crate::hypervisor::vm::{Power, VmRef};
 
 /// Whether a test is wanted, now or later.
 pub(super) enum Wanted {
@@ -56,9 +56,6 @@ fn absent(facts: &Facts, polls: u32) -> Decision {
 }
 
 fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
-    if let Some(copy) = &facts.observed.copy {
-        return facts.held_up(Problem::new(WorkerReason::IdentityMismatch, copy.clone()), None);
-    }
     if let Some(problem) = &facts.observed.conflict {
         return facts.stalled(problem.clone(), None);
     }
@@ -98,20 +95,15 @@ fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid:
         let problem = Problem::new(WorkerReason::IdentityMismatch, format!("{at} is not touched: {why}"));
         return facts.held_up(problem, None);
     }
-    if matches!(ownership, Ownership::Unfinished { .. }) && facts.remembered.applied.is_some() {
-        let text = format!(
-            "{at} is not touched: it was complete, and its SMBIOS uuid or its tag was changed since; set them back \
-             (uuid {}, tag {TAG})",
-            facts.remembered.uuid.as_deref().unwrap_or("as in status.vm.uuid")
-        );
-        return facts.held_up(Problem::new(WorkerReason::IdentityMismatch, text), None);
-    }
     // A VM that an operation made but did not complete belongs to that operation, also when its record was lost.
     let id = match ownership {
         Ownership::Unfinished { operation } => Some(operation.clone()),
         _ => None,
     };
     let unfinished = id.is_some();
+    if let Some(made_by) = id.as_ref().filter(|_| was_complete(facts, at, power)) {
+        return facts.held_up(Problem::new(WorkerReason::IdentityMismatch, facts.other_uuid(at, made_by)), None);
+    }
     let begun = |kind| {
         let operation = begin(facts, kind, at, uuid);
         Operation { id: id.clone().unwrap_or(operation.id.clone()), ..operation }
@@ -139,38 +131,31 @@ fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid:
     }
 }
 
+/// Whether a VM once had all its marks: it was configured, or powered on, which comes after them.
+fn was_complete(facts: &Facts, at: &VmRef, power: Power) -> bool {
+    let is_known = facts.remembered.vm.as_ref().is_some_and(|known| known.id == at.id);
+    power == Power::On || is_known && facts.remembered.applied.is_some()
+}
+
 /// Begins only if the declaration can be met by this VM; what takes another VM is said.
 fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) -> Decision) -> Decision {
     if let Some(problem) = &facts.observed.conflict {
         return facts.stalled(problem.clone(), None);
     }
-    if let Some(problem) = remade(facts) {
-        return facts.stalled(problem, None);
-    }
     match &facts.observed.live {
         None => facts.look(Look::Vm(operation.target.at()), operation),
-        Some(Live::Found(vm)) if takes(vm, Takes::Redeploy) => {
-            let text = format!(
-                "{} must be made anew for this change ({}); delete this Worker and create it again",
-                vm.at,
-                super::named(vm)
-            );
-            facts.stalled(Problem::new(WorkerReason::RedeployNeeded, text), None)
-        }
-        Some(_) => begin(facts),
+        Some(Live::Found(vm)) => match facts.takes_another(vm) {
+            Some(why) => {
+                let text = format!(
+                    "{} must be made anew for this change ({why}); delete this Worker and create it again",
+                    vm.at
+                );
+                facts.stalled(Problem::new(WorkerReason::RedeployNeeded, text), None)
+            }
+            None => begin(facts),
+        },
+        Some(Live::NotThere) => begin(facts),
     }
-}
-
-/// The VM was made of another template, or for another host, than is declared now: only another VM can be that.
-fn remade(facts: &Facts) -> Option<Problem> {
-    let (template, host) = facts.remembered.made_of.as_ref()?;
-    let wanted = &facts.declared.wanted;
-    let changed = [("image.template", template, &wanted.template), ("proxmox.host", host, &wanted.host)];
-    let (field, was, is) = changed.into_iter().find(|(_, was, is)| was != is)?;
-    let text = format!(
-        "{field} was {was} when the VM was made and is {is} now: delete this Worker and create it again, or set it back"
-    );
-    Some(Problem::new(WorkerReason::RedeployNeeded, text))
 }
 
 fn apply_or_rest(facts: &Facts, operation: &Operation) -> Decision {

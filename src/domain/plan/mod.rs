@@ -18,11 +18,12 @@ use std::time::Duration;
 
 pub use report::{KnownVm, Report, Verdict, VmReport};
 
+use super::declare;
 use super::fault::{Fault, FaultKind};
-use super::identity::Ownership;
+use super::identity::{self, Mark, Ownership};
 use super::observation::{Facts, HypervisorState, Live, LiveVm, Presence, Problem};
 use super::operation::{Kind, Operation, Step, Target};
-use crate::hypervisor::vm::{Takes, TaskState};
+use crate::hypervisor::vm::{Takes, TaskState, VmRef};
 
 /// What to do, and what to say.
 #[derive(Debug, Clone, PartialEq)]
@@ -237,15 +238,10 @@ fn unfit(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> 
     match &vm.ownership {
         Ownership::Ours => {}
         Ownership::Unfinished { operation: made_by } if *made_by == operation.id => {}
-        Ownership::Unfinished { .. } => {
-            return mismatch(format!(
-                "{} is not touched: its SMBIOS uuid is not the one of its mark; set it back to {}",
-                vm.at, operation.target.uuid
-            ));
+        Ownership::Unfinished { operation: made_by } => {
+            return mismatch(facts.other_uuid(&vm.at, made_by));
         }
-        Ownership::Foreign => {
-            return mismatch(format!("{} is not touched: it does not carry this worker's mark", vm.at));
-        }
+        Ownership::Foreign => return mismatch(unmarked(facts, operation, vm)),
         Ownership::Mismatch(why) => return mismatch(format!("{} is not touched: {why}", vm.at)),
     }
     if vm.template {
@@ -253,6 +249,17 @@ fn unfit(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> 
         return Some(facts.waiting(Problem::new(WorkerReason::IsTemplate, text), operation, SLOW));
     }
     vm.lock.as_deref().map(|lock| locked(facts, operation, vm, lock))
+}
+
+/// A VM under our id without our mark: ours, if it has our uuid; else somebody else's.
+fn unmarked(facts: &Facts, operation: &Operation, vm: &LiveVm) -> String {
+    if !vm.uuid.eq_ignore_ascii_case(&operation.target.uuid) {
+        return format!("{} is not touched: it is another VM than this worker's", vm.at);
+    }
+    let tested_by = facts.remembered.last_test.as_ref().map_or("", |test| test.operation.as_str());
+    let mark = Mark { vm_id: vm.at.id.clone(), ..facts.declared.wanted.mark.clone() };
+    let remedy = identity::remedy(&mark, &vm.uuid, &[&operation.id, tested_by]);
+    format!("{} is not touched: its description does not carry this worker's mark; {remedy}", vm.at)
 }
 
 /// A VM of ours is locked: by our own task, by another one (a backup, say), or by one that died.
@@ -309,6 +316,27 @@ fn power_down(facts: &Facts, operation: &Operation) -> Decision {
 }
 
 impl Facts {
+    /// What to say of a VM whose SMBIOS uuid is not that of its mark, which names the operation `made_by`.
+    fn other_uuid(&self, at: &VmRef, made_by: &str) -> String {
+        let mark = Mark { operation: made_by.to_owned(), vm_id: at.id.clone(), ..self.declared.wanted.mark.clone() };
+        format!("{at} is not touched: its SMBIOS uuid is not the one of its mark; set it back to {}", mark.uuid())
+    }
+
+    /// What only another VM can have, for people; `None` if this one will do. A VM that was moved by hand to the host
+    /// that is declared now is where it should be.
+    fn takes_another(&self, vm: &LiveVm) -> Option<String> {
+        let differing = vm.differences.iter().filter(|difference| difference.takes == Takes::Redeploy);
+        let shown = differing.map(|one| (one.field.as_str(), one.from.as_str(), one.to.as_str()));
+        let written = declare::made_as(&self.declared.wanted).into_iter().filter_map(|(field, to)| {
+            let from = self.remembered.made_as.get(field)?;
+            let is_there = field == "proxmox.host" && vm.at.host == to;
+            (from != to && !is_there).then_some((field, from.as_str(), to))
+        });
+        let all: Vec<String> =
+            shown.chain(written).map(|(field, from, to)| format!("{field} is {from:?}, not {to:?}")).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
     fn say(&self, next: Next, operation: Option<&Operation>) -> Decision {
         Decision { next, report: report::report(self, operation, None) }
     }

@@ -126,11 +126,8 @@ fn is_unknown(facts: &Facts, operation: Option<&Operation>) -> bool {
 }
 
 fn fits(facts: &Facts) -> bool {
-    let other = facts.remembered.made_of.as_ref().is_some_and(|(template, host)| {
-        *template != facts.declared.wanted.template || *host != facts.declared.wanted.host
-    });
-    !other
-        && matches!(&facts.observed.live, Some(Live::Found(vm)) if vm.differences.is_empty() && vm.ownership == Ownership::Ours)
+    let Some(Live::Found(vm)) = &facts.observed.live else { return false };
+    vm.differences.is_empty() && vm.ownership == Ownership::Ours && facts.takes_another(vm).is_none()
 }
 
 /// The VM as the closest look shows it.
@@ -208,8 +205,8 @@ fn ready(facts: &Facts, problem: Option<&Problem>, stalls: bool, vm: &VmReport) 
         }
         Some(test) => Some(Verdict::new(Some(false), WorkerReason::TestFailed, test.message.clone())),
         None if facts.declared.test_on_change => {
-            let text = problem.map_or("the present declaration is being tested", |problem| problem.message.as_str());
-            Some(Verdict::new(None, WorkerReason::Testing, text))
+            let testing = Problem::new(WorkerReason::Testing, "the present declaration is being tested");
+            verdict(None, problem.unwrap_or(&testing))
         }
         None => match vm {
             VmReport::Keep | VmReport::Making(_) => None,
@@ -229,6 +226,7 @@ fn ready(facts: &Facts, problem: Option<&Problem>, stalls: bool, vm: &VmReport) 
 /// person asks for is not: tools that wait for the declaration would see it in progress again.
 fn reconciling(facts: &Facts, operation: Option<&Operation>, problem: Option<&Problem>) -> Option<Problem> {
     let text = |fallback: &str| problem.map_or_else(|| fallback.to_owned(), |problem| problem.message.clone());
+    let waits = |reason| problem.map_or(reason, |problem| problem.reason);
     if facts.declared.deleting {
         return Some(Problem::new(WorkerReason::Deleting, text("powering off and deleting the VM")));
     }
@@ -236,10 +234,13 @@ fn reconciling(facts: &Facts, operation: Option<&Operation>, problem: Option<&Pr
         return Some(problem.clone());
     }
     if facts.declared.test_on_change && current_test(facts).is_none() {
-        return Some(Problem::new(WorkerReason::Testing, text("the present declaration is being deployed and tested")));
+        return Some(Problem::new(
+            waits(WorkerReason::Testing),
+            text("the present declaration is being deployed and tested"),
+        ));
     }
     if operation.is_some_and(|operation| operation.kind == Kind::Apply) && facts.remembered.operation.is_some() {
-        return Some(Problem::new(WorkerReason::Applying, text("the declaration is being applied to the VM")));
+        return Some(Problem::new(waits(WorkerReason::Applying), text("the declaration is being applied to the VM")));
     }
     None
 }

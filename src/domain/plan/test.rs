@@ -1,14 +1,12 @@
 //! A test: make the VM if there is none, apply the declaration, power on, check, power off.
 
-use super::{
-    BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, SLOW, apply, power_down, takes, target, unfit,
-};
+use super::{BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, SLOW, apply, power_down, target, unfit};
 use crate::api::reasons::WorkerReason;
 use crate::domain::fault::{CALL_DEADLINE, FaultKind};
 use crate::domain::identity::{Mark, Ownership};
 use crate::domain::observation::{Live, LiveVm, NewId, Problem, TestRecord};
 use crate::domain::operation::{Operation, Step, Target};
-use crate::hypervisor::vm::{Power, Takes, TaskState};
+use crate::hypervisor::vm::{Power, TaskState};
 
 /// Goes on with a test.
 pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
@@ -157,7 +155,7 @@ fn on_vm(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
 }
 
 fn off(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
-    if was_told(facts, operation) || takes(vm, Takes::Redeploy) {
+    if was_told(facts, operation) || facts.takes_another(vm).is_some() {
         return facts.close(operation);
     }
     if operation.step == Step::Start

@@ -71,7 +71,6 @@ pub(super) fn facts() -> Facts {
             conflict: None,
             step_age: Duration::ZERO,
             quiet_for: Duration::from_secs(600),
-            copy: None,
             calls: 0,
             hold: Duration::ZERO,
             settling: None,

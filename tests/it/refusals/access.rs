@@ -14,7 +14,7 @@ fn a_wrong_token() {
         lab.world.create(hypervisor()).await;
         lab.declare("w1", json!({})).await;
         let before = lab.sight();
-        let words = ["stevedore@pve!operator", "pve-token"];
+        let words = ["401", "Secret pve-token", "expired"];
         let message =
             lab.refuses(&before, hypervisor_says(("Authorized", "False", "CredentialsRejected"), &words)).await;
         assert!(!message.contains("not-the-secret"));
@@ -77,7 +77,7 @@ fn a_hypervisor_that_is_missing() {
         let mut lab = Lab::in_world(World::bare(seed(), Scenario::default_demo()));
         lab.declare("w1", json!({})).await;
         let before = lab.sight();
-        let words = ["Hypervisor lab", "namespace backup"];
+        let words = ["Hypervisor lab", "namespace backup", "create it"];
         lab.refuses(&before, worker_says("w1", ("Reconciling", "True", "HypervisorMissing"), &words)).await;
         lab.says(worker_says("w1", ("Ready", "Unknown", "HypervisorMissing"), &words)).await;
         lab.world.create(secret(DEMO_TOKEN, DEMO_SECRET)).await;
