@@ -48,10 +48,10 @@ fn absent(facts: &Facts, polls: u32) -> Decision {
     match wanted {
         Wanted::Now { request } if proven => begin_with_create(facts, request),
         _ if releases && proven => facts.say(Next::Release { abandoned: false }, None),
-        Wanted::Now { .. } => facts.say(Next::Wait { after: super::BUSY, poll: true }, None),
-        _ if releases => facts.say(Next::Wait { after: super::BUSY, poll: true }, None),
+        // Not until it is certain is it said that there is no VM.
+        _ if !proven => facts.say(Next::Wait { after: super::BUSY, poll: true }, None),
         Wanted::Later(after) => facts.say(Next::Wait { after, poll: false }, None),
-        Wanted::No => facts.say(Next::Rest, None),
+        Wanted::Now { .. } | Wanted::No => facts.say(Next::Rest, None),
     }
 }
 
