@@ -48,6 +48,7 @@ async fn the_examples_come_to_where_they_should() {
             };
             ["worker-1", "worker-2", "worker-3"].iter().all(|name| result(name).as_deref() == Some("Passed"))
                 && result("worker-failing").as_deref() == Some("Failed")
+                && seen.lock().unwrap().get("worker-on-demand").is_some_and(|phases| !phases.is_empty())
         })
         .await;
     let phases = phases.lock().unwrap().clone();
@@ -66,6 +67,8 @@ async fn the_examples_come_to_where_they_should() {
     let message = "jsonpath={.status.conditions[?(@.type==\"Ready\")].message}";
     let text = stage.kubectl(&["-n", NAMESPACE, "get", "worker", "worker-failing", "-o", message]).await;
     assert!(text.contains("unreachable.example.org:9000"), "{text}");
+
+    super::looks::check(&stage).await;
 
     let request = "stevedore.dev/test-requested-at=first";
     stage.kubectl(&["-n", NAMESPACE, "annotate", "worker", "worker-on-demand", request]).await;
