@@ -12,6 +12,7 @@ use super::connection::{Connection, Key};
 use super::context::Context;
 use super::looks::Looks;
 use super::view::{Known, Seeker};
+use crate::api::conditions::{self, Condition};
 use crate::api::reasons::WorkerReason;
 use crate::api::{Worker, WorkerStatus};
 use crate::clock::BootTime;
@@ -35,6 +36,14 @@ pub fn hypervisor_key(worker: &Worker) -> Key {
 pub fn operation(worker: &Worker) -> Option<Result<Operation, RecordError>> {
     let value = worker.status.as_ref()?.operation.as_ref()?;
     (!value.is_null()).then(|| Operation::from_json(value))
+}
+
+/// The VM that a worker has, or may be getting, by its status.
+pub fn vm_of(worker: &Worker) -> Option<VmRef> {
+    match operation(worker) {
+        Some(Ok(operation)) => Some(operation.target.at()),
+        _ => known_vm(worker.status.as_ref()?),
+    }
 }
 
 /// The VM ids that workers of a hypervisor name, in their status or in an operation.
@@ -116,6 +125,7 @@ pub fn whole_seconds(time: Timestamp) -> Timestamp {
 fn remembered(worker: &Worker) -> Remembered {
     let status = worker.status.clone().unwrap_or_default();
     Remembered {
+        stalled: is_stalled(worker.metadata.generation, &status),
         operation: operation(worker),
         vm: known_vm(&status),
         uuid: status.vm.as_ref().and_then(|vm| vm.uuid.clone()),
@@ -126,6 +136,15 @@ fn remembered(worker: &Worker) -> Remembered {
         handled_request: status.last_handled_test_request,
         claims: 0,
     }
+}
+
+/// Whether the status says that the present declaration is stalled, for a reason that only the hypervisor shows.
+fn is_stalled(generation: Option<i64>, status: &WorkerStatus) -> bool {
+    let of_texts = [WorkerReason::ProviderMismatch, WorkerReason::OperationUnreadable].map(WorkerReason::as_str);
+    let is_of_now =
+        |stalled: &Condition| stalled.observed_generation == generation && !of_texts.contains(&stalled.reason.as_str());
+    conditions::is_true(&status.conditions, conditions::STALLED)
+        && conditions::find(&status.conditions, conditions::STALLED).is_some_and(is_of_now)
 }
 
 fn known_vm(status: &WorkerStatus) -> Option<VmRef> {

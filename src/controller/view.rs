@@ -19,7 +19,7 @@ pub struct View {
     shown: BTreeMap<String, Shown>,
     /// When the polls of the present run of complete ones began.
     complete: VecDeque<BootTime>,
-    /// When each worker's VM was seen last, by worker UID.
+    /// When each worker's VM was seen last, by worker UID, as far back as the polls that are remembered.
     seen: HashMap<String, BootTime>,
 }
 
@@ -86,6 +86,9 @@ impl View {
                 self.seen.insert(mark.worker_uid, poll.begun);
             }
         }
+        // What was last seen before all of these polls is absent from all of them: nothing else need be known of it.
+        let oldest = self.complete.front().copied().unwrap_or_default();
+        self.seen.retain(|_, seen| *seen >= oldest);
     }
 
     /// Absence must be proven anew: the hypervisor was away, or this process was not the leader.
@@ -171,12 +174,13 @@ impl View {
         if !self.is_complete() {
             return Presence::Unknown("waiting for a complete inventory of the hypervisor".to_owned());
         }
-        if let Some(text) = self.elsewhere(seeker) {
-            return Presence::Elsewhere(text);
-        }
         let seen = self.seen.get(seeker.uid).copied();
         let polls = self.complete.iter().filter(|poll| **poll >= seeker.since && seen.is_none_or(|seen| **poll > seen));
-        Presence::Absent { polls: u32::try_from(polls.count()).unwrap_or(u32::MAX) }
+        let polls = u32::try_from(polls.count()).unwrap_or(u32::MAX);
+        match self.elsewhere(seeker) {
+            Some(text) => Presence::Elsewhere { text, polls },
+            None => Presence::Absent { polls },
+        }
     }
 
     /// A VM that an earlier worker of this name, or another installation, has made for it.
@@ -319,6 +323,19 @@ mod tests {
     }
 
     #[test]
+    fn who_was_not_seen_for_long_is_forgotten_and_still_absent() {
+        let mut view = View::default();
+        view.absorb(poll(1, &["5000"], "uid-1", true), "inst");
+        for begun in 2..40 {
+            // Now and then nothing is known for a while.
+            view.absorb(poll(begun, &[], "uid-1", begun % 11 != 0), "inst");
+            let absent = matches!(view.presence(seeker(0)), Presence::Absent { polls: 1.. });
+            assert_eq!(absent, begun % 11 != 0, "poll {begun}");
+        }
+        assert!(view.seen.is_empty());
+    }
+
+    #[test]
     fn a_copy_is_not_the_workers_vm_and_is_told_apart() {
         let mut view = View::default();
         view.absorb(poll(1, &["5000", "5001"], "uid-1", true), "inst");
@@ -347,7 +364,10 @@ mod tests {
     fn a_vm_of_an_earlier_worker_of_that_name_is_neither_ours_nor_absent() {
         let mut view = View::default();
         view.absorb(poll(1, &["5000"], "uid-0", true), "inst");
-        assert!(matches!(view.presence(seeker(0)), Presence::Elsewhere(_)));
+        assert!(matches!(view.presence(seeker(0)), Presence::Elsewhere { polls: 1, .. }));
+        view.absorb(poll(2, &["5000"], "uid-0", true), "inst");
+        assert!(matches!(view.presence(seeker(0)), Presence::Elsewhere { polls: 2, .. }));
+        assert!(matches!(view.presence(seeker(2)), Presence::Elsewhere { polls: 1, .. }));
         assert_eq!(view.orphans("inst", &BTreeSet::from(["uid-1".to_owned()])).len(), 1);
     }
 

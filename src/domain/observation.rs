@@ -64,6 +64,9 @@ pub struct Remembered {
     pub applied: Option<String>,
     /// The settings that the VM's configuration has, by field, as far as they are written down.
     pub made_as: BTreeMap<String, String>,
+    /// What the hypervisor showed last of the present declaration is that it cannot be met until somebody changes
+    /// something.
+    pub stalled: bool,
     /// The last test.
     pub last_test: Option<TestRecord>,
     /// Failed tests in a row.
@@ -190,12 +193,28 @@ pub enum Presence {
     },
     /// It is not known: no complete poll yet.
     Unknown(String),
-    /// A VM of this namespace and name that another installation, or an earlier worker of that name, made.
-    Elsewhere(String),
+    /// They do not have it, but one that another installation, or an earlier worker of that name, made for a worker of
+    /// this namespace and name.
+    Elsewhere {
+        /// Which VM that is, and what to do.
+        text: String,
+        /// How many polls do not have this worker's own.
+        polls: u32,
+    },
 }
 
 /// Absence is believed after this many complete polls.
 pub const POLLS_TO_BE_GONE: u32 = 2;
+
+impl Presence {
+    /// Whether it is certain that this worker has no VM.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Absent { polls } | Self::Elsewhere { polls, .. } => *polls >= POLLS_TO_BE_GONE,
+            Self::Present { .. } | Self::Unknown(_) => false,
+        }
+    }
+}
 
 /// A VM read live.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::subject::Subject;
 use crate::api::Worker;
 use crate::api::names::HYPERVISOR_FINALIZER;
 use crate::api::reasons::HypervisorReason;
-use crate::controller::finalizer;
+use crate::controller::{finalizer, snapshot};
 
 /// Whether there is still something to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,20 +53,24 @@ async fn is_unused(subject: &Subject<'_>) -> Result<bool, Error> {
     Ok(all.iter().all(|worker| worker.spec.hypervisor_ref.name != subject.key.1))
 }
 
+/// Says what is left behind: on its owner's word it goes although Workers need it.
 fn abandon(subject: &Subject<'_>) {
-    let mut names: Vec<String> = subject.workers.iter().map(|worker| worker.name_any()).collect();
-    names.sort();
-    tracing::warn!(
-        hypervisor = subject.name(),
-        workers = names.join(", "),
-        "released on request although Workers need it: their VMs are left behind"
-    );
-    let note = if names.is_empty() {
-        "released on request".to_owned()
+    let mut left: Vec<String> = subject.workers.iter().map(|worker| with_vm(worker)).collect();
+    left.sort();
+    let note = if left.is_empty() {
+        "released on request; no Worker needs it".to_owned()
     } else {
-        format!("released on request; the VMs of these Workers are left behind: {}", names.join(", "))
+        format!("released on request; the VMs of these Workers are left behind: {}", left.join(", "))
     };
+    tracing::warn!(hypervisor = subject.name(), "{note}");
+    subject.context.metrics.abandoned();
     subject.tell(true, HypervisorReason::Abandoned, "Release", note);
+}
+
+/// A Worker's name, with its VM.
+fn with_vm(worker: &Worker) -> String {
+    let vm = snapshot::vm_of(worker).map_or_else(|| "no known VM".to_owned(), |at| at.to_string());
+    format!("{} ({vm})", worker.name_any())
 }
 
 /// First what it holds, then itself: a Hypervisor that is gone could no longer let its Secret go.

@@ -2,7 +2,7 @@
 
 use super::{Decision, Effect, Facts, Look, Next, SLOW, power_down, test, unfit};
 use crate::api::reasons::WorkerReason;
-use crate::domain::observation::{Budget, Live, LiveVm, POLLS_TO_BE_GONE, Presence, Problem};
+use crate::domain::observation::{Budget, Live, LiveVm, Presence, Problem};
 use crate::domain::operation::{Operation, Step};
 use crate::hypervisor::vm::{Power, TaskState};
 
@@ -42,9 +42,7 @@ fn gone(facts: &Facts, operation: &Operation) -> Decision {
         Presence::Present { at, .. } if at.id == operation.target.vm_id && *at != operation.target.at() => {
             facts.look(Look::Vm(at.clone()), operation)
         }
-        Presence::Absent { polls } if *polls >= POLLS_TO_BE_GONE => {
-            facts.say(Next::Release { abandoned: false }, Some(operation))
-        }
+        presence if presence.is_gone() => facts.say(Next::Release { abandoned: false }, Some(operation)),
         _ => facts.poll(operation),
     }
 }

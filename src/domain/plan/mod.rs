@@ -16,7 +16,8 @@ mod tests;
 use crate::api::reasons::WorkerReason;
 use std::time::Duration;
 
-pub use report::{KnownVm, Report, Verdict, VmReport};
+use report::Holdup;
+pub use report::{KnownVm, Report, Stalling, Verdict, VmReport};
 
 use super::declare;
 use super::fault::{Fault, FaultKind};
@@ -155,7 +156,11 @@ pub fn plan(facts: &Facts) -> Decision {
         None => None,
     };
     if let Some(problem) = gate(facts) {
-        return facts.held_up(problem, operation);
+        // That there is no Hypervisor is known; behind one that is away or paused nothing is.
+        return match &facts.observed.hypervisor {
+            HypervisorState::Missing(_) => facts.held_up(problem, operation),
+            _ => facts.unsure(problem, operation),
+        };
     }
     match operation {
         Some(operation) => go_on(facts, operation),
@@ -163,10 +168,27 @@ pub fn plan(facts: &Facts) -> Decision {
     }
 }
 
-/// What to say when a closer look failed for a reason that people must see to.
-pub fn hindered(facts: &Facts, problem: Problem) -> Decision {
+/// What to say when closer looks fail again and again.
+pub fn hindered(facts: &Facts, problem: Problem) -> Report {
     let operation = facts.remembered.operation.as_ref().and_then(|record| record.as_ref().ok());
-    facts.held_up(problem, operation)
+    report::report(facts, operation, &Holdup::Blind(problem))
+}
+
+/// What a person is told of a look that fails.
+pub fn hindrance(fault: &Fault) -> Problem {
+    let reason = match (&fault.kind, refused(fault).reason) {
+        (FaultKind::Unreachable, _) => WorkerReason::HostOffline,
+        (FaultKind::Unauthorized | FaultKind::Certificate, _) => WorkerReason::HypervisorNotReady,
+        (_, WorkerReason::Waiting) => WorkerReason::OperationFailed,
+        (_, reason) => reason,
+    };
+    let needs = match &fault.kind {
+        FaultKind::Forbidden { privilege, path } if !privilege.is_empty() && !path.is_empty() => {
+            format!("; the credential needs {privilege} on {path} or above")
+        }
+        _ => String::new(),
+    };
+    Problem::new(reason, format!("{}{needs}", fault.message))
 }
 
 /// What to say of a worker whose declaration cannot be read.
@@ -287,9 +309,7 @@ fn not_there(facts: &Facts, operation: &Operation) -> Decision {
         Presence::Present { at, .. } if *at != operation.target.at() && at.id == operation.target.vm_id => {
             facts.look(Look::Vm(at.clone()), operation)
         }
-        Presence::Absent { polls } if *polls >= super::observation::POLLS_TO_BE_GONE => {
-            facts.say(Next::Close(Box::new(operation.clone())), Some(operation))
-        }
+        presence if presence.is_gone() => facts.close(operation),
         _ => facts.poll(operation),
     }
 }
@@ -338,7 +358,12 @@ impl Facts {
     }
 
     fn say(&self, next: Next, operation: Option<&Operation>) -> Decision {
-        Decision { next, report: report::report(self, operation, None) }
+        Decision { next, report: report::report(self, operation, &Holdup::Nothing) }
+    }
+
+    /// A decision after a wait, with what holds the work up meanwhile.
+    fn wait(&self, after: Duration, poll: bool, operation: Option<&Operation>, holdup: &Holdup) -> Decision {
+        Decision { next: Next::Wait { after, poll }, report: report::report(self, operation, holdup) }
     }
 
     fn look(&self, look: Look, operation: &Operation) -> Decision {
@@ -346,27 +371,36 @@ impl Facts {
     }
 
     fn busy(&self, operation: &Operation) -> Decision {
-        self.say(Next::Wait { after: BUSY, poll: false }, Some(operation))
+        self.wait(BUSY, false, Some(operation), &self.under_way())
     }
 
     fn poll(&self, operation: &Operation) -> Decision {
-        self.say(Next::Wait { after: BUSY, poll: true }, Some(operation))
+        self.wait(BUSY, true, Some(operation), &self.under_way())
+    }
+
+    /// An operation that was begun is held up by nothing; whether one can be begun is not known yet.
+    fn under_way(&self) -> Holdup {
+        if self.remembered.operation.is_some() { Holdup::Nothing } else { Holdup::Unsure(None) }
     }
 
     /// The operation waits for something that a person may have to see to.
     fn waiting(&self, problem: Problem, operation: &Operation, after: Duration) -> Decision {
-        Decision {
-            next: Next::Wait { after, poll: false },
-            report: report::report(self, Some(operation), Some((problem, false))),
-        }
+        self.wait(after, false, Some(operation), &Holdup::Waits(problem))
     }
 
     /// Work cannot go on although nothing is wrong with the declaration.
     fn held_up(&self, problem: Problem, operation: Option<&Operation>) -> Decision {
-        Decision {
-            next: Next::Wait { after: SLOW, poll: false },
-            report: report::report(self, operation, Some((problem, false))),
-        }
+        self.wait(SLOW, false, operation, &Holdup::Waits(problem))
+    }
+
+    /// Work cannot go on because something that it depends on is not known.
+    fn unsure(&self, problem: Problem, operation: Option<&Operation>) -> Decision {
+        self.wait(SLOW, false, operation, &Holdup::Unsure(Some(problem)))
+    }
+
+    /// A fresh poll must show more before anything can be said.
+    fn until_polled(&self, after: Duration) -> Decision {
+        self.wait(after, true, None, &Holdup::Unsure(None))
     }
 
     /// It waits for its turn, behind other workers.
@@ -376,18 +410,12 @@ impl Facts {
 
     /// No complete inventory is there yet: it comes with one of the next polls.
     fn unseen(&self, problem: Problem, wants: bool) -> Decision {
-        Decision {
-            next: Next::Wait { after: if wants { BUSY * 2 } else { SLOW }, poll: wants },
-            report: report::report(self, None, Some((problem, false))),
-        }
+        self.wait(if wants { BUSY * 2 } else { SLOW }, wants, None, &Holdup::Unsure(Some(problem)))
     }
 
     /// The declaration cannot be met until somebody changes something.
     fn stalled(&self, problem: Problem, operation: Option<&Operation>) -> Decision {
-        Decision {
-            next: Next::Wait { after: SLOW, poll: false },
-            report: report::report(self, operation, Some((problem, true))),
-        }
+        self.wait(SLOW, false, operation, &Holdup::Stalls(problem))
     }
 
     /// Carries out an effect, unless earlier failures say to hold back.

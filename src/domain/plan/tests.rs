@@ -1,6 +1,7 @@
 //! The way of a test through its steps, and what may never be decided whatever the facts.
 
 mod properties;
+mod unknown;
 
 use super::*;
 use crate::api::reasons::WorkerReason;
