@@ -14,8 +14,9 @@ use crate::domain::operation::{Operation, Step};
 use crate::domain::plan::Effect;
 use crate::hypervisor::vm::{Power, TaskHandle};
 
-/// A look that failed this often in a row is worth a word to people.
-const LASTING: u32 = 3;
+/// Looks that failed this often in a row, and for this long, are worth a word to people. By then a poll has shown whether
+/// it is the hypervisor as a whole that cannot be asked.
+const LASTING: (u32, Duration) = (3, Duration::from_secs(30));
 
 /// What an accepted call did may take this long to show.
 const SHOWS_AFTER: Duration = Duration::from_secs(2);
@@ -45,6 +46,8 @@ impl From<&Operation> for StepKey {
 struct Failing {
     /// How many there were.
     failures: u32,
+    /// When the first one was.
+    since: BootTime,
     /// Why the last ones failed, and how many of them did for that reason.
     lately: Option<(WorkerReason, u32)>,
     /// What people were told.
@@ -178,16 +181,19 @@ impl Track {
     }
 
     /// A look failed for this reason.
-    pub fn look_failed(&mut self, problem: Problem, seed: u64) -> Hindrance {
+    pub fn look_failed(&mut self, problem: Problem, now: BootTime, seed: u64) -> Hindrance {
         let failing = &mut self.failing;
+        if failing.failures == 0 {
+            failing.since = now;
+        }
         failing.failures = failing.failures.saturating_add(1);
         let before = failing.lately.filter(|(reason, _)| *reason == problem.reason).map_or(0, |(_, times)| times);
         let times = before.saturating_add(1);
         failing.lately = Some((problem.reason, times));
         // Reasons may take turns: another one than was told must last, too.
         let is_news = match &failing.told {
-            None => failing.failures >= LASTING,
-            Some(told) => told.reason != problem.reason && times >= LASTING,
+            None => failing.failures >= LASTING.0 && now.since(failing.since) >= LASTING.1,
+            Some(told) => told.reason != problem.reason && times >= LASTING.0,
         };
         if is_news {
             failing.told = Some(problem);
@@ -262,7 +268,11 @@ mod tests {
     fn looks_that_fail_are_tried_later_and_later_and_told_once_it_lasts() {
         let problem = |reason, text: &str| Problem::new(reason, text);
         let mut track = Track::default();
-        let fail = |track: &mut Track, reason, text: &str| track.look_failed(problem(reason, text), 0);
+        let mut now = BootTime::default();
+        let mut fail = |track: &mut Track, reason, text: &str| {
+            now = now.plus(Duration::from_secs(15));
+            track.look_failed(problem(reason, text), now, 0)
+        };
         let first = fail(&mut track, WorkerReason::HostOffline, "a");
         let second = fail(&mut track, WorkerReason::HostOffline, "b");
         assert!(first.lasting.is_none() && second.lasting.is_none() && second.again > first.again);

@@ -91,7 +91,15 @@ impl Pass<'_> {
     pub(super) async fn hindered(&mut self, declared: &Declared, fault: &Fault) -> Result<Turn, Error> {
         let now = self.context.clock.boot();
         let seed = u64::from(now.since_start().subsec_nanos());
-        let hindrance = self.context.tracks.with(&self.uid, |track| track.look_failed(plan::hindrance(fault), seed));
+        let hindrance =
+            self.context.tracks.with(&self.uid, |track| track.look_failed(plan::hindrance(fault), now, seed));
+        if hindrance.failures == 1
+            && fault.is_away()
+            && let Some((connection, _)) = self.link()
+        {
+            // It may be the hypervisor as a whole: the next poll tells.
+            connection.hurry(now);
+        }
         let (worker, failures, again) = (declare::qualified_name(&self.worker), hindrance.failures, hindrance.again);
         let Some(problem) = hindrance.lasting else {
             tracing::info!(%worker, %fault, kind = ?fault.kind, failures, retry_in = ?again, "a look failed");
