@@ -139,8 +139,7 @@ pub(super) async fn write(subject: &mut Subject<'_>, next: HypervisorStatus) -> 
         subject.replace(written);
         tell(subject, &before.conditions, &next.conditions);
     }
-    let now = subject.context.clock.wall();
-    if let Some(pruned) = budget::prune(&subject.api(), &subject.hypervisor, now).await? {
+    if let Some(pruned) = budget::prune(subject.context, &subject.hypervisor).await? {
         subject.replace(pruned);
     }
     Ok(())
