@@ -217,6 +217,11 @@ impl Connection {
         self.shared().untasked.remove(vm_id);
     }
 
+    /// Forgets those VMs that are not being made any more.
+    pub fn keep_untasked(&self, is_being_made: impl Fn(&str) -> bool) {
+        self.shared().untasked.retain(|vm_id, _| is_being_made(vm_id));
+    }
+
     /// When it was first seen that no task makes this VM.
     pub fn untasked_since(&self, vm_id: &str) -> Option<BootTime> {
         self.shared().untasked.get(vm_id).copied()
@@ -252,6 +257,12 @@ impl Connections {
         let bell = self.bell.clone().map(|bell| (bell, key.clone()));
         let made = || Arc::new(Connection { bell, ..Connection::default() });
         Arc::clone(all.entry(key.clone()).or_insert_with(made))
+    }
+
+    /// All connections, with their keys.
+    pub fn all(&self) -> Vec<(Key, Arc<Connection>)> {
+        let all = self.by_key.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(key, connection)| (key.clone(), Arc::clone(connection))).collect()
     }
 
     /// Forgets a `Hypervisor` that is gone.

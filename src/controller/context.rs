@@ -11,6 +11,7 @@ use super::connection::Connections;
 use super::events::Events;
 use super::listed::Listed;
 use super::tracks::Tracks;
+use super::unreadable::Unreadables;
 use crate::api::{Hypervisor, Worker};
 use crate::clock::SharedClock;
 use crate::domain::fault::Fault;
@@ -36,8 +37,12 @@ pub struct Context {
     pub workers: Store<Worker>,
     /// Whether all Workers are known: not just after the start.
     pub workers_listed: Listed,
+    /// The Workers that cannot be read: they are there all the same.
+    pub unreadable_workers: Unreadables,
     /// All Hypervisors, as the watch shows them.
     pub hypervisors: Store<Hypervisor>,
+    /// The Hypervisors that cannot be read.
+    pub unreadable_hypervisors: Unreadables,
     /// Takes the workers whose VM, or whose hypervisor, looks different from before: they are reconciled.
     pub changed: UnboundedSender<ObjectRef<Worker>>,
     /// What this process remembers of each worker.

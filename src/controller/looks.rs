@@ -147,9 +147,7 @@ impl Looker<'_> {
     /// is an orphan of somebody's crash, and holds nobody up.
     async fn strangers(&self) -> Result<Vec<String>, Fault> {
         let range = self.connection.state().vm_ids;
-        let workers = self.context.workers.state();
-        let key = hypervisor_key(self.worker);
-        let named = named_ids(workers.iter().filter(|worker| hypervisor_key(worker) == key));
+        let named = named_ids(self.context, &hypervisor_key(self.worker), None);
         let (strangers, latest) = self.connection.view(|view| (view.strangers(range, &named), view.latest()));
         let mut in_the_way = Vec::new();
         for at in strangers {
@@ -169,12 +167,9 @@ impl Looker<'_> {
     }
 
     fn new_id(&self) -> NewId {
-        let workers = self.context.workers.state();
-        let key = hypervisor_key(self.worker);
         let uid = self.worker.uid();
-        let others = workers.iter().filter(|worker| hypervisor_key(worker) == key && worker.uid() != uid);
-        let mut named: std::collections::BTreeSet<u32> =
-            named_ids(others).iter().filter_map(|id| id.parse().ok()).collect();
+        let named = named_ids(self.context, &hypervisor_key(self.worker), uid.as_deref());
+        let mut named: std::collections::BTreeSet<u32> = named.iter().filter_map(|id| id.parse().ok()).collect();
         // An id that this very operation was refused is not tried again.
         if let Some(Ok(operation)) = snapshot::operation(self.worker) {
             named.extend(operation.target.vm_id.parse::<u32>());

@@ -235,10 +235,16 @@ impl Tracks {
         self.by_uid.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    /// Forgets the workers (UIDs) that are not there any more. One whose pass is not over yet is remembered anew by
-    /// that pass, and forgotten the next time.
-    pub fn keep(&self, is_there: impl Fn(&str) -> bool) {
-        self.by_uid.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| is_there(uid));
+    /// Forgets the workers (UIDs) that are not there any more, and says which these were. One whose pass is not over yet
+    /// is remembered anew by that pass, and forgotten the next time.
+    pub fn keep(&self, is_there: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut all = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extract_if(|uid, _| !is_there(uid)).map(|(uid, _)| uid).collect()
+    }
+
+    /// How many workers are remembered.
+    pub fn count(&self) -> usize {
+        self.by_uid.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
@@ -296,8 +302,9 @@ mod tests {
         for uid in ["a", "b"] {
             tracks.with(uid, |track| track.resumed = true);
         }
-        tracks.keep(|uid| uid == "b");
-        assert!(tracks.with("b", |track| track.resumed) && !tracks.with("a", |track| track.resumed));
+        assert_eq!(tracks.keep(|uid| uid == "b"), ["a"]);
+        assert_eq!(tracks.count(), 1);
+        assert!(tracks.with("b", |track| track.resumed));
     }
 
     #[test]

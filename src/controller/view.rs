@@ -130,7 +130,7 @@ impl View {
             Some(mark) => mark.vm_id != id || !shown.tagged || shown.uuid != Some(mark.uuid().to_string()),
             None => shown.tagged,
         };
-        matches!(vm.lock.as_deref(), Some("create" | "clone")) || shown.tagged != tagged || contradicts
+        is_being_made(vm) || shown.tagged != tagged || contradicts
     }
 
     /// Where a worker's VM is.
@@ -206,7 +206,7 @@ impl View {
     /// VMs in the id range that are just being made, show no mark yet, and are named by no operation.
     pub fn strangers(&self, range: (u32, u32), named: &BTreeSet<String>) -> Vec<VmRef> {
         let is_stranger = |id: &String, vm: &VmSummary| {
-            matches!(vm.lock.as_deref(), Some("create" | "clone"))
+            is_being_made(vm)
                 && in_range(id, range)
                 && !named.contains(id)
                 && self.shown.get(id).is_none_or(|shown| Mark::parse(&shown.description).is_none())
@@ -239,6 +239,11 @@ impl View {
             })
             .collect()
     }
+}
+
+/// Whether a VM carries the lock of a task that makes it, or made it and died.
+pub fn is_being_made(vm: &VmSummary) -> bool {
+    matches!(vm.lock.as_deref(), Some("create" | "clone"))
 }
 
 fn in_range(id: &str, (min, max): (u32, u32)) -> bool {

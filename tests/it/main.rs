@@ -21,3 +21,4 @@ mod recorded;
 mod refusals;
 mod simulator;
 mod support;
+mod watched;

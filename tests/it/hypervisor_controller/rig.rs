@@ -22,6 +22,7 @@ use stevedore::controller::context::{Context, OpenGate, Patience};
 use stevedore::controller::events::Events;
 use stevedore::controller::hypervisor::{Outcome, reconcile};
 use stevedore::controller::tracks::Tracks;
+use stevedore::controller::unreadable::Unreadables;
 use stevedore::runtime::metrics::Metrics;
 use stevedore::simulator::kubernetes::KubeApi;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -89,6 +90,8 @@ impl Rig {
             gate: Arc::new(OpenGate),
             workers: worker_store,
             workers_listed: stevedore::controller::listed::Listed::already(),
+            unreadable_workers: Unreadables::default(),
+            unreadable_hypervisors: Unreadables::default(),
             hypervisors: hypervisor_store,
             changed: sender,
             tracks: Tracks::default(),
