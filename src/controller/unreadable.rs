@@ -221,10 +221,10 @@ impl Unreadables {
     }
 
     fn put<K: Resource<DynamicType = ()>>(&self, object: Unreadable) {
-        let (namespace, name) = object.key();
-        let before = self.held().all.insert(object.key(), Arc::new(object.clone()));
+        let (key, object) = (object.key(), Arc::new(object));
+        let before = self.held().all.insert(key.clone(), Arc::clone(&object));
         if before.is_none_or(|before| before.error != object.error) {
-            let (kind, error) = (K::kind(&()), &object.error);
+            let (kind, error, (namespace, name)) = (K::kind(&()), &object.error, key);
             tracing::warn!(%kind, %namespace, %name, %error, "an object cannot be read; nothing is done for it");
         }
     }
