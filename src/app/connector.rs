@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
-use crate::controller::context::{Connect, ConnectionSettings, Credential};
+use crate::controller::context::{Connect, ConnectionSettings};
 use crate::domain::fault::Fault;
 use crate::hypervisor::SharedHypervisor;
-use crate::hypervisor::proxmox::{self, Proxmox, ProxmoxSettings, Scope};
+use crate::hypervisor::proxmox::{Proxmox, ProxmoxSettings, Scope};
 use crate::hypervisor::registry::ConnectionLimits;
 use crate::hypervisor::transport::client::HttpExchange;
 use crate::hypervisor::transport::tls::TlsSettings;
@@ -45,14 +45,10 @@ pub fn proxmox(
     clock: SharedClock,
     observer: Arc<dyn CallObserver>,
 ) -> Result<SharedHypervisor, Fault> {
-    let credential = match settings.credential.clone() {
-        Credential::Token { id, secret } => proxmox::Credential::Token { id, secret },
-        Credential::Password { username, password } => proxmox::Credential::Password { username, password },
-    };
     let client = Proxmox::new(
         ProxmoxSettings {
             endpoints: settings.endpoints.clone(),
-            credential,
+            credential: settings.credential.clone(),
             pool: None,
             limits: ConnectionLimits::new(settings.parallel_operations),
             deadline,

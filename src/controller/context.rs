@@ -16,8 +16,8 @@ use crate::api::{Hypervisor, Worker};
 use crate::clock::SharedClock;
 use crate::domain::fault::Fault;
 use crate::hypervisor::SharedHypervisor;
+pub use crate::hypervisor::credential::Credential;
 use crate::runtime::metrics::Metrics;
-use crate::secret::Secret;
 
 /// What every reconcile needs.
 pub struct Context {
@@ -135,25 +135,6 @@ pub struct InUse {
     pub storages: Vec<String>,
     /// Bridges.
     pub bridges: Vec<String>,
-}
-
-/// How to log in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// An API token.
-    Token {
-        /// Such as `stevedore@pve!operator`.
-        id: String,
-        /// Its secret.
-        secret: Secret,
-    },
-    /// User and password.
-    Password {
-        /// Such as `stevedore@pve`.
-        username: String,
-        /// The password.
-        password: Secret,
-    },
 }
 
 /// How a server's certificate is judged.

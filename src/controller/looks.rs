@@ -13,34 +13,11 @@ use crate::api::reasons::WorkerReason;
 use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, judge};
-use crate::domain::observation::{Budget, Declared, Live, LiveVm, NewId, Problem};
+use crate::domain::observation::{Budget, Declared, Live, LiveVm, Looks, NewId, Problem};
 use crate::domain::operation::Operation;
 use crate::domain::plan::Look;
 use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::vm::{CreateOrder, Obstacle, ObstacleKind, TaskState, VmDetail, VmRef, VmWanted};
-
-/// What was looked at so far, for one decision. An effect makes all of it void.
-#[derive(Debug, Clone, Default)]
-pub struct Looks {
-    /// The VM, read live.
-    pub live: Option<Live>,
-    /// The task of the present step.
-    pub task: Option<TaskState>,
-    /// Whether the VM is being made.
-    pub being_made: Option<bool>,
-    /// What stands in the way of making it.
-    pub obstacles: Option<Vec<Problem>>,
-    /// VMs that are being made by nobody we know.
-    pub strangers: Option<Vec<String>>,
-    /// An id for a new VM.
-    pub new_id: Option<NewId>,
-    /// A launch permit.
-    pub permit: Option<bool>,
-    /// The deletion budget's word.
-    pub budget: Option<Budget>,
-    /// Whether the guest answers.
-    pub guest: Option<bool>,
-}
 
 /// Who looks.
 pub struct Looker<'a> {

@@ -12,7 +12,6 @@ use kube::ResourceExt;
 
 use super::connection::{Connection, Key};
 use super::context::Context;
-use super::looks::Looks;
 use super::view::{Known, Seeker};
 use crate::api::conditions::{self, Condition};
 use crate::api::reasons::WorkerReason;
@@ -20,7 +19,7 @@ use crate::api::{Worker, WorkerStatus};
 use crate::clock::BootTime;
 use crate::domain::identity::{self, Mark};
 use crate::domain::observation::{
-    Declared, Facts, HypervisorState, Observed, Presence, Problem, Remembered, TestRecord,
+    Declared, Facts, HypervisorState, Looks, Observed, Presence, Problem, Remembered, TestRecord,
 };
 use crate::domain::operation::{Kind, Operation, RecordError};
 use crate::domain::{declare, network};
@@ -121,17 +120,9 @@ pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared
             settling: holds.1,
             last_call,
             fresh_operation_id,
-            live: looks.live.clone(),
-            task: looks.task.clone(),
-            being_made: looks.being_made,
-            obstacles: looks.obstacles.clone(),
-            strangers: looks.strangers.clone(),
-            new_id: looks.new_id.clone(),
-            permit: looks.permit,
-            budget: looks.budget.clone(),
-            guest: looks.guest,
             guest_timeout: context.patience.guest,
         },
+        looks: looks.clone(),
         now: whole_seconds(context.clock.wall()),
     }
 }

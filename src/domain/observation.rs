@@ -21,6 +21,8 @@ pub struct Facts {
     pub remembered: Remembered,
     /// What the world shows.
     pub observed: Observed,
+    /// What was looked at more closely.
+    pub looks: Looks,
     /// The wall clock.
     pub now: Timestamp,
 }
@@ -94,7 +96,7 @@ pub struct TestRecord {
     pub message: String,
 }
 
-/// What the world shows. Fields that are `None` have not been looked at yet; a decision asks for them.
+/// What the world shows without being asked for it.
 #[derive(Debug, Clone)]
 pub struct Observed {
     /// The hypervisor as a whole.
@@ -123,6 +125,14 @@ pub struct Observed {
     pub last_call: Option<Fault>,
     /// An id for a new operation.
     pub fresh_operation_id: String,
+    /// How long a guest may take to answer after power-on.
+    pub guest_timeout: Duration,
+}
+
+/// What was looked at so far, for one decision: `None` has not been, and a decision asks for it. An effect makes all of it
+/// void.
+#[derive(Debug, Clone, Default)]
+pub struct Looks {
     /// The VM, read live.
     pub live: Option<Live>,
     /// The task of the operation's present step, if one is known.
@@ -141,8 +151,6 @@ pub struct Observed {
     pub budget: Option<Budget>,
     /// Whether the guest answers.
     pub guest: Option<bool>,
-    /// How long a guest may take to answer after power-on.
-    pub guest_timeout: Duration,
 }
 
 /// Something that a person must know and put right.

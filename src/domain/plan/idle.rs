@@ -64,8 +64,7 @@ fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
     }
     let placeholder =
         begin(facts, Kind::Test, &VmRef { host: facts.declared.wanted.host.clone(), id: String::new() }, "");
-    let observed = &facts.observed;
-    match &observed.strangers {
+    match &facts.looks.strangers {
         None => return facts.look(Look::Strangers, &placeholder),
         Some(ids) if !ids.is_empty() => {
             let text = format!(
@@ -76,7 +75,7 @@ fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
         }
         Some(_) => {}
     }
-    match &observed.obstacles {
+    match &facts.looks.obstacles {
         None => return facts.look(Look::Obstacles, &placeholder),
         Some(obstacles) => {
             match obstacles.first() {
@@ -145,7 +144,7 @@ fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) 
     if let Some(problem) = &facts.observed.conflict {
         return facts.stalled(problem.clone(), None);
     }
-    match &facts.observed.live {
+    match &facts.looks.live {
         None => facts.look(Look::Vm(operation.target.at()), operation),
         Some(Live::Found(vm)) => match facts.takes_another(vm) {
             Some(why) => {
@@ -162,7 +161,7 @@ fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) 
 }
 
 fn apply_or_rest(facts: &Facts, operation: &Operation) -> Decision {
-    match &facts.observed.live {
+    match &facts.looks.live {
         Some(Live::Found(vm)) if vm.differences.is_empty() && vm.ownership == Ownership::Ours => {
             facts.say(Next::Rest, None)
         }

@@ -122,7 +122,7 @@ fn go_on(facts: &Facts, operation: &Operation) -> Decision {
         operation
     };
     let moved;
-    let operation = match &facts.observed.live {
+    let operation = match &facts.looks.live {
         // Somebody moved the VM to another host: it is followed there.
         Some(Live::Found(vm)) if vm.at.id == operation.target.vm_id && vm.at.host != operation.target.host => {
             let target = Target { host: vm.at.host.clone(), ..operation.target.clone() };
@@ -141,7 +141,7 @@ fn go_on(facts: &Facts, operation: &Operation) -> Decision {
 
 /// The VM that the operation works on, once it was read and found fit to be changed; else the decision to take.
 fn target<'a>(facts: &'a Facts, operation: &Operation) -> Result<&'a LiveVm, Box<Decision>> {
-    match facts.observed.live.as_ref() {
+    match facts.looks.live.as_ref() {
         None => Err(Box::new(facts.look(Look::Vm(operation.target.at()), operation))),
         Some(Live::NotThere) => Err(Box::new(not_there(facts, operation))),
         Some(Live::Found(vm)) => match unfit(facts, operation, vm) {
@@ -188,7 +188,7 @@ fn locked(facts: &Facts, operation: &Operation, vm: &LiveVm, lock: &str) -> Deci
         let text = format!("{} is locked ({lock}); waiting for that to end", vm.at);
         return facts.waiting(Problem::new(WorkerReason::VmLocked, text), operation, BUSY * 2);
     }
-    match facts.observed.being_made {
+    match facts.looks.being_made {
         None => facts.look(Look::BeingMade, operation),
         Some(true) => facts.busy(operation),
         Some(false) => {
@@ -219,7 +219,7 @@ fn power_down(facts: &Facts, operation: &Operation) -> Decision {
     if !sent {
         return facts.act(operation, Effect::ShutDown);
     }
-    match &facts.observed.task {
+    match &facts.looks.task {
         Some(TaskState::Running) => return facts.busy(operation),
         Some(TaskState::Succeeded { .. }) if facts.observed.step_age < BUSY * 5 => return facts.busy(operation),
         _ => {}

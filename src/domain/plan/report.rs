@@ -166,7 +166,7 @@ fn is_unknown(facts: &Facts, operation: Option<&Operation>) -> bool {
 }
 
 fn fits(facts: &Facts) -> bool {
-    let Some(Live::Found(vm)) = &facts.observed.live else { return false };
+    let Some(Live::Found(vm)) = &facts.looks.live else { return false };
     vm.differences.is_empty() && vm.ownership == Ownership::Ours && facts.takes_another(vm).is_none()
 }
 
@@ -175,7 +175,7 @@ fn vm(facts: &Facts, operation: Option<&Operation>) -> VmReport {
     if facts.observed.hypervisor != HypervisorState::Ready {
         return VmReport::Keep;
     }
-    if let Some(Live::Found(vm)) = &facts.observed.live
+    if let Some(Live::Found(vm)) = &facts.looks.live
         && matches!(vm.ownership, Ownership::Ours | Ownership::Unfinished { .. })
     {
         return VmReport::Known(KnownVm { at: vm.at.clone(), uuid: vm.uuid.clone(), power: vm.power });

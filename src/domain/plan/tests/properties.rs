@@ -81,7 +81,7 @@ prop_compose! {
         claims in 0_usize..2,
         ages in (0_u64..400, 0_u64..400, 0_u64..3),
         fault in proptest::option::of(select(vec![FaultKind::AlreadyExists, FaultKind::UnknownOutcome, FaultKind::Refused, FaultKind::Busy])),
-    ) -> (Facts, Observed) {
+    ) -> (Facts, Looks) {
         let mut facts = facts();
         facts.remembered.operation = operation.map(Ok);
         facts.remembered.claims = claims;
@@ -90,7 +90,7 @@ prop_compose! {
         facts.declared.paused = paused;
         facts.declared.test_on_change = on_change;
         // A task is known only of an operation.
-        facts.observed.task = task.filter(|_| facts.remembered.operation.is_some());
+        facts.looks.task = task.filter(|_| facts.remembered.operation.is_some());
         facts.observed.step_age = Duration::from_secs(ages.0);
         facts.observed.idle_for = Duration::from_secs(ages.1);
         facts.observed.hold = Duration::from_secs(ages.2.saturating_sub(1));
@@ -158,7 +158,7 @@ proptest! {
         }
         if *effect == Effect::Create {
             prop_assert!(!facts.declared.deleting);
-            prop_assert_ne!(facts.observed.task.as_ref(), Some(&TaskState::Running));
+            prop_assert_ne!(facts.looks.task.as_ref(), Some(&TaskState::Running));
             if facts.remembered.operation.is_none() {
                 let absent = matches!(facts.observed.presence, Presence::Absent { polls } if polls >= 2);
                 prop_assert!(absent);

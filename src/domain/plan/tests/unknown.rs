@@ -77,8 +77,8 @@ fn what_stalls_a_worker_stays_while_nothing_is_known() {
     };
     let offline = || {
         let mut facts = stalled();
-        facts.observed.strangers = Some(Vec::new());
-        facts.observed.obstacles = Some(vec![Problem::new(WorkerReason::HostOffline, "pve1 is offline")]);
+        facts.looks.strangers = Some(Vec::new());
+        facts.looks.obstacles = Some(vec![Problem::new(WorkerReason::HostOffline, "pve1 is offline")]);
         facts
     };
     let cases = [
