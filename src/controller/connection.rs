@@ -195,6 +195,11 @@ impl Connection {
         self.noted().untasked.remove(vm_id);
     }
 
+    /// Forgets those VMs that are not being made any more.
+    pub fn keep_untasked(&self, is_being_made: impl Fn(&str) -> bool) {
+        self.noted().untasked.retain(|vm_id, _| is_being_made(vm_id));
+    }
+
     /// When it was first seen that no task makes this VM.
     pub fn untasked_since(&self, vm_id: &str) -> Option<BootTime> {
         self.noted().untasked.get(vm_id).copied()
@@ -235,6 +240,12 @@ impl Connections {
             ..Connection::default()
         };
         Arc::clone(all.entry(key.clone()).or_insert_with(|| Arc::new(made())))
+    }
+
+    /// All connections, with their keys.
+    pub fn all(&self) -> Vec<(Key, Arc<Connection>)> {
+        let all = self.by_key.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(key, connection)| (key.clone(), Arc::clone(connection))).collect()
     }
 
     /// Forgets a `Hypervisor` that is gone.

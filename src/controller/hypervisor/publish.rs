@@ -60,13 +60,10 @@ fn identity(memory: &Memory) -> Option<ClusterIdentity> {
     }
 }
 
-/// The ids that rest: by this Hypervisor's status, by that of others on the same cluster, and by what this process
-/// has entered and may not see in its cache yet.
+/// The ids that rest because of this Hypervisor or another one on the same cluster.
 fn resting(subject: &Subject<'_>) -> BTreeSet<u32> {
-    let now = subject.context.clock.wall();
-    let statuses = subject.peers.iter().filter_map(|peer| peer.status.as_ref()).chain(&subject.hypervisor.status);
-    let entered = statuses.flat_map(|status| budget::resting(&status.deletions, now));
-    entered.chain(budget::resting_here(subject.connection, subject.now)).collect()
+    let peers = subject.peers.iter().map(AsRef::as_ref);
+    budget::resting(subject.context, peers.chain([&subject.hypervisor]))
 }
 
 /// The reason of a verdict: only another one is worth waking everybody.

@@ -14,6 +14,7 @@ use stevedore::controller::connection::{Connections, Key};
 use stevedore::controller::context::{Connect, Context, OpenGate, Patience};
 use stevedore::controller::events::Events;
 use stevedore::controller::tracks::Tracks;
+use stevedore::controller::unreadable::Unreadables;
 use stevedore::controller::{hypervisor, worker};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
@@ -67,6 +68,8 @@ impl Operator {
             gate: Arc::new(OpenGate),
             workers,
             workers_listed: stevedore::controller::listed::Listed::already(),
+            unreadable_workers: Unreadables::default(),
+            unreadable_hypervisors: Unreadables::default(),
             hypervisors,
             tracks: Tracks::default(),
             events: Events::nowhere(),

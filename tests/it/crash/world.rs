@@ -63,9 +63,9 @@ impl Exchange for InProcess {
 }
 
 #[derive(Debug)]
-pub(super) struct InProcessConnector {
-    pub(super) pve: Simulator,
-    pub(super) clock: SharedClock,
+pub(crate) struct InProcessConnector {
+    pub(crate) pve: Simulator,
+    pub(crate) clock: SharedClock,
 }
 
 impl Connect for InProcessConnector {
