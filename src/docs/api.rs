@@ -17,8 +17,8 @@ Every field of the kinds of `stevedore.dev/v1alpha1`. `kubectl explain worker.sp
 
 * A field below another is written `parent.field`, one of each entry of a list `list[].field`.
 * *needed* stands where a field must be given, or must be given within a parent that is.
-* The bounds are checked when an object is applied; what breaks one is refused with these words. The bounds of a status
-  say what a reader has to be ready for.
+* The bounds of a spec are checked when an object is applied. In quotation marks is what the API server says when it
+  refuses one. The bounds of a status say what a reader has to be ready for.
 * The annotations are in [operations.md](operations.md), the reasons of the conditions in [reasons.md](reasons.md), the
   phases in [lifecycle.md](lifecycle.md).
 
@@ -42,8 +42,11 @@ fn kind(text: &mut String, crd: &CustomResourceDefinition, version: &CustomResou
     let Some(root) = schema else { return };
     let names = &crd.spec.names;
     let _ = writeln!(text, "\n## {}\n\n{}\n", names.kind, root.description.as_deref().unwrap_or_default());
-    shown(text, crd, version);
     let rules = Rules::of(root);
+    shown(text, crd, version);
+    for message in rules.at("") {
+        let _ = writeln!(text, "* Checked of every object: {message}.");
+    }
     for (part, heading) in [("spec", "spec of a"), ("status", "status of a")] {
         let Some(schema) = root.properties.as_ref().and_then(|fields| fields.get(part)) else { continue };
         let _ = writeln!(text, "\n### The {heading} {}\n", names.kind);
@@ -52,9 +55,8 @@ fn kind(text: &mut String, crd: &CustomResourceDefinition, version: &CustomResou
         let mut table = Table { text, rules: &rules, part: path.clone(), has_defaults: part == "spec" };
         table.head();
         table.fields(&path, schema);
-        of_the_whole(text, &rules, &path);
+        of_the_whole(text, rules.at(&path));
     }
-    of_the_whole(text, &rules, "");
 }
 
 /// How the kind is called, and what `kubectl get` shows of it.
@@ -76,14 +78,13 @@ fn shown(text: &mut String, crd: &CustomResourceDefinition, version: &CustomReso
     }
 }
 
-/// The rules that speak of no field in particular.
-fn of_the_whole(text: &mut String, rules: &Rules, path: &str) {
-    let messages = rules.at(path);
+/// What is said of no field in particular.
+fn of_the_whole(text: &mut String, messages: &[String]) {
     if !messages.is_empty() {
         text.push('\n');
     }
     for message in messages {
-        let _ = writeln!(text, "* As a whole: {message}.");
+        let _ = writeln!(text, "* Checked of the whole: {message}.");
     }
 }
 
@@ -181,7 +182,10 @@ mod tests {
         let networks = row(&text, "Worker", "spec", "networks");
         assert!(networks.contains("| *needed* | 1 to 8 entries; "), "{networks}");
         let keys = row(&text, "Worker", "spec", "access.authorizedKeys");
-        assert!(keys.contains("| list of string |") && keys.contains("each: must be one OpenSSH public key"), "{keys}");
+        assert!(
+            keys.contains("| list of string |") && keys.contains("each: “must be one OpenSSH public key"),
+            "{keys}"
+        );
         assert!(row(&text, "Worker", "status", "lastTest.finishedAt").contains("| time |"));
     }
 
@@ -193,6 +197,6 @@ mod tests {
             assert!(row.contains("**immutable**"), "{row}");
         }
         assert!(row(&text, "Worker", "spec", "resources.disk").contains("can grow but not shrink"));
-        assert!(text.contains("\n* As a whole: **immutable**: the provider block cannot be changed"));
+        assert!(text.contains("\n* Checked of the whole: **immutable**: “the provider block cannot be changed"));
     }
 }

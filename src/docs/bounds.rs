@@ -43,7 +43,7 @@ impl Rules {
 
 /// A rule that does nothing but compare a field with what it was before makes it immutable.
 fn message(rule: &ValidationRule) -> String {
-    let text = rule.message.clone().unwrap_or_else(|| rule.rule.clone());
+    let text = format!("“{}”", rule.message.as_deref().unwrap_or(&rule.rule));
     let is_immutable = match rule.rule.split_once(" == ") {
         Some((now, before)) => now.replace("self.", "oldSelf.") == before,
         None => false,
@@ -139,7 +139,7 @@ mod tests {
         );
         let rule = json!([{"rule": "self.x", "message": "has at most 40 of a-z"}]);
         let text = json!({"type": "string", "maxLength": 40, "x-kubernetes-validations": rule});
-        assert_eq!(bounds(&text), "has at most 40 of a-z");
+        assert_eq!(bounds(&text), "“has at most 40 of a-z”");
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
         ]);
         let root = field(&json!({"properties": {"a": {"type": "string"}}, "x-kubernetes-validations": rules}));
         let rules = Rules::of(&root);
-        assert_eq!(rules.at(".a"), ["**immutable**: a cannot be changed", "a is c"]);
-        assert_eq!(rules.at(""), ["**immutable**: b stays"]);
+        assert_eq!(rules.at(".a"), ["**immutable**: “a cannot be changed”", "“a is c”"]);
+        assert_eq!(rules.at(""), ["**immutable**: “b stays”"]);
     }
 }
