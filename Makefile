@@ -18,7 +18,7 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 CHART_CRDS := charts/stevedore/files/crds
 
-.PHONY: help demo test lint advisories crds docs clean control-plane shellcheck build-tests build-demo
+.PHONY: help demo test bench lint advisories crds docs clean control-plane shellcheck build-tests build-demo
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: ## build all that the tests need, and run them
 	@$(MAKE) --no-print-directory -j2 control-plane build-tests
 	$(CARGO) test $(FEATURES) --doc
 	$(CARGO) test $(FEATURES) --no-fail-fast --lib --test it
+
+bench: control-plane ## measure what docs/benchmarks.md tells, and write it (10 minutes on a quiet machine)
+	$(CARGO) bench $(FEATURES) --bench figures -- --write docs/benchmarks.md
 
 lint: $(DENY) ## check format, lints, documentation links, dependencies and scripts
 	$(CARGO) fmt --check

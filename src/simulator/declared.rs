@@ -29,12 +29,12 @@ impl Cluster<'_> {
     /// end with `---`.
     pub fn manifests(&self) -> String {
         let Self { namespace, name, endpoint, ca_pem, vm_ids: (min, max), limits, poll } = self;
-        let ca = ca_pem.lines().map(|line| format!("    {line}\n")).collect::<String>();
+        let ca = ca_pem.lines().collect::<Vec<_>>().join("\n    ");
         format!(
             "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
              stringData: {{tokenId: {DEMO_TOKEN:?}, tokenSecret: {DEMO_SECRET:?}}}\n---\n\
              apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}-ca, namespace: {namespace}}}\n\
-             data:\n  ca.crt: |\n{ca}---\n\
+             data:\n  ca.crt: |\n    {ca}\n---\n\
              apiVersion: stevedore.dev/v1alpha1\nkind: Hypervisor\n\
              metadata: {{name: {name}, namespace: {namespace}}}\n\
              spec:\n  provider: Proxmox\n  endpoints: [\"https://{endpoint}\"]\n  credentialsSecretRef: {{name: {name}}}\n\
