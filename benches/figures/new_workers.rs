@@ -32,7 +32,7 @@ pub(crate) async fn measure(count: usize, report: &mut Report) -> Outcome<()> {
     }
     let operator = stage.operator().await?;
     let limits = "{parallelLaunches: 64}";
-    stage.apply(&labs.iter().map(|lab| lab.cluster(limits).manifests()).collect::<String>()).await?;
+    stage.apply(&labs.iter().map(|lab| lab.cluster(limits, "{idle: 10s}").manifests()).collect::<String>()).await?;
     for lab in &labs {
         lab.until_known().await?;
     }
@@ -61,7 +61,7 @@ fn workers(labs: &[Lab], count: usize) -> Outcome<Vec<Worker>> {
     let manifest = |number: usize| {
         let lab = &labs[number % labs.len()];
         let host = HOSTS[number / labs.len() % HOSTS.len()];
-        let text = lab.cluster("{}").worker(&format!("worker-{number}"), host, "OnChange");
+        let text = lab.cluster("{}", "{}").worker(&format!("worker-{number}"), host, "OnChange");
         Ok(serde_yaml::from_str(text.trim_end_matches("---\n"))?)
     };
     (0..count).map(manifest).collect()

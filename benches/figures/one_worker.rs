@@ -11,6 +11,8 @@ use crate::report::{Bound, Figure, Report, say};
 use crate::stage::{HOSTS, Lab, Outcome, Stage, end, watched};
 
 const PATIENCE: Duration = Duration::from_secs(300);
+/// The default, but for the interval while nothing goes on, which would only have to be waited for.
+const SOON: &str = "{idle: 10s}";
 
 /// Whether the result of the test is there, whatever it is.
 fn has_result(worker: &Worker) -> bool {
@@ -23,11 +25,11 @@ pub(crate) async fn measure(report: &mut Report) -> Outcome<()> {
     let stage = Stage::set().await?;
     let lab = Lab::serve(0, Timings::default()).await?;
     let operator = stage.operator().await?;
-    stage.apply(&lab.cluster("{}").manifests()).await?;
+    stage.apply(&lab.cluster("{}", SOON).manifests()).await?;
     lab.until_known().await?;
 
     let begun = Instant::now();
-    stage.apply(&lab.cluster("{}").worker("worker", HOSTS[0], "OnChange")).await?;
+    stage.apply(&lab.cluster("{}", SOON).worker("worker", HOSTS[0], "OnChange")).await?;
     watched(&stage, 1, PATIENCE, has_result).await?;
     let took = begun.elapsed();
     let tasks = lab.simulator.world(|world| world.task_times());

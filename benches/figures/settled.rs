@@ -1,5 +1,6 @@
 //! Many workers at rest: memory, what is asked and written meanwhile, and how soon a new process has looked at all.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stevedore::controlplane::{AuditEvent, Replica};
@@ -152,10 +153,10 @@ async fn rest(stage: &Stage, labs: &[Lab], counts: &[usize], report: &mut Report
             bound: Bound { most: 2.0, unit: "", digits: 2 },
             measured: calls as f64 / polls as f64,
             comparable: *count == 1 || *count == MANY,
-            how: format!("{calls} requests in {polls} polls, within {} s.", WATCHED.as_secs()),
+            how: format!("{calls} requests in {polls} polls, within {} s: {}.", WATCHED.as_secs(), asked(lab)),
         });
     }
-    let kinds: std::collections::BTreeSet<&str> = written.iter().map(|event| event.resource.as_str()).collect();
+    let kinds: BTreeSet<&str> = written.iter().map(|event| event.resource.as_str()).collect();
     report.add(Figure {
         what: format!("Writes to Kubernetes while nothing changes, {} workers", counts.iter().sum::<usize>()),
         bound: Bound { most: 0.0, unit: "", digits: 0 },
@@ -168,6 +169,15 @@ async fn rest(stage: &Stage, labs: &[Lab], counts: &[usize], report: &mut Report
         ),
     });
     Ok(())
+}
+
+/// What a hypervisor was asked, and how often.
+fn asked(lab: &Lab) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for call in lab.simulator.faults().log() {
+        *counts.entry(format!("`{} {}`", call.method, call.path)).or_default() += 1;
+    }
+    counts.iter().map(|(call, count)| format!("{count} {call}")).collect::<Vec<_>>().join(", ")
 }
 
 fn occupied(sizes: &str, comparable: bool, operator: &Replica, report: &mut Report) -> Outcome<()> {

@@ -38,8 +38,8 @@ struct Pattern {
 /// Has the operator make the first worker, on the first cluster, and ends the operator.
 async fn pattern(stage: &Stage, lab: &Lab) -> Outcome<Pattern> {
     let operator = stage.operator().await?;
-    stage.apply(&lab.cluster("{}").manifests()).await?;
-    stage.apply(&lab.cluster("{}").worker(FIRST, HOSTS[0], "OnChange")).await?;
+    stage.apply(&lab.cluster("{}", "{}").manifests()).await?;
+    stage.apply(&lab.cluster("{}", "{}").worker(FIRST, HOSTS[0], "OnChange")).await?;
     watched(stage, 1, Duration::from_secs(180), is_tested).await?;
     end(operator).await?;
     let worker = stage.workers().get(FIRST).await?;
@@ -57,7 +57,7 @@ async fn pattern(stage: &Stage, lab: &Lab) -> Outcome<Pattern> {
 pub(crate) async fn settle(stage: &Stage, labs: &[Lab], counts: &[usize]) -> Outcome<()> {
     let [first, others @ ..] = labs else { return Err("there is no cluster".into()) };
     let pattern = pattern(stage, first).await?;
-    stage.apply(&others.iter().map(|lab| lab.cluster("{}").manifests()).collect::<String>()).await?;
+    stage.apply(&others.iter().map(|lab| lab.cluster("{}", "{}").manifests()).collect::<String>()).await?;
     let places = others.iter().zip(&counts[1..]).flat_map(|(lab, count)| (0..*count).map(move |index| (lab, index)));
     let places = places.enumerate().map(|(number, (lab, index))| Place { number: number + 1, lab, index });
     let (api, pattern) = (&stage.workers(), &pattern);

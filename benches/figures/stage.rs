@@ -118,8 +118,8 @@ impl Lab {
         Ok(Self { name: format!("pve-{number}"), simulator, server })
     }
 
-    /// How it is declared: with every default, but for how much is launched at a time.
-    pub(crate) fn cluster<'a>(&'a self, limits: &'a str) -> Cluster<'a> {
+    /// How it is declared, with these `limits` and this `poll`.
+    pub(crate) fn cluster<'a>(&'a self, limits: &'a str, poll: &'a str) -> Cluster<'a> {
         Cluster {
             namespace: NAMESPACE,
             name: &self.name,
@@ -127,7 +127,7 @@ impl Lab {
             ca_pem: &self.server.ca_pem,
             vm_ids: (5000, 9000),
             limits,
-            poll: "{}",
+            poll,
         }
     }
 
