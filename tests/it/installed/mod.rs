@@ -3,6 +3,7 @@
 mod failover;
 mod idle;
 mod killed;
+mod later_crd;
 mod lifecycle;
 mod looks;
 mod namespace;

@@ -84,14 +84,16 @@ fn a_look_that_fails_now_and_then_is_not_worth_a_word() {
             .pve
             .faults()
             .add(Rule { times: Some(2), ..Rule::nth("GET", LOOK, 1, fails(595, "No route to host")) });
-        lab.world.pve.faults().add(Rule::nth("GET", LOOK, 2, fails(500, "got timeout")));
+        for (status, reason) in [(500, "got timeout"), (403, "Permission check failed")] {
+            lab.world.pve.faults().add(Rule::nth("GET", LOOK, 1, fails(status, reason)));
+        }
         lab.ask("1").await;
         lab.until("w1", |worker| worker.status.clone().unwrap().last_handled_test_request.is_some()).await;
         lab.tested("w1").await;
         let told = told(&lab);
         assert!(!told.is_empty());
         for status in told {
-            let is_said = ["HostOffline", "OperationFailed"].iter().any(|word| status.contains(word));
+            let is_said = ["Forbidden", "OperationFailed"].iter().any(|word| status.contains(word));
             assert!(!is_said, "{status}");
         }
     });

@@ -45,7 +45,7 @@ async fn stage() -> Stage {
     stage
 }
 
-fn is_tested_apart_from_conditions(before: &Value, after: &Value) -> bool {
+fn is_same_apart_from_conditions(before: &Value, after: &Value) -> bool {
     let rest = |status: &Value| {
         let mut status = status.clone();
         status.as_object_mut().unwrap().remove("conditions");
@@ -68,7 +68,7 @@ fn a_worker_that_cannot_be_read_is_left_alone_and_stops_no_other() {
         assert_eq!((status.as_str(), reason.as_str()), ("False", "Unreadable"));
         assert!(message.contains("Nightly") && message.contains("Edit it"), "{message}");
         let after = stage.stored("workers", "w2").unwrap()["status"].take();
-        assert!(is_tested_apart_from_conditions(&before, &after), "{before:#}\n{after:#}");
+        assert!(is_same_apart_from_conditions(&before, &after), "{before:#}\n{after:#}");
         stage.until("there is an event", |stage| !stage.events("Unreadable").is_empty()).await;
         assert_eq!(stage.events("Unreadable")[0]["regarding"]["name"], "w2");
         // Others come and are worked on, with ids of their own.
