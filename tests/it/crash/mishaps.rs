@@ -136,16 +136,16 @@ pub(super) async fn erase(world: &World, loss: Loss) {
         Loss::Operation => "/status/operation",
         Loss::Status => "/status",
     };
-    let patch = serde_json::from_value(json!([{"op": "remove", "path": path}])).unwrap();
+    let removal = serde_json::from_value(json!([{"op": "remove", "path": path}])).unwrap();
     // What is not there need not be erased.
-    let _ = world.workers().patch_status("w1", &PatchParams::default(), &Patch::Json::<()>(patch)).await;
+    let _ = world.workers().patch_status("w1", &PatchParams::default(), &Patch::Json::<()>(removal)).await;
 }
 
 fn at_hypervisor(world: &World, nth: u64, mishap: Mishap, arranged: &Arc<Arranged>) {
     let proxy = Failure { status: 596, reason: "Connection timed out".into() };
     let effect = match mishap {
-        Mishap::KilledBefore => Some(Effect::Delay(FOR_EVER)),
-        Mishap::KilledAfter => Some(Effect::DelayAnswer(FOR_EVER)),
+        Mishap::KilledBefore | Mishap::Erased(_, Moment::Before, Then::IsKilled) => Some(Effect::Delay(FOR_EVER)),
+        Mishap::KilledAfter | Mishap::Erased(_, Moment::After, Then::IsKilled) => Some(Effect::DelayAnswer(FOR_EVER)),
         Mishap::NeverArrives => Some(Effect::DropBefore),
         Mishap::AnswerLost => Some(Effect::DropAfter),
         Mishap::AnswerLate => Some(Effect::DelayAnswer(50.0)),
@@ -155,8 +155,6 @@ fn at_hypervisor(world: &World, nth: u64, mishap: Mishap, arranged: &Arc<Arrange
         // Long enough for the person to be first.
         Mishap::Erased(_, Moment::Before, Then::GoesOn) => Some(Effect::Delay(0.1)),
         Mishap::Erased(_, Moment::After, Then::GoesOn) => Some(Effect::DelayAnswer(0.1)),
-        Mishap::Erased(_, Moment::Before, Then::IsKilled) => Some(Effect::Delay(FOR_EVER)),
-        Mishap::Erased(_, Moment::After, Then::IsKilled) => Some(Effect::DelayAnswer(FOR_EVER)),
     };
     let arranged = Arc::clone(arranged);
     world.pve.faults().set_hook(Arc::new(move |moment: Moment, call: &LoggedCall| {
