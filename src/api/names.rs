@@ -60,6 +60,12 @@ pub fn is_set(annotations: Option<&BTreeMap<String, String>>, name: &str) -> boo
     annotations.and_then(|all| all.get(name)).is_some_and(|value| value == "true")
 }
 
+/// What a switch says that is there and says neither `true` nor `false`: nobody can tell what was meant.
+pub fn unclear<'a>(annotations: Option<&'a BTreeMap<String, String>>, name: &str) -> Option<&'a str> {
+    let value = annotations?.get(name)?.as_str();
+    (!matches!(value, "true" | "false")).then_some(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +90,15 @@ mod tests {
         let annotations = BTreeMap::from([(ABANDON.to_owned(), "true".to_owned())]);
         assert!(is_set(Some(&annotations), ABANDON));
         assert!(!is_set(None, ABANDON));
+    }
+
+    #[test]
+    fn a_switch_says_true_or_false() {
+        let says = |value: &str| BTreeMap::from([(ABANDON.to_owned(), value.to_owned())]);
+        assert_eq!(unclear(Some(&says("True")), ABANDON), Some("True"));
+        assert_eq!(unclear(Some(&says("")), ABANDON), Some(""));
+        assert_eq!(unclear(Some(&says("false")), ABANDON), None);
+        assert_eq!(unclear(Some(&says("true")), ABANDON), None);
+        assert_eq!(unclear(None, ABANDON), None);
     }
 }

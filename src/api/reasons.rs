@@ -118,6 +118,9 @@ reasons! {
         TasksRunning,
         /// The hour's budget of deletions is used up; `deletionsPerHour` of the Hypervisor sets it.
         DeletionBudget,
+        /// An annotation has a value that means nothing, and acting on a guess could destroy what it was to keep: nothing
+        /// is deleted until the annotation is corrected or removed.
+        AnnotationUnclear,
         /// A VM that another Worker made, before this one or in another installation, carries this Worker's name. It is
         /// left alone, and no second one is made: see to that VM, or give this Worker another name.
         ClaimedElsewhere,

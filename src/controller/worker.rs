@@ -258,6 +258,8 @@ impl<'a> Pass<'a> {
         let failed = testing::failures(results);
         let (reason, note) =
             if failed.is_empty() { ("TestPassed", "every check passed".to_owned()) } else { ("TestFailed", failed) };
+        let result = if reason == "TestPassed" { "passed" } else { "failed" };
+        self.context.metrics.operation_ended(kind(Kind::Test), result);
         self.happened(reason != "TestPassed", reason, "Test", note);
         self.looks.guest = None;
         Ok(Turn::Again)
@@ -269,7 +271,7 @@ impl<'a> Pass<'a> {
         self.worker = record::write(&self.api, &self.worker, None).await?;
         self.context.tracks.with(&self.uid, |track| track.closed(self.context.clock.boot()));
         if let Some(operation) = &closed {
-            self.context.metrics.operation_ended(kind(operation.kind), "closed");
+            self.count_end(operation);
         }
         if let Some((connection, _)) = link {
             connection.done(&self.uid);
@@ -285,6 +287,17 @@ impl<'a> Pass<'a> {
         Ok(Turn::Again)
     }
 
+    /// A test was counted when its result was recorded.
+    fn count_end(&self, operation: &Operation) {
+        let last_test = self.worker.status.as_ref().and_then(|status| status.last_test.as_ref());
+        let told = last_test.is_some_and(|test| test.operation.as_deref() == Some(&operation.id));
+        match operation.kind {
+            Kind::Test if told => {}
+            Kind::Test => self.context.metrics.operation_ended(kind(Kind::Test), "superseded"),
+            other => self.context.metrics.operation_ended(kind(other), "done"),
+        }
+    }
+
     /// Removes our finalizer.
     async fn release(
         &mut self,
@@ -295,6 +308,7 @@ impl<'a> Pass<'a> {
         if abandoned {
             self.tell_abandoned();
         } else if facts.declared.deleting && facts.remembered.vm.is_some() {
+            self.context.metrics.operation_ended(kind(Kind::Delete), "done");
             self.happened(false, "Deleted", "Delete", "the VM is gone".to_owned());
         }
         if let Some((connection, _)) = link {

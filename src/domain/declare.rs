@@ -7,7 +7,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::identity::Mark;
-use super::observation::{Declared, Problem};
+use super::observation::{Abandon, Declared, Problem};
 use super::sizing::{Sizes, sizes};
 use super::{network, operation::Operation};
 use crate::api::common::Quantity;
@@ -32,7 +32,7 @@ pub fn declared(worker: &Worker, installation: &str) -> Result<Declared, Problem
         paused: worker.spec.paused,
         deleting: worker.metadata.deletion_timestamp.is_some(),
         has_finalizer: worker.metadata.finalizers.iter().flatten().any(|name| name == names::WORKER_FINALIZER),
-        abandon: names::is_set(annotations, names::ABANDON),
+        abandon: abandon(annotations),
         force_delete: names::is_set(annotations, names::FORCE_DELETE),
     })
 }
@@ -98,6 +98,15 @@ fn spec_hash(worker: &Worker, wanted: &VmWanted) -> String {
     });
     let digest = Sha256::digest(tested.to_string().as_bytes());
     digest.iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// What the annotation says of leaving the VM behind. One that is misspelt was meant to keep it, perhaps.
+fn abandon(annotations: Option<&BTreeMap<String, String>>) -> Abandon {
+    match names::unclear(annotations, names::ABANDON) {
+        Some(value) => Abandon::Unclear(value.chars().take(40).collect()),
+        None if names::is_set(annotations, names::ABANDON) => Abandon::Yes,
+        None => Abandon::No,
+    }
 }
 
 /// The settings that only another VM can have and that no VM shows of itself, by field.

@@ -47,10 +47,22 @@ pub struct Declared {
     pub deleting: bool,
     /// It carries our finalizer.
     pub has_finalizer: bool,
-    /// Its finalizer is to be released without a call to the hypervisor.
-    pub abandon: bool,
+    /// Whether its finalizer is to be released without a call to the hypervisor.
+    pub abandon: Abandon,
     /// Running tasks do not hold its deletion up.
     pub force_delete: bool,
+}
+
+/// Whether a VM is to be left behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Abandon {
+    /// It is not.
+    #[default]
+    No,
+    /// It is.
+    Yes,
+    /// The annotation has this value, and nobody can tell what was meant.
+    Unclear(String),
 }
 
 /// What the status remembers.

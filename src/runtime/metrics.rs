@@ -202,7 +202,8 @@ impl Metrics {
         self.hypervisor_time.get_or_create(&DurationLabels { provider, method }).observe(took.as_secs_f64());
     }
 
-    /// Enters an operation on a worker's VM that ended.
+    /// Enters an operation on a worker's VM that ended: a test `passed`, `failed`, or was `superseded` before it had a
+    /// result; any other is `done`.
     pub fn operation_ended(&self, kind: &'static str, result: &'static str) {
         self.operations.get_or_create(&OperationLabels { kind, result }).inc();
     }
@@ -246,7 +247,7 @@ mod tests {
         metrics.kubernetes_request(&http::Method::GET, None, "10.0.0.1:443");
         metrics.leads("stevedore", true);
         metrics.hypervisor_request("Proxmox", "GET", "200", Duration::from_millis(3));
-        metrics.operation_ended("Deploy", "succeeded");
+        metrics.operation_ended("Test", "passed");
         metrics.clone().abandoned();
         let text = metrics.text();
         for line in [
@@ -260,7 +261,7 @@ mod tests {
             "leader_election_master_status{name=\"stevedore\"} 1",
             "stevedore_hypervisor_requests_total{provider=\"Proxmox\",method=\"GET\",code=\"200\"} 1",
             "stevedore_hypervisor_request_duration_seconds_count{provider=\"Proxmox\",method=\"GET\"} 1",
-            "stevedore_operations_total{kind=\"Deploy\",result=\"succeeded\"} 1",
+            "stevedore_operations_total{kind=\"Test\",result=\"passed\"} 1",
             "stevedore_abandoned_total 1",
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is missing in\n{text}");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Error, Pass, Turn};
+use crate::api::reasons::WorkerReason;
 use crate::controller::connection::Connection;
 use crate::controller::looks::Looker;
 use crate::controller::tracks::Track;
@@ -106,7 +107,8 @@ impl Pass<'_> {
             return Ok(Turn::Done(Some(again)));
         };
         tracing::warn!(%worker, %fault, kind = ?fault.kind, failures, retry_in = ?again, "a look fails again and again");
-        if hindrance.is_news {
+        // That of a right that is missing makes the worker not ready, which has an event of its own.
+        if hindrance.is_news && problem.reason != WorkerReason::Forbidden {
             self.happened(true, problem.reason.as_str(), "Look", problem.message.clone());
         }
         let facts = snapshot::facts(self.context, &self.worker, self.fresh, declared.clone(), &self.looks);

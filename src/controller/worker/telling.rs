@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{Error, Pass, Turn};
+use crate::api::conditions::Answer;
+use crate::api::reasons::WorkerReason;
 use crate::api::{WorkerStatus, conditions};
 use crate::controller::events::Happening;
 use crate::controller::snapshot::{self, hypervisor_key};
@@ -59,7 +61,25 @@ impl Pass<'_> {
             self.tell_vanished(&known).await;
         }
         self.worker = status::write(&self.api, &self.worker, status).await?;
+        self.tell_trouble(&known);
         Ok(Turn::Done(after))
+    }
+
+    /// An event, if the worker ceased to be ready, or is not for another reason than `before`. A test's result has an
+    /// event of its own, and a deletion is what a person asked for.
+    fn tell_trouble(&self, before: &WorkerStatus) {
+        let ready_of = |status: &WorkerStatus| {
+            let ready = conditions::find(&status.conditions, conditions::READY)?;
+            let is_false = ready.status == Answer::False.as_str();
+            is_false.then(|| (ready.reason.clone(), ready.message.clone()))
+        };
+        let Some((reason, message)) = self.worker.status.as_ref().and_then(ready_of) else { return };
+        let reason = WorkerReason::ALL.iter().find(|known| known.as_str() == reason);
+        let is_news = |reason: &&WorkerReason| ready_of(before).is_none_or(|(before, _)| before != reason.as_str());
+        match reason.filter(is_news) {
+            None | Some(WorkerReason::TestFailed | WorkerReason::Deleting) => {}
+            Some(reason) => self.happened(true, reason.as_str(), "Reconcile", message),
+        }
     }
 
     fn rendered(&self, facts: &Facts, report: &Report) -> WorkerStatus {

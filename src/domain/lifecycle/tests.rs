@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::*;
 use crate::domain::identity::{Mark, Ownership};
 use crate::domain::observation::{
-    Budget, Declared, Facts, HypervisorState, Live, LiveVm, Looks, NewId, Observed, Presence, Remembered, TestRecord,
+    Abandon, Budget, Declared, Facts, HypervisorState, Live, LiveVm, Looks, NewId, Observed, Presence, Remembered,
+    TestRecord,
 };
 use crate::domain::operation::Operation;
 use crate::domain::phase::{PhaseFacts, phase};
@@ -102,7 +103,7 @@ impl World {
             paused: false,
             deleting: false,
             has_finalizer: false,
-            abandon: false,
+            abandon: Abandon::No,
             force_delete: false,
         };
         Self {

@@ -14,6 +14,7 @@ mod test;
 #[cfg(test)]
 mod tests;
 
+use crate::api::names;
 use crate::api::reasons::WorkerReason;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use super::declare;
 use super::effect::Effect;
 use super::fault::{Fault, FaultKind};
 use super::identity::{self, Mark, Ownership};
-use super::observation::{Facts, HypervisorState, Live, LiveVm, Presence, Problem};
+use super::observation::{Abandon, Facts, HypervisorState, Live, LiveVm, Presence, Problem};
 use super::operation::{Kind, Operation, Step, Target};
 use crate::hypervisor::vm::{Takes, TaskState, VmRef};
 
@@ -44,8 +45,10 @@ pub fn plan(facts: &Facts) -> Decision {
     if declared.deleting && !declared.has_finalizer {
         return facts.say(Next::Rest, None);
     }
-    if declared.deleting && declared.abandon {
-        return facts.say(Next::Release { abandoned: true }, None);
+    match &declared.abandon {
+        Abandon::Yes if declared.deleting => return facts.say(Next::Release { abandoned: true }, None),
+        Abandon::Unclear(value) if declared.deleting => return facts.held_up(unclear(value), None),
+        _ => {}
     }
     let operation = match &remembered.operation {
         Some(Err(error)) => {
@@ -65,6 +68,15 @@ pub fn plan(facts: &Facts) -> Decision {
         Some(operation) => go_on(facts, operation),
         None => idle::plan(facts),
     }
+}
+
+/// Deleting on a guess could destroy a VM that was to be kept.
+fn unclear(value: &str) -> Problem {
+    let text = format!(
+        "the annotation {} is {value:?}: \"true\" leaves the VM behind; nothing is deleted until it says so or is removed",
+        names::ABANDON
+    );
+    Problem::new(WorkerReason::AnnotationUnclear, text)
 }
 
 /// What to say when closer looks fail again and again.

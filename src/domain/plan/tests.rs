@@ -59,7 +59,7 @@ pub(super) fn facts() -> Facts {
             paused: false,
             deleting: false,
             has_finalizer: false,
-            abandon: false,
+            abandon: Abandon::No,
             force_delete: false,
         },
         remembered: Remembered::default(),
@@ -259,9 +259,22 @@ fn a_worker_that_is_abandoned_is_released_without_a_look() {
     let mut facts = facts();
     facts.declared.deleting = true;
     facts.declared.has_finalizer = true;
-    facts.declared.abandon = true;
+    facts.declared.abandon = Abandon::Yes;
     facts.observed.hypervisor = HypervisorState::Away(Problem::new(WorkerReason::HypervisorUnreachable, "away"));
     assert_eq!(plan(&facts).next, Next::Release { abandoned: true });
+}
+
+#[test]
+fn nothing_is_deleted_on_a_guess() {
+    let mut facts = facts();
+    facts.declared.deleting = true;
+    facts.declared.has_finalizer = true;
+    facts.declared.abandon = Abandon::Unclear("True".into());
+    let decision = plan(&facts);
+    assert!(matches!(decision.next, Next::Wait { .. }), "{:?}", decision.next);
+    let ready = decision.report.ready.unwrap();
+    assert_eq!((ready.status, ready.reason), (Some(false), WorkerReason::AnnotationUnclear));
+    assert!(ready.message.contains("stevedore.dev/abandon is \"True\""), "{}", ready.message);
 }
 
 #[test]
