@@ -127,6 +127,8 @@ pub struct Observed {
     pub fresh_operation_id: String,
     /// How long a guest may take to answer after power-on.
     pub guest_timeout: Duration,
+    /// How long a call to the hypervisor may take.
+    pub call_deadline: Duration,
 }
 
 /// What was looked at so far, for one decision: `None` has not been, and a decision asks for it. An effect makes all of it

@@ -83,6 +83,7 @@ fn nothing_observed() -> Observed {
         last_call: None,
         fresh_operation_id: "op-1".into(),
         guest_timeout: Duration::from_secs(300),
+        call_deadline: Duration::from_secs(35),
     }
 }
 

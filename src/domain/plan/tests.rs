@@ -1,6 +1,7 @@
 //! The way of a test through its steps, and what may never be decided whatever the facts.
 
 mod properties;
+mod sent_again;
 mod unknown;
 
 use super::*;
@@ -78,6 +79,7 @@ pub(super) fn facts() -> Facts {
             last_call: None,
             fresh_operation_id: "op-1".into(),
             guest_timeout: Duration::from_secs(300),
+            call_deadline: Duration::from_secs(35),
         },
         looks: Looks::default(),
         now: at(NOW),
