@@ -19,7 +19,8 @@ pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
     }
 }
 
-/// Begins or goes on only with a launch permit: not too many VMs are made and booted at a time.
+/// Begins or goes on only with a launch permit: not too many VMs are made and booted at a time. Who waited for long gave
+/// it back, and asks again.
 pub(super) fn permitted(facts: &Facts, operation: &Operation, go_on: impl FnOnce(&Facts) -> Decision) -> Decision {
     match facts.looks.permit {
         None => facts.look(Look::Permit, operation),
@@ -31,8 +32,12 @@ pub(super) fn permitted(facts: &Facts, operation: &Operation, go_on: impl FnOnce
     }
 }
 
-/// Sends the call that makes the VM, under an id that is this worker's alone.
+/// Sends the call that makes the VM, under an id that is this worker's alone, when it is its turn.
 pub(super) fn create(facts: &Facts, operation: &Operation) -> Decision {
+    permitted(facts, operation, |facts| create_now(facts, operation))
+}
+
+fn create_now(facts: &Facts, operation: &Operation) -> Decision {
     match &facts.looks.new_id {
         None => facts.look(Look::NewId, operation),
         Some(NewId::Exhausted(text)) => {
@@ -108,7 +113,7 @@ fn send_again(facts: &Facts, operation: &Operation) -> Decision {
         let why = facts.observed.last_call.as_ref().map_or_else(|| "no answer".to_owned(), ToString::to_string);
         return facts.conclude(operation, "deployed", format!("the VM could not be made: {why}"));
     }
-    facts.act(operation, Effect::Create)
+    permitted(facts, operation, |facts| facts.act(operation, Effect::Create))
 }
 
 /// Whether a call that makes the VM may still be on its way to the host: it was sent, no task is known, and the longest
@@ -169,7 +174,7 @@ fn off(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
         return decision;
     }
     let current = Operation { spec_hash: facts.declared.spec_hash.clone(), ..operation.clone() };
-    facts.act(&current, Effect::Start)
+    permitted(facts, operation, |facts| facts.act(&current, Effect::Start))
 }
 
 /// It was powered on and is off: not yet, or it failed.

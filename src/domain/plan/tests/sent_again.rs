@@ -33,3 +33,22 @@ fn a_create_without_an_answer_is_not_repeated_while_it_may_still_come() {
     facts.observed.last_call = Some(Fault::new(FaultKind::Busy, "got no worker upid"));
     assert_eq!(effect(&settle(facts, &world)), Some(Effect::Create));
 }
+
+#[test]
+fn a_test_asks_for_its_turn_before_it_makes_or_starts_a_vm() {
+    let mut facts = facts();
+    facts.declared.has_finalizer = true;
+    let unsent = Some(Fault::new(FaultKind::NotSent, "not sent"));
+    for (step, live, is_next) in [
+        (Step::Create, Live::NotThere, Effect::Create),
+        (Step::Configure, Live::Found(vm(Power::Off)), Effect::Start),
+        (Step::ShutDown, Live::Found(vm(Power::Off)), Effect::Start),
+    ] {
+        facts.remembered.operation = Some(Ok(operation(Kind::Test, step)));
+        facts.observed.last_call.clone_from(&unsent);
+        let mut world = well(live);
+        assert_eq!(effect(&settle(facts.clone(), &world)), Some(is_next));
+        world.permit = Some(false);
+        assert!(matches!(settle(facts.clone(), &world).next, Next::Wait { .. }), "{step:?}");
+    }
+}
