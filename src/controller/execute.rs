@@ -76,6 +76,7 @@ pub async fn carry_out(
     work.context.tracks.with(&uid, |track| track.sending(record, clock.boot()));
     let proof = prove(work, record, effect).await.map_err(|fault| unproven(work, &uid, fault))?;
     if !work.context.gate.may_change(work.context.patience.call) {
+        work.context.tracks.with(&uid, Track::unsent);
         return Err(ExecuteError::NotLeader);
     }
     let outcome = send(work, record, effect, proof).await;
@@ -105,6 +106,7 @@ fn told(outcome: &Result<Started, Fault>) -> String {
 }
 
 fn unproven(work: &Work<'_>, uid: &str, fault: Fault) -> ExecuteError {
+    work.context.tracks.with(uid, Track::unsent);
     remember_failure(work, uid, fault.clone());
     ExecuteError::Unproven(fault)
 }

@@ -1,5 +1,6 @@
 //! The way of a test through its steps, and what may never be decided whatever the facts.
 
+mod edited;
 mod properties;
 mod sent_again;
 mod unknown;
