@@ -292,8 +292,10 @@ impl<'a> Pass<'a> {
         abandoned: bool,
         link: Option<&(Arc<Connection>, SharedHypervisor)>,
     ) -> Result<Turn, Error> {
-        if abandoned {
+        if abandoned && facts.declared.abandon {
             self.tell_abandoned();
+        } else if abandoned {
+            self.tell_left_behind();
         } else if facts.declared.deleting && facts.remembered.vm.is_some() {
             self.happened(false, "Deleted", "Delete", "the VM is gone".to_owned());
         }

@@ -1,6 +1,7 @@
 //! The way of a test through its steps, and what may never be decided whatever the facts.
 
 mod edited;
+mod left_behind;
 mod properties;
 mod sent_again;
 mod unknown;
