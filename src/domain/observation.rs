@@ -141,7 +141,7 @@ pub struct Looks {
     pub task: Option<TaskState>,
     /// Whether a task runs that may be making the VM.
     pub being_made: Option<bool>,
-    /// What stands in the way of making the VM.
+    /// What stands in the way of making or changing the VM.
     pub obstacles: Option<Vec<Problem>>,
     /// VMs in the id range that are just being made by nobody we know of: one may be this worker's.
     pub strangers: Option<Vec<String>>,

@@ -268,7 +268,7 @@ impl World {
                 looks.live = Some(found.map_or(Live::NotThere, Live::Found));
             }
             Look::BeingMade => looks.being_made = Some(false),
-            Look::Obstacles => looks.obstacles = Some(Vec::new()),
+            Look::Obstacles(_) => looks.obstacles = Some(Vec::new()),
             Look::Strangers => looks.strangers = Some(Vec::new()),
             Look::NewId => looks.new_id = Some(NewId::Reserved("5000".into())),
             Look::Permit => looks.permit = Some(true),

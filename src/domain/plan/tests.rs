@@ -129,7 +129,7 @@ fn settle(mut facts: Facts, world: &Looks) -> Decision {
         match &decision.next {
             Next::Look(Look::Vm(_)) => facts.looks.live.clone_from(&world.live),
             Next::Look(Look::BeingMade) => facts.looks.being_made = world.being_made,
-            Next::Look(Look::Obstacles) => facts.looks.obstacles.clone_from(&world.obstacles),
+            Next::Look(Look::Obstacles(_)) => facts.looks.obstacles.clone_from(&world.obstacles),
             Next::Look(Look::Strangers) => facts.looks.strangers.clone_from(&world.strangers),
             Next::Look(Look::NewId) => facts.looks.new_id.clone_from(&world.new_id),
             Next::Look(Look::Permit) => facts.looks.permit = world.permit,

@@ -50,3 +50,29 @@ fn an_edit_that_was_refused_is_given_up_for_another() {
     facts.observed.last_call = Some(Fault::new(FaultKind::UnknownOutcome, "no answer"));
     assert!(matches!(settle(facts, &world).next, Next::Wait { .. }), "it may still come");
 }
+
+#[test]
+fn an_edit_that_cannot_work_is_not_begun() {
+    let obstacle = |reason| Problem::new(reason, "in the way");
+    for (field, reason, stands) in [
+        ("networks", WorkerReason::BridgeMissing, true),
+        ("networks[0]", WorkerReason::BridgeMissing, true),
+        ("networks", WorkerReason::VmNameInUse, false),
+        ("networks", WorkerReason::TemplateMissing, false),
+        ("vmName", WorkerReason::VmNameInUse, true),
+        ("vmName", WorkerReason::BridgeMissing, false),
+        ("resources.memory", WorkerReason::BridgeMissing, false),
+    ] {
+        let mut world = well(Live::Found(asked_for(field)));
+        world.obstacles = Some(vec![obstacle(WorkerReason::StorageMissing), obstacle(reason)]);
+        for tested in [false, true] {
+            let mut facts = at_rest();
+            facts.declared.test_on_change = tested;
+            let decision = settle(facts, &world);
+            assert_eq!(effect(&decision).is_none(), stands, "{field} {reason:?}");
+            if stands {
+                assert_eq!(decision.report.stalled, Stalling::Yes(obstacle(reason)));
+            }
+        }
+    }
+}
