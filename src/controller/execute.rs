@@ -92,7 +92,9 @@ async fn held(api: &Api<Worker>, worker: Worker) -> Result<Worker, WriteError> {
     let held = finalizer::add(api, &worker, names::WORKER_FINALIZER).await?;
     let decided_on = |worker: &Worker| {
         let meta = &worker.metadata;
-        (meta.generation, meta.annotations.clone(), meta.deletion_timestamp.clone(), worker.status.clone())
+        // The UID, too: a worker of the same name may have taken its place, and looks just like it.
+        let is = (meta.uid.clone(), meta.generation);
+        (is, meta.annotations.clone(), meta.deletion_timestamp.clone(), worker.status.clone())
     };
     if decided_on(&held) == decided_on(&worker) { Ok(held) } else { Err(WriteError::Conflict) }
 }
