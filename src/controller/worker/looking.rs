@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Error, Pass, Turn};
 use crate::controller::connection::Connection;
 use crate::controller::looks::Looker;
+use crate::controller::snapshot::hypervisor_key;
 use crate::controller::tracks::Track;
 use crate::controller::{snapshot, testing};
 use crate::domain::declare;
@@ -25,8 +26,10 @@ impl Pass<'_> {
         link: Option<&(Arc<Connection>, SharedHypervisor)>,
     ) -> Option<Fault> {
         let Some(Ok(operation)) = snapshot::operation(&self.worker) else { return None };
+        if let Some(connection) = self.context.connections.get(&hypervisor_key(&self.worker)) {
+            self.resume(&operation, &connection);
+        }
         let (connection, client) = link?;
-        self.resume(&operation, connection);
         let usable = connection.state().verdict == HypervisorState::Ready;
         if self.looks.task.is_some() || !usable {
             return None;
