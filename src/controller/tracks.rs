@@ -346,5 +346,9 @@ mod tests {
         assert_eq!((track.calls(), track.step_age(&operation(Step::Start), second(401)).as_secs()), (1, 1));
         track.sending(&operation(Step::Start), second(410));
         assert_eq!((track.calls(), track.step_age(&operation(Step::Start), second(410)).as_secs()), (2, 10));
+        // One for which there was no proof is none, whatever its fault was.
+        track.unsent();
+        track.failed(fault(FaultKind::Refused), second(411), 0);
+        assert_eq!((track.calls(), track.last_call()), (1, Some(&fault(FaultKind::Refused))));
     }
 }
