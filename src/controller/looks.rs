@@ -111,9 +111,8 @@ impl Looker<'_> {
         self.connection.view(|view| {
             let taken =
                 |vm_name: &Option<String>| vm_name.as_ref().is_some_and(|taken| taken.eq_ignore_ascii_case(name));
-            let (id, vm) = view.inventory().vms.iter().find(|(id, vm)| {
-                own.is_none_or(|own| own.id != **id) && taken(&vm.name)
-            })?;
+            let (id, vm) =
+                view.inventory().vms.iter().find(|(id, vm)| own.is_none_or(|own| own.id != **id) && taken(&vm.name))?;
             Some(Problem::new(
                 WorkerReason::VmNameInUse,
                 format!(

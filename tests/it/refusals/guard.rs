@@ -178,9 +178,7 @@ fn an_orphan_lock_in_the_way_of_a_deletion() {
         let before = lab.sight();
         lab.gone("w1").await;
         assert_eq!(lab.sight(), before, "without its mark it is nobody's to delete");
-        let events = lab.world.kube.objects("events.k8s.io", "events");
-        let told = |event: &&serde_json::Value| event["reason"] == "LeftBehind" && event["type"] == "Warning";
-        let notes: Vec<&str> = events.iter().filter(told).filter_map(|event| event["note"].as_str()).collect();
-        assert!(matches!(notes[..], [note] if note.contains("VM 5000 on pve1")), "{notes:?} of {events:#?}");
+        let counted = lab.operator.context.metrics.text();
+        assert!(counted.contains("stevedore_abandoned_total 1"), "{counted}");
     });
 }
