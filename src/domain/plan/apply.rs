@@ -2,7 +2,7 @@
 
 use super::{Decision, Effect, Facts, MOST_SENDS, SLOW, Takes, named, power_down, takes, target};
 use crate::api::reasons::WorkerReason;
-use crate::domain::fault::Fault;
+use crate::domain::fault::FaultKind;
 use crate::domain::observation::{LiveVm, Problem};
 use crate::domain::operation::{Kind, Operation, Step};
 use crate::hypervisor::vm::{Power, TaskState};
@@ -24,7 +24,7 @@ pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
 /// The declaration is another one by now: it is begun anew, with all that is looked at before. What was sent for the
 /// earlier one ends first.
 fn outdated(facts: &Facts, operation: &Operation) -> Decision {
-    let unanswered = facts.observed.last_call.as_ref().is_some_and(Fault::is_unknown_outcome);
+    let unanswered = facts.observed.last_call.as_ref().is_some_and(|fault| fault.kind == FaultKind::UnknownOutcome);
     let may_come = unanswered && facts.observed.quiet_for < facts.observed.call_deadline * 2;
     if may_come || facts.looks.task == Some(TaskState::Running) {
         return facts.busy(operation);
