@@ -76,6 +76,7 @@ pub async fn carry_out(
     work.context.tracks.with(&uid, |track| track.sending(record, clock.boot()));
     let proof = prove(work, record, effect).await.map_err(|fault| unproven(work, &uid, fault))?;
     if !work.context.gate.may_change(work.context.patience.call) {
+        work.context.tracks.with(&uid, Track::unsent);
         return Err(ExecuteError::NotLeader);
     }
     let outcome = send(work, record, effect, proof).await;
@@ -91,7 +92,9 @@ async fn held(api: &Api<Worker>, worker: Worker) -> Result<Worker, WriteError> {
     let held = finalizer::add(api, &worker, names::WORKER_FINALIZER).await?;
     let decided_on = |worker: &Worker| {
         let meta = &worker.metadata;
-        (meta.generation, meta.annotations.clone(), meta.deletion_timestamp.clone(), worker.status.clone())
+        // The UID, too: a worker of the same name may have taken its place, and looks just like it.
+        let is = (meta.uid.clone(), meta.generation);
+        (is, meta.annotations.clone(), meta.deletion_timestamp.clone(), worker.status.clone())
     };
     if decided_on(&held) == decided_on(&worker) { Ok(held) } else { Err(WriteError::Conflict) }
 }
@@ -105,6 +108,7 @@ fn told(outcome: &Result<Started, Fault>) -> String {
 }
 
 fn unproven(work: &Work<'_>, uid: &str, fault: Fault) -> ExecuteError {
+    work.context.tracks.with(uid, Track::unsent);
     remember_failure(work, uid, fault.clone());
     ExecuteError::Unproven(fault)
 }

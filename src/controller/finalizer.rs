@@ -8,6 +8,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch as Operations, PatchOperation, RemoveOperation, ReplaceOperation};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, Patch, PatchParams};
+use kube::core::Status;
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -62,7 +63,8 @@ where
     }
 }
 
-/// Patches until the write is not refused because the object was changed meanwhile. `None`: nothing was to be done.
+/// Patches until the write is not refused because the object was changed meanwhile. `None`: nothing was to be done. Another
+/// object that has its name by now is left alone.
 async fn change_until_settled<K>(
     api: &Api<K>,
     object: &K,
@@ -76,7 +78,7 @@ where
     for _ in 1..TRIES {
         let Some(operations) = change(latest.as_ref().unwrap_or(object)) else { return Ok(latest) };
         match patch(api, &name, operations).await {
-            Err(kube::Error::Api(status)) if status.is_conflict() => latest = Some(api.get(&name).await?),
+            Err(kube::Error::Api(status)) if status.is_conflict() => latest = Some(again(api, object).await?),
             result => return result.map(Some),
         }
     }
@@ -84,6 +86,19 @@ where
         Some(operations) => patch(api, &name, operations).await.map(Some),
         None => Ok(latest),
     }
+}
+
+/// Reads an object anew; it is gone, too, if its name is another one's.
+async fn again<K>(api: &Api<K>, object: &K) -> Result<K, kube::Error>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let latest = api.get(&object.name_any()).await?;
+    if latest.uid() == object.uid() {
+        return Ok(latest);
+    }
+    let text = format!("{} was deleted, and another one has its name", object.name_any());
+    Err(kube::Error::Api(Status::failure(&text, "NotFound").with_code(404).boxed()))
 }
 
 async fn patch<K>(api: &Api<K>, name: &str, operations: Vec<PatchOperation>) -> Result<K, kube::Error>

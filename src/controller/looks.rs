@@ -39,7 +39,7 @@ impl Looker<'_> {
         match look {
             Look::Vm(at) => looks.live = Some(self.vm(at).await?),
             Look::BeingMade => looks.being_made = Some(self.being_made(operation).await?),
-            Look::Obstacles => looks.obstacles = Some(self.obstacles().await?),
+            Look::Obstacles(of) => looks.obstacles = Some(self.obstacles(of.as_ref()).await?),
             Look::Strangers => looks.strangers = Some(self.strangers().await?),
             Look::NewId => looks.new_id = Some(self.new_id()),
             Look::Permit => looks.permit = Some(self.permit()),
@@ -96,20 +96,23 @@ impl Looker<'_> {
         self.client.is_being_made(&order).await
     }
 
-    async fn obstacles(&self) -> Result<Vec<Problem>, Fault> {
-        let mut problems: Vec<Problem> =
-            self.client.obstacles(&self.declared.wanted).await?.iter().map(problem).collect();
-        problems.extend(self.name_in_use());
+    /// `own`: this worker's VM, where it is, if there is one.
+    async fn obstacles(&self, own: Option<&VmRef>) -> Result<Vec<Problem>, Fault> {
+        let host = own.map_or(&self.declared.wanted.host, |own| &own.host).clone();
+        let wanted = VmWanted { host, ..self.declared.wanted.clone() };
+        let mut problems: Vec<Problem> = self.client.obstacles(&wanted).await?.iter().map(problem).collect();
+        problems.extend(self.name_in_use(own));
         Ok(problems)
     }
 
     /// Another VM has the name that this worker's is to get.
-    fn name_in_use(&self) -> Option<Problem> {
+    fn name_in_use(&self, own: Option<&VmRef>) -> Option<Problem> {
         let name = &self.declared.wanted.name;
         self.connection.view(|view| {
             let taken =
                 |vm_name: &Option<String>| vm_name.as_ref().is_some_and(|taken| taken.eq_ignore_ascii_case(name));
-            let (id, vm) = view.inventory().vms.iter().find(|(_, vm)| taken(&vm.name))?;
+            let (id, vm) =
+                view.inventory().vms.iter().find(|(id, vm)| own.is_none_or(|own| own.id != **id) && taken(&vm.name))?;
             Some(Problem::new(
                 WorkerReason::VmNameInUse,
                 format!(

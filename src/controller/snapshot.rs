@@ -121,6 +121,7 @@ pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared
             last_call,
             fresh_operation_id,
             guest_timeout: context.patience.guest,
+            call_deadline: context.patience.call,
         },
         looks: looks.clone(),
         now: whole_seconds(context.clock.wall()),

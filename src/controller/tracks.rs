@@ -171,10 +171,15 @@ impl Track {
         self.accepted.map(|(effect, until)| (effect, until.since(now))).filter(|(_, left)| !left.is_zero())
     }
 
+    /// It was not sent after all, and is not counted as a call.
+    pub fn unsent(&mut self) {
+        self.calls = self.calls.saturating_sub(1);
+    }
+
     /// It failed. What was not sent after all is not counted as a call.
     pub fn failed(&mut self, fault: Fault, now: BootTime, seed: u64) {
         if fault.kind == FaultKind::NotSent {
-            self.calls = self.calls.saturating_sub(1);
+            self.unsent();
         }
         self.failures = self.failures.saturating_add(1);
         self.not_before = now.plus(backoff::CALL.delay(self.failures, seed));
@@ -341,5 +346,9 @@ mod tests {
         assert_eq!((track.calls(), track.step_age(&operation(Step::Start), second(401)).as_secs()), (1, 1));
         track.sending(&operation(Step::Start), second(410));
         assert_eq!((track.calls(), track.step_age(&operation(Step::Start), second(410)).as_secs()), (2, 10));
+        // One for which there was no proof is none, whatever its fault was.
+        track.unsent();
+        track.failed(fault(FaultKind::Refused), second(411), 0);
+        assert_eq!((track.calls(), track.last_call()), (1, Some(&fault(FaultKind::Refused))));
     }
 }

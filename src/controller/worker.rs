@@ -16,7 +16,7 @@ use super::tracks::Track;
 use super::{finalizer, status};
 use crate::api::{Worker, names};
 use crate::domain::declare;
-use crate::domain::observation::{Facts, Looks, Problem};
+use crate::domain::observation::{Facts, HypervisorState, Looks, Problem};
 use crate::domain::operation::{Kind, Operation};
 use crate::domain::plan::{self, Decision, Next, Report};
 use crate::guest::checks::CheckResult;
@@ -68,6 +68,13 @@ fn kind(kind: Kind) -> &'static str {
         Kind::ShutDown => "ShutDown",
         Kind::Delete => "Delete",
     }
+}
+
+/// Whether its VM may be booting all the same, unseen, because the hypervisor went away a short while ago.
+fn is_launched(facts: &Facts) -> bool {
+    let open = facts.remembered.operation.as_ref().and_then(|operation| operation.as_ref().ok());
+    let unseen = matches!(facts.observed.hypervisor, HypervisorState::Away(_));
+    open.is_some_and(snapshot::launches) && unseen && facts.observed.away_for < facts.observed.guest_timeout
 }
 
 /// One pass over one worker.
@@ -202,7 +209,9 @@ impl<'a> Pass<'a> {
         let Some((connection, _)) = link.filter(|_| after.is_none_or(|after| after >= Duration::from_secs(20))) else {
             return;
         };
-        connection.done(&self.uid);
+        if !is_launched(facts) {
+            connection.done(&self.uid);
+        }
         if facts.remembered.operation.is_none() {
             connection.free_id(&self.uid);
         }
@@ -305,8 +314,10 @@ impl<'a> Pass<'a> {
         abandoned: bool,
         link: Option<&(Arc<Connection>, SharedHypervisor)>,
     ) -> Result<Turn, Error> {
-        if abandoned {
+        if abandoned && facts.declared.abandon {
             self.tell_abandoned();
+        } else if abandoned {
+            self.tell_left_behind();
         } else if facts.declared.deleting && facts.remembered.vm.is_some() {
             self.context.metrics.operation_ended(kind(Kind::Delete), "done");
             self.happened(false, "Deleted", "Delete", "the VM is gone".to_owned());

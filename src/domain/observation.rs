@@ -139,6 +139,8 @@ pub struct Observed {
     pub fresh_operation_id: String,
     /// How long a guest may take to answer after power-on.
     pub guest_timeout: Duration,
+    /// How long a call to the hypervisor may take.
+    pub call_deadline: Duration,
 }
 
 /// What was looked at so far, for one decision: `None` has not been, and a decision asks for it. An effect makes all of it
@@ -151,7 +153,7 @@ pub struct Looks {
     pub task: Option<TaskState>,
     /// Whether a task runs that may be making the VM.
     pub being_made: Option<bool>,
-    /// What stands in the way of making the VM.
+    /// What stands in the way of making or changing the VM.
     pub obstacles: Option<Vec<Problem>>,
     /// VMs in the id range that are just being made by nobody we know of: one may be this worker's.
     pub strangers: Option<Vec<String>>,

@@ -20,6 +20,7 @@ mod kube_conformance;
 mod lease;
 mod recorded;
 mod refusals;
+mod replaced;
 mod sharing;
 mod simulator;
 mod support;

@@ -7,6 +7,7 @@ use super::{Error, Pass, Turn};
 use crate::api::reasons::WorkerReason;
 use crate::controller::connection::Connection;
 use crate::controller::looks::Looker;
+use crate::controller::snapshot::hypervisor_key;
 use crate::controller::tracks::Track;
 use crate::controller::{snapshot, testing};
 use crate::domain::declare;
@@ -26,8 +27,10 @@ impl Pass<'_> {
         link: Option<&(Arc<Connection>, SharedHypervisor)>,
     ) -> Option<Fault> {
         let Some(Ok(operation)) = snapshot::operation(&self.worker) else { return None };
+        if let Some(connection) = self.context.connections.get(&hypervisor_key(&self.worker)) {
+            self.resume(&operation, &connection);
+        }
         let (connection, client) = link?;
-        self.resume(&operation, connection);
         let usable = connection.state().verdict == HypervisorState::Ready;
         if self.looks.task.is_some() || !usable {
             return None;

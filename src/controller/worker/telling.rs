@@ -30,6 +30,19 @@ impl Pass<'_> {
         self.happened(true, "Abandoned", "Delete", note);
     }
 
+    /// The VM that was made for it has none of its marks, so that nothing may delete it from here.
+    pub(super) fn tell_left_behind(&self) {
+        let hypervisor = &self.worker.spec.hypervisor_ref.name;
+        let vm = snapshot::vm_of(&self.worker).map_or_else(|| "no known VM".to_owned(), |at| at.to_string());
+        let note = format!(
+            "left behind on Hypervisor {hypervisor}: {vm}. It was being made for this Worker and never got its mark, so \
+             that it is not deleted from here; delete it by hand if it is nobody's"
+        );
+        tracing::warn!(worker = %declare::qualified_name(&self.worker), "{note}");
+        self.context.metrics.abandoned();
+        self.happened(true, "LeftBehind", "Delete", note);
+    }
+
     /// A task that deletes a VM may leave a disk behind: people must know, for nobody else does.
     pub(super) fn tell_leaks(&self, operation: &Operation, task: Option<&TaskState>) {
         if let Some(TaskState::Succeeded { warnings }) = task

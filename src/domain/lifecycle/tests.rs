@@ -84,6 +84,7 @@ fn nothing_observed() -> Observed {
         last_call: None,
         fresh_operation_id: "op-1".into(),
         guest_timeout: Duration::from_secs(300),
+        call_deadline: Duration::from_secs(35),
     }
 }
 
@@ -268,7 +269,7 @@ impl World {
                 looks.live = Some(found.map_or(Live::NotThere, Live::Found));
             }
             Look::BeingMade => looks.being_made = Some(false),
-            Look::Obstacles => looks.obstacles = Some(Vec::new()),
+            Look::Obstacles(_) => looks.obstacles = Some(Vec::new()),
             Look::Strangers => looks.strangers = Some(Vec::new()),
             Look::NewId => looks.new_id = Some(NewId::Reserved("5000".into())),
             Look::Permit => looks.permit = Some(true),

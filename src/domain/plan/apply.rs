@@ -1,10 +1,11 @@
 //! Operations on a VM without a test: bringing its configuration up to date, and powering it off.
 
-use super::{Decision, Effect, Facts, MOST_SENDS, Takes, named, power_down, takes, target};
+use super::{Decision, Effect, Facts, MOST_SENDS, SLOW, Takes, named, power_down, takes, target};
 use crate::api::reasons::WorkerReason;
+use crate::domain::fault::FaultKind;
 use crate::domain::observation::{LiveVm, Problem};
 use crate::domain::operation::{Kind, Operation, Step};
-use crate::hypervisor::vm::Power;
+use crate::hypervisor::vm::{Power, TaskState};
 
 /// Applies the declaration to a VM that is powered off. One that is powered on is left to the shutdown first.
 pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
@@ -15,8 +16,20 @@ pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
     match vm.power {
         Power::Unknown => facts.busy(operation),
         Power::On => facts.close(operation),
+        Power::Off if operation.spec_hash != facts.declared.spec_hash => outdated(facts, operation),
         Power::Off => change(facts, operation, vm).unwrap_or_else(|| facts.close(operation)),
     }
+}
+
+/// The declaration is another one by now: it is begun anew, with all that is looked at before. What was sent for the
+/// earlier one ends first.
+fn outdated(facts: &Facts, operation: &Operation) -> Decision {
+    let unanswered = facts.observed.last_call.as_ref().is_some_and(|fault| fault.kind == FaultKind::UnknownOutcome);
+    let may_come = unanswered && facts.observed.quiet_for < facts.observed.call_deadline * 2;
+    if may_come || facts.looks.task == Some(TaskState::Running) {
+        return facts.busy(operation);
+    }
+    facts.close(operation)
 }
 
 /// The next change that brings a powered-off VM to what is declared; `None` when it fits.
@@ -36,9 +49,13 @@ pub(super) fn change(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Optio
         if operation.kind == Kind::Test {
             return Some(facts.conclude(operation, "deployed", text));
         }
-        return Some(facts.waiting(Problem::new(WorkerReason::OperationFailed, text), operation, super::SLOW * 2));
+        // A privilege may be granted, or the declaration corrected: it is tried again now and then.
+        let left = (SLOW * 2).saturating_sub(facts.observed.quiet_for).max(facts.observed.hold);
+        if !left.is_zero() {
+            return Some(facts.waiting(Problem::new(WorkerReason::OperationFailed, text), operation, left));
+        }
     }
-    if let Some(super::TaskState::Running) = facts.looks.task {
+    if let Some(TaskState::Running) = facts.looks.task {
         return Some(facts.busy(operation));
     }
     Some(facts.act(&current, effect))

@@ -64,8 +64,8 @@ pub enum Look {
     Vm(VmRef),
     /// Ask whether a task runs that makes the operation's VM.
     BeingMade,
-    /// Ask what stands in the way of making the VM.
-    Obstacles,
+    /// Ask what stands in the way of making the VM, or of changing the one that is there.
+    Obstacles(Option<VmRef>),
     /// See whether a VM in the id range is being made by nobody we know of.
     Strangers,
     /// Reserve an id for a new VM.

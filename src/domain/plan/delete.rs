@@ -1,7 +1,8 @@
 //! Deleting a worker: power off, delete with proof of identity, wait until the hypervisor shows it gone, release.
 
-use super::{Decision, Effect, Facts, Look, Next, SLOW, power_down, test, unfit};
+use super::{Decision, Effect, Facts, Look, Next, SLOW, locked, power_down, test, unfit};
 use crate::api::reasons::WorkerReason;
+use crate::domain::fault::FaultKind;
 use crate::domain::observation::{Budget, Live, LiveVm, Presence, Problem};
 use crate::domain::operation::{Operation, Step};
 use crate::hypervisor::vm::{Power, TaskState};
@@ -49,15 +50,10 @@ fn gone(facts: &Facts, operation: &Operation) -> Decision {
 
 /// Why the VM must not be deleted now. While it is being made, the create step knows that it is not marked yet.
 fn unfit_to_delete(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> {
-    if operation.step == Step::Create && vm.lock.is_some() && facts.looks.being_made != Some(false) {
-        return Some(match facts.looks.being_made {
-            None => facts.look(Look::BeingMade, operation),
-            Some(_) => facts.busy(operation),
-        });
-    }
-    if operation.step == Step::Create && vm.lock.is_none() && !claims_to_be_ours(vm) {
-        // The id went to somebody else: there is nothing of ours to delete here.
-        return Some(facts.close(operation));
+    if operation.step == Step::Create
+        && let Some(decision) = unfinished(facts, operation, vm)
+    {
+        return Some(decision);
     }
     if let Some(decision) = unfit(facts, operation, vm) {
         return Some(decision);
@@ -67,6 +63,35 @@ fn unfit_to_delete(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<
         return Some(facts.waiting(Problem::new(WorkerReason::VmProtected, text), operation, SLOW));
     }
     None
+}
+
+/// What to do about a VM that may not be marked yet; `None` if it is.
+fn unfinished(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> {
+    match (&vm.lock, facts.looks.being_made) {
+        (Some(_), None) => Some(facts.look(Look::BeingMade, operation)),
+        (Some(_), Some(true)) => Some(facts.busy(operation)),
+        _ if claims_to_be_ours(vm) => None,
+        // Whose it is shows when the lock is gone.
+        (Some(lock), Some(false)) => Some(locked(facts, operation, vm, lock)),
+        (None, _) if made_it(facts, operation) => Some(leave_behind(facts, operation)),
+        // The id went to somebody else: there is nothing of ours to delete here.
+        (None, _) => Some(facts.close(operation)),
+    }
+}
+
+/// Whether the call that was sent may have made the VM that has its id: it began, and not just to find the id taken.
+fn made_it(facts: &Facts, operation: &Operation) -> bool {
+    let taken = |task: &TaskState| matches!(task, TaskState::Failed { kind: FaultKind::AlreadyExists, .. });
+    operation.task.is_some() && !facts.looks.task.as_ref().is_some_and(taken)
+}
+
+/// A VM that never got its mark is not ours to delete, whoever made it: people are told of it.
+fn leave_behind(facts: &Facts, operation: &Operation) -> Decision {
+    match &facts.observed.presence {
+        Presence::Present { .. } => facts.close(operation),
+        presence if presence.is_gone() => facts.say(Next::Release { abandoned: true }, Some(operation)),
+        _ => facts.poll(operation),
+    }
 }
 
 fn claims_to_be_ours(vm: &LiveVm) -> bool {

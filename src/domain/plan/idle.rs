@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::{Decision, Facts, Look, Next, SLOW, apply, delete, test};
 use crate::domain::backoff;
 use crate::domain::identity::Ownership;
-use crate::domain::observation::{Live, Presence, Problem};
+use crate::domain::observation::{Live, LiveVm, Presence, Problem};
 use crate::domain::operation::{Kind, Operation, Step, Target, VERSION};
 use crate::hypervisor::vm::{Power, VmRef};
 
@@ -76,7 +76,7 @@ fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
         Some(_) => {}
     }
     match &facts.looks.obstacles {
-        None => return facts.look(Look::Obstacles, &placeholder),
+        None => return facts.look(Look::Obstacles(None), &placeholder),
         Some(obstacles) => {
             match obstacles.first() {
                 // A host that is down comes back by itself; what is on it cannot be seen until then.
@@ -89,7 +89,7 @@ fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
         }
     }
     let operation = Operation { request, ..placeholder };
-    test::permitted(facts, &operation, |facts| test::create(facts, &operation))
+    test::create(facts, &operation)
 }
 
 fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid: &str) -> Decision {
@@ -154,10 +154,29 @@ fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) 
                 );
                 facts.stalled(Problem::new(WorkerReason::RedeployNeeded, text), None)
             }
-            None => begin(facts),
+            None => in_the_way(facts, operation, vm).unwrap_or_else(|| begin(facts)),
         },
         Some(Live::NotThere) => begin(facts),
     }
+}
+
+/// What a change of the VM's name or networks meets where the VM is: the hypervisor would take it without a word, and
+/// not power the VM on again. What concerns only the making of a VM is in nobody's way here.
+fn in_the_way(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> {
+    let differs = |field: &str| vm.differences.iter().any(|difference| difference.field.starts_with(field));
+    let (networks, name) = (differs("networks"), differs("vmName"));
+    if !networks && !name {
+        return None;
+    }
+    let Some(obstacles) = &facts.looks.obstacles else {
+        return Some(facts.look(Look::Obstacles(Some(vm.at.clone())), operation));
+    };
+    let problem = obstacles.iter().find(|problem| match problem.reason {
+        WorkerReason::BridgeMissing => networks,
+        WorkerReason::VmNameInUse => name,
+        _ => false,
+    })?;
+    Some(facts.stalled(problem.clone(), None))
 }
 
 fn apply_or_rest(facts: &Facts, operation: &Operation) -> Decision {

@@ -1,6 +1,9 @@
 //! The way of a test through its steps, and what may never be decided whatever the facts.
 
+mod edited;
+mod left_behind;
 mod properties;
+mod sent_again;
 mod unknown;
 
 use super::*;
@@ -78,6 +81,7 @@ pub(super) fn facts() -> Facts {
             last_call: None,
             fresh_operation_id: "op-1".into(),
             guest_timeout: Duration::from_secs(300),
+            call_deadline: Duration::from_secs(35),
         },
         looks: Looks::default(),
         now: at(NOW),
@@ -125,7 +129,7 @@ fn settle(mut facts: Facts, world: &Looks) -> Decision {
         match &decision.next {
             Next::Look(Look::Vm(_)) => facts.looks.live.clone_from(&world.live),
             Next::Look(Look::BeingMade) => facts.looks.being_made = world.being_made,
-            Next::Look(Look::Obstacles) => facts.looks.obstacles.clone_from(&world.obstacles),
+            Next::Look(Look::Obstacles(_)) => facts.looks.obstacles.clone_from(&world.obstacles),
             Next::Look(Look::Strangers) => facts.looks.strangers.clone_from(&world.strangers),
             Next::Look(Look::NewId) => facts.looks.new_id.clone_from(&world.new_id),
             Next::Look(Look::Permit) => facts.looks.permit = world.permit,

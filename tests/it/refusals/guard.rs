@@ -156,3 +156,29 @@ fn an_orphan_lock() {
         assert_eq!(lab.world.ours().len(), 2);
     });
 }
+
+/// Its node dies while the VM is cloned; then the Worker is deleted, and a person unlocks what was left behind.
+#[test]
+fn an_orphan_lock_in_the_way_of_a_deletion() {
+    in_virtual_time(async {
+        let mut lab = Lab::new().await;
+        lab.declare("w1", json!({})).await;
+        let cloning = lab.operator.run(Duration::from_secs(60), async |world| world.busy() > 0).await;
+        assert!(cloning);
+        lab.world.pve.world(|world| {
+            world.kill_tasks("qmclone");
+            // It had not got any further than the lock.
+            world.edit_machine(5000, "description", None);
+        });
+        lab.delete("w1").await;
+        let before = lab.sight();
+        let words = ["5000", "pve1", "locked (clone)", "no task works on it", "`qm unlock 5000` on pve1"];
+        lab.refuses(&before, worker_says("w1", ("Ready", "False", "OrphanLock"), &words)).await;
+        lab.world.pve.world(|world| world.edit_machine(5000, "lock", None));
+        let before = lab.sight();
+        lab.gone("w1").await;
+        assert_eq!(lab.sight(), before, "without its mark it is nobody's to delete");
+        let counted = lab.operator.context.metrics.text();
+        assert!(counted.contains("stevedore_abandoned_total 1"), "{counted}");
+    });
+}

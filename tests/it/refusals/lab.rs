@@ -131,6 +131,11 @@ impl Lab {
         condition.message
     }
 
+    /// Waits until this is not said any more.
+    pub(super) async fn is_over(&mut self, former: Expected<'_>) -> bool {
+        self.operator.run(LONG, async |world| said(world, former).await.is_none()).await
+    }
+
     /// Waits until this is said, and sees that nothing is changed then for a while, nor was since `before`.
     pub(super) async fn refuses(&mut self, before: &Sight, expected: Expected<'_>) -> String {
         let message = self.says(expected).await;

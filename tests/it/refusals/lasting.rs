@@ -1,13 +1,15 @@
 //! What lasts is said and what passes is not; and what was said stays while nothing is known.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 use stevedore::simulator::fault::{Effect, Failure, Rule};
+use stevedore::simulator::scenario::Scenario;
 
 use super::lab::{Lab, worker_says};
 use crate::crash::mishaps::is_ours;
-use crate::crash::world::in_virtual_time;
+use crate::crash::world::{in_virtual_time, is_tested};
 
 const NODES: [&str; 3] = ["pve1", "pve2", "pve3"];
 /// The call by which a VM is looked at.
@@ -137,5 +139,37 @@ fn a_look_for_which_a_privilege_is_missing() {
         lab.world.pve.faults().clear();
         lab.tested("w1").await;
         lab.says(worker_says("w1", ("Ready", "True", "TestPassed"), &[])).await;
+    });
+}
+
+/// How many launches are allowed at a time.
+const LAUNCHES: usize = 1;
+
+#[test]
+fn a_launch_keeps_its_turn_while_its_hypervisor_is_away_for_a_moment() {
+    in_virtual_time(async {
+        let limits = json!({"spec": {"limits": {"parallelLaunches": LAUNCHES}}});
+        let mut lab = Lab::of(Scenario::default_demo(), limits).await;
+        lab.declare("w1", json!({})).await;
+        assert!(lab.operator.run(Duration::from_secs(600), async |world| world.running() > 0).await);
+        for name in ["w0", "w2"] {
+            lab.declare(name, json!({})).await;
+        }
+        lab.operator.pass(Duration::from_secs(3)).await;
+        for node in NODES {
+            lab.world.pve.world(|world| world.isolate(node));
+        }
+        lab.operator.pass(Duration::from_secs(100)).await;
+        assert_eq!(lab.world.running(), 1);
+        for node in NODES {
+            lab.world.pve.world(|world| world.bring_back(node));
+        }
+        let most = AtomicUsize::new(0);
+        let done = lab.operator.run(Duration::from_secs(3600), async |world| {
+            most.fetch_max(world.busy(), Ordering::Relaxed);
+            world.all_workers().iter().all(is_tested)
+        });
+        assert!(done.await);
+        assert_eq!(most.into_inner(), LAUNCHES);
     });
 }

@@ -2,6 +2,7 @@
 //! and what to do; and meanwhile nothing is changed on the hypervisor.
 
 mod access;
+mod edits;
 mod guard;
 mod identity;
 mod lab;

@@ -65,3 +65,26 @@ fn workers_that_went_are_forgotten() {
         assert_eq!(stage.context.tracks.count(), 0);
     });
 }
+
+#[test]
+fn a_vm_that_died_before_it_got_its_mark_is_named_when_its_worker_goes() {
+    in_virtual_time(async {
+        let stage = Stage::new().await;
+        stage.declare("w1", &json!({})).await;
+        stage.until("it is being made", |stage| stage.world.busy() > 0).await;
+        stage.world.pve.world(|world| {
+            world.kill_tasks("qmclone");
+            world.edit_machine(5000, "description", None);
+        });
+        stage.delete::<Worker>("w1").await;
+        let locked = |stage: &Stage| stage.says("workers", "w1", "Ready") == "False/OrphanLock";
+        stage.until("the lock is told of", locked).await;
+        stage.world.pve.world(|world| world.edit_machine(5000, "lock", None));
+        stage.gone("workers", "w1").await;
+        stage.until("there is an event", |stage| !stage.events("LeftBehind").is_empty()).await;
+        let event = stage.events("LeftBehind").remove(0);
+        let note = event["note"].as_str().unwrap();
+        assert!(event["type"] == "Warning" && note.contains("lab: VM 5000 on pve1"), "{event:#}");
+        assert_eq!(stage.world.ours().len(), 1, "it is nobody's to delete");
+    });
+}
