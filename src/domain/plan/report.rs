@@ -186,7 +186,9 @@ fn vm(facts: &Facts, operation: Option<&Operation>) -> VmReport {
     }
     match &facts.observed.presence {
         _ if operation.is_some() && facts.remembered.operation.is_some() => VmReport::Keep,
-        Presence::Present { at, power, uuid, .. } => {
+        // Only a VM that is the worker's goes into its status: by that, one that loses its marks is known again. Of a
+        // copy the status must know nothing, or it would be taken for the worker's VM once its marks are taken out.
+        Presence::Present { at, power, uuid, ownership: Ownership::Ours | Ownership::Unfinished { .. } } => {
             VmReport::Known(KnownVm { at: at.clone(), uuid: uuid.clone(), power: *power })
         }
         presence if presence.is_gone() => VmReport::Gone,

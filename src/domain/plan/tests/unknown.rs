@@ -49,6 +49,21 @@ fn a_test_whose_vm_vanished_ends_although_a_vm_of_somebody_else_is_there() {
     assert_eq!(problem.reason, WorkerReason::ClaimedElsewhere);
 }
 
+fn present(power: Power, ownership: Ownership) -> Presence {
+    Presence::Present { at: place(), power, ownership, uuid: "u".into() }
+}
+
+#[test]
+fn a_vm_that_is_not_the_workers_does_not_come_into_its_status() {
+    let mut facts = facts();
+    let report = |facts: &Facts| plan(facts).report;
+    facts.observed.presence = present(Power::Off, Ownership::Mismatch("it is a copy".into()));
+    assert_eq!(report(&facts).vm, VmReport::Keep);
+    assert_eq!(report(&facts).deployed, None);
+    facts.observed.presence = present(Power::Off, Ownership::Ours);
+    assert!(matches!(report(&facts).vm, VmReport::Known(_)));
+}
+
 /// A worker whose status says that it is stalled.
 fn stalled() -> Facts {
     let mut facts = facts();
