@@ -307,9 +307,12 @@ impl Facts {
         self.waiting(problem, operation, BUSY)
     }
 
-    /// No complete inventory is there yet: it comes with one of the next polls.
+    /// The inventory does not tell enough yet: that comes with one of the next polls. A worker without a VM is well as
+    /// it is meanwhile.
     fn unseen(&self, problem: Problem, wants: bool) -> Decision {
-        self.wait(if wants { BUSY * 2 } else { SLOW }, wants, None, &Holdup::Unsure(Some(problem)))
+        let has_vm = self.remembered.vm.is_some() || matches!(self.observed.presence, Presence::Present { .. });
+        let holdup = if has_vm { Holdup::Dark(problem) } else { Holdup::Unsure(Some(problem)) };
+        self.wait(if wants { BUSY * 2 } else { SLOW }, wants, None, &holdup)
     }
 
     /// The declaration cannot be met until somebody changes something.

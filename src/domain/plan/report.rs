@@ -71,6 +71,8 @@ pub(super) enum Holdup {
     Unsure(Option<Problem>),
     /// What it depends on cannot be seen: the looks at it fail again and again.
     Blind(Problem),
+    /// Where the VM is, or whether it is powered on, is not known just now.
+    Dark(Problem),
     /// The declaration cannot be met until somebody changes something.
     Stalls(Problem),
 }
@@ -79,9 +81,11 @@ impl Holdup {
     fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Nothing | Self::Unsure(None) => None,
-            Self::Unsure(Some(problem)) | Self::Waits(problem) | Self::Blind(problem) | Self::Stalls(problem) => {
-                Some(problem)
-            }
+            Self::Unsure(Some(problem))
+            | Self::Waits(problem)
+            | Self::Blind(problem)
+            | Self::Dark(problem)
+            | Self::Stalls(problem) => Some(problem),
         }
     }
 }
@@ -109,7 +113,7 @@ pub struct Report {
     pub fits: bool,
 }
 
-/// For this long the hypervisor may be away before a worker's `Ready` becomes `Unknown`.
+/// For this long the hypervisor, or the VM's host, may be away before a worker's `Ready` becomes `Unknown`.
 const AWAY_TOLERANCE: Duration = Duration::from_secs(120);
 
 /// Reasons that make `Ready` false although the operation only waits.
@@ -138,7 +142,7 @@ pub(super) fn report(facts: &Facts, operation: Option<&Operation>, holdup: &Hold
         under_test: operation.is_some_and(|operation| {
             matches!(operation.kind, Kind::Test | Kind::Apply) && facts.remembered.operation.is_some()
         }),
-        unknown: is_unknown(facts, operation),
+        unknown: is_unknown(facts, operation, &vm),
         fits: fits(facts),
         vm,
         tested,
@@ -160,8 +164,9 @@ pub(super) fn unreadable(problem: Problem) -> Report {
     }
 }
 
-fn is_unknown(facts: &Facts, operation: Option<&Operation>) -> bool {
+fn is_unknown(facts: &Facts, operation: Option<&Operation>, vm: &VmReport) -> bool {
     facts.observed.hypervisor != HypervisorState::Ready
+        || matches!(vm, VmReport::Known(KnownVm { power: Power::Unknown, .. }))
         || operation.is_none() && matches!(facts.observed.presence, Presence::Unknown(_))
 }
 
@@ -226,7 +231,11 @@ fn tested(facts: &Facts) -> Verdict {
 fn stalling(facts: &Facts, holdup: &Holdup) -> Stalling {
     match holdup {
         Holdup::Stalls(problem) => Stalling::Yes(problem.clone()),
-        Holdup::Unsure(_) | Holdup::Blind(_) if facts.remembered.stalled && !facts.declared.deleting => Stalling::Stays,
+        Holdup::Unsure(_) | Holdup::Blind(_) | Holdup::Dark(_)
+            if facts.remembered.stalled && !facts.declared.deleting =>
+        {
+            Stalling::Stays
+        }
         _ => Stalling::No,
     }
 }
@@ -245,6 +254,8 @@ fn ready(facts: &Facts, holdup: &Holdup, stalled: &Stalling, vm: &VmReport) -> O
             HypervisorState::Away(_) if facts.observed.away_for < AWAY_TOLERANCE => return None,
             HypervisorState::Away(_) | HypervisorState::Missing(_) => return verdict(None, problem),
             HypervisorState::Ready => match holdup {
+                Holdup::Dark(_) if facts.observed.dark_for < AWAY_TOLERANCE => return None,
+                Holdup::Dark(_) => return verdict(None, problem),
                 Holdup::Blind(_) if problem.reason != WorkerReason::Forbidden => return verdict(None, problem),
                 Holdup::Stalls(_) => return verdict(Some(false), problem),
                 _ if NOT_READY.contains(&problem.reason) => return verdict(Some(false), problem),

@@ -69,6 +69,7 @@ pub(super) fn facts() -> Facts {
             hypervisor_paused: false,
             presence: Presence::Absent { polls: 2 },
             idle_for: Duration::ZERO,
+            dark_for: Duration::ZERO,
             conflict: None,
             step_age: Duration::ZERO,
             quiet_for: Duration::from_secs(600),
