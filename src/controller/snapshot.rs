@@ -143,7 +143,7 @@ fn remembered(worker: &Worker) -> Remembered {
         operation: operation(worker),
         vm: known_vm(&status),
         uuid: status.vm.as_ref().and_then(|vm| vm.uuid.clone()),
-        applied: status.applied.as_ref().map(|applied| applied.hash.clone()),
+        applied: status.applied.as_ref().map(|applied| applied.hash.clone()).filter(|hash| !hash.is_empty()),
         made_as: status.applied.as_ref().map(|applied| applied.summary.clone()).unwrap_or_default(),
         last_test: last_test(&status),
         failures: status.test_failures.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),

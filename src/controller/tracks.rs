@@ -275,6 +275,7 @@ mod tests {
             sends: 1,
             task: None,
             checked: false,
+            made_as: std::collections::BTreeMap::new(),
             request: None,
             since: jiff::Timestamp::UNIX_EPOCH,
             step_since: jiff::Timestamp::UNIX_EPOCH,

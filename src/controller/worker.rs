@@ -169,7 +169,10 @@ impl<'a> Pass<'a> {
             }
             _ if !self.fresh => self.refresh().await,
             Next::Release { abandoned } => self.release(facts, abandoned, link.as_ref()).await,
-            Next::Close(_) => self.close(link.as_ref()).await,
+            Next::Close(_) => {
+                self.keep_made_as(facts, &report).await?;
+                self.close(link.as_ref()).await
+            }
             Next::Conclude { operation, check, message } => {
                 let result = CheckResult::failed(check, facts.observed.step_age, message);
                 self.conclude(facts, &report, &operation, &[result], None).await

@@ -227,6 +227,7 @@ fn begin(facts: &Facts, kind: Kind, at: &VmRef, uuid: &str) -> Operation {
         sends: 0,
         task: None,
         checked: false,
+        made_as: std::collections::BTreeMap::new(),
         request: None,
         since: facts.now,
         step_since: facts.now,

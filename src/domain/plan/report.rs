@@ -1,6 +1,7 @@
 //! What the status says: the conditions and the VM, derived from the same facts as the decision.
 
 use crate::api::reasons::WorkerReason;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::identity::Ownership;
@@ -111,6 +112,8 @@ pub struct Report {
     pub vm: VmReport,
     /// The VM's configuration is the declared one, as read live.
     pub fits: bool,
+    /// What the open operation has made the VM as, by field; empty if it has made none.
+    pub made_as: BTreeMap<String, String>,
 }
 
 /// For this long the hypervisor, or the VM's host, may be away before a worker's `Ready` becomes `Unknown`.
@@ -144,6 +147,7 @@ pub(super) fn report(facts: &Facts, operation: Option<&Operation>, holdup: &Hold
         }),
         unknown: is_unknown(facts, operation, &vm),
         fits: fits(facts),
+        made_as: made_as(facts, &vm),
         vm,
         tested,
     }
@@ -161,6 +165,7 @@ pub(super) fn unreadable(problem: Problem) -> Report {
         unknown: true,
         vm: VmReport::Keep,
         fits: false,
+        made_as: BTreeMap::new(),
     }
 }
 
@@ -173,6 +178,13 @@ fn is_unknown(facts: &Facts, operation: Option<&Operation>, vm: &VmReport) -> bo
 fn fits(facts: &Facts) -> bool {
     let Some(Live::Found(vm)) = &facts.looks.live else { return false };
     vm.differences.is_empty() && vm.ownership == Ownership::Ours && facts.takes_another(vm).is_none()
+}
+
+fn made_as(facts: &Facts, vm: &VmReport) -> BTreeMap<String, String> {
+    match (&facts.remembered.operation, vm) {
+        (Some(Ok(operation)), VmReport::Known(vm)) if vm.at.id == operation.target.vm_id => operation.made_as.clone(),
+        _ => BTreeMap::new(),
+    }
 }
 
 /// The VM as the closest look shows it.

@@ -96,6 +96,7 @@ fn operation(kind: Kind, step: Step) -> Operation {
         sends: 1,
         task: None,
         checked: false,
+        made_as: std::collections::BTreeMap::new(),
         request: None,
         since: at(NOW - 60),
         step_since: at(NOW - 60),
