@@ -86,6 +86,9 @@ pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared
     let presence = presence(context, worker, connection.as_deref(), now);
     let idle_for = idle_for(context, &uid, &remembered, &presence, now);
     let (hypervisor, away_for, hypervisor_paused) = hypervisor(context, worker, connection.as_deref(), now);
+    let dark = hypervisor == HypervisorState::Ready
+        && matches!(presence, Presence::Unknown(_) | Presence::Present { power: Power::Unknown, .. });
+    let dark_for = dark_for(context, &uid, dark, now);
     let conflict = conflict(context, worker, &declared);
     let (step_age, quiet_for, calls, holds, last_call, fresh_operation_id) = context.tracks.with(&uid, |track| {
         let step_age = match &remembered.operation {
@@ -112,6 +115,7 @@ pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared
             hypervisor_paused,
             presence,
             idle_for,
+            dark_for,
             conflict,
             step_age,
             quiet_for,
@@ -140,7 +144,7 @@ fn remembered(worker: &Worker) -> Remembered {
         operation: operation(worker),
         vm: known_vm(&status),
         uuid: status.vm.as_ref().and_then(|vm| vm.uuid.clone()),
-        applied: status.applied.as_ref().map(|applied| applied.hash.clone()),
+        applied: status.applied.as_ref().map(|applied| applied.hash.clone()).filter(|hash| !hash.is_empty()),
         made_as: status.applied.as_ref().map(|applied| applied.summary.clone()).unwrap_or_default(),
         last_test: last_test(&status),
         failures: status.test_failures.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
@@ -213,7 +217,7 @@ fn hypervisor(
 /// Where the inventory sees the VM, with power as it was read live if that is newer.
 fn presence(context: &Context, worker: &Worker, connection: Option<&Connection>, now: BootTime) -> Presence {
     let Some(connection) = connection else {
-        return Presence::Unknown("its Hypervisor has not been reached yet".to_owned());
+        return Presence::Unknown(Problem::new(WorkerReason::Waiting, "its Hypervisor has not been reached yet"));
     };
     let uid = worker.uid().unwrap_or_default();
     let name = declare::qualified_name(worker);
@@ -227,6 +231,11 @@ fn presence(context: &Context, worker: &Worker, connection: Option<&Connection>,
         && now.since(at) < INVENTORY_LAG
     {
         *power = read;
+    }
+    if let (Presence::Unknown(why), Some(at)) = (&mut presence, worker.status.as_ref().and_then(known_vm))
+        && connection.view(|view| view.inventory().hosts.get(&at.host).is_some_and(|host| !host.online))
+    {
+        *why = Problem::silent_host(&at);
     }
     presence
 }
@@ -260,6 +269,15 @@ fn idle_for(context: &Context, uid: &str, remembered: &Remembered, presence: &Pr
             return Duration::ZERO;
         }
         now.since(*track.idle_since.get_or_insert(now))
+    })
+}
+
+/// How long place or power of the VM have not been known, as far as this process has seen.
+fn dark_for(context: &Context, uid: &str, dark: bool, now: BootTime) -> Duration {
+    context.tracks.with(uid, |track| {
+        let since = track.dark_since.filter(|_| dark).unwrap_or(now);
+        track.dark_since = dark.then_some(since);
+        now.since(since)
     })
 }
 

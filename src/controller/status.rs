@@ -34,6 +34,8 @@ pub fn render(
         if report.fits {
             let hash = declared.spec_hash.clone();
             status.applied = Some(Applied { hash, summary: declare::summary(&declared.wanted) });
+        } else if status.applied.is_none() && !report.made_as.is_empty() {
+            status.applied = Some(Applied { hash: String::new(), summary: report.made_as.clone() });
         }
     }
     if report.vm == VmReport::Gone {

@@ -84,6 +84,8 @@ pub struct Track {
     pub changed: BootTime,
     /// Since when the VM has been seen powered on with nothing to do.
     pub idle_since: Option<BootTime>,
+    /// Since when it has not been known where the VM is, or whether it is powered on.
+    pub dark_since: Option<BootTime>,
     /// Power as it was read live, and when: the inventory is older for some seconds.
     pub power: Option<(Power, BootTime)>,
     /// The id of the operation that may begin next, so that several looks speak of the same one.
@@ -278,6 +280,7 @@ mod tests {
             sends: 1,
             task: None,
             checked: false,
+            made_as: std::collections::BTreeMap::new(),
             request: None,
             since: jiff::Timestamp::UNIX_EPOCH,
             step_since: jiff::Timestamp::UNIX_EPOCH,

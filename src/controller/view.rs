@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use crate::api::reasons::WorkerReason;
 use crate::clock::BootTime;
 use crate::domain::identity::{Mark, Ownership, Shown, TAG, judge};
-use crate::domain::observation::Presence;
+use crate::domain::observation::{Presence, Problem};
 use crate::hypervisor::inventory::{Inventory, VmSummary};
 use crate::hypervisor::vm::VmRef;
 
@@ -181,7 +182,8 @@ impl View {
 
     fn absence(&self, seeker: Seeker<'_>) -> Presence {
         if !self.is_complete() {
-            return Presence::Unknown("waiting for a complete inventory of the hypervisor".to_owned());
+            let text = "waiting for a complete inventory of the hypervisor";
+            return Presence::Unknown(Problem::new(WorkerReason::Waiting, text));
         }
         let seen = self.seen.get(seeker.uid).copied();
         let polls = self.complete.iter().filter(|poll| **poll >= seeker.since && seen.is_none_or(|seen| **poll > seen));

@@ -16,7 +16,7 @@ use super::tracks::Track;
 use super::{finalizer, status};
 use crate::api::{Worker, names};
 use crate::domain::declare;
-use crate::domain::observation::{Facts, HypervisorState, Looks, Problem};
+use crate::domain::observation::{Abandon, Facts, HypervisorState, Looks, Problem};
 use crate::domain::operation::{Kind, Operation};
 use crate::domain::plan::{self, Decision, Next, Report};
 use crate::guest::checks::CheckResult;
@@ -176,7 +176,10 @@ impl<'a> Pass<'a> {
             }
             _ if !self.fresh => self.refresh().await,
             Next::Release { abandoned } => self.release(facts, abandoned, link.as_ref()).await,
-            Next::Close(_) => self.close(link.as_ref()).await,
+            Next::Close(_) => {
+                self.keep_made_as(facts, &report).await?;
+                self.close(link.as_ref()).await
+            }
             Next::Conclude { operation, check, message } => {
                 let result = CheckResult::failed(check, facts.observed.step_age, message);
                 self.conclude(facts, &report, &operation, &[result], None).await
@@ -314,7 +317,7 @@ impl<'a> Pass<'a> {
         abandoned: bool,
         link: Option<&(Arc<Connection>, SharedHypervisor)>,
     ) -> Result<Turn, Error> {
-        if abandoned && facts.declared.abandon {
+        if abandoned && facts.declared.abandon == Abandon::Yes {
             self.tell_abandoned();
         } else if abandoned {
             self.tell_left_behind();

@@ -110,15 +110,17 @@ fn abandon(annotations: Option<&BTreeMap<String, String>>) -> Abandon {
 }
 
 /// The settings that only another VM can have and that no VM shows of itself, by field.
-pub fn made_as(wanted: &VmWanted) -> [(&'static str, &str); 2] {
-    [("image.template", &wanted.template), ("proxmox.host", &wanted.host)]
+pub fn made_as(wanted: &VmWanted) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("image.template".to_owned(), wanted.template.clone()),
+        ("proxmox.host".to_owned(), wanted.host.clone()),
+    ])
 }
 
 /// The settings that stand in `status.applied.summary`.
 pub fn summary(wanted: &VmWanted) -> BTreeMap<String, String> {
-    let mut lines = BTreeMap::from([
-        ("image.template".to_owned(), wanted.template.clone()),
-        ("proxmox.host".to_owned(), wanted.host.clone()),
+    let mut lines = made_as(wanted);
+    lines.extend([
         ("resources.cpus".to_owned(), wanted.cpus.to_string()),
         ("resources.memory".to_owned(), Quantity::mib(wanted.memory_mib).to_string()),
         ("resources.disk".to_owned(), Quantity::gib(wanted.disk_gib).to_string()),

@@ -121,6 +121,9 @@ pub struct Observed {
     pub presence: Presence,
     /// How long the VM has been seen powered on with nothing to do; zero if it is not.
     pub idle_for: Duration,
+    /// How long it has not been known where the VM is, or whether it is powered on, although the hypervisor is there;
+    /// zero if it is.
+    pub dark_for: Duration,
     /// Something that the declaration names and that cannot be had: the same address in two workers, for instance.
     pub conflict: Option<Problem>,
     /// How long this process has known the operation's present step.
@@ -181,6 +184,14 @@ impl Problem {
     pub fn new(reason: WorkerReason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
+
+    /// A VM's host does not tell whether the VM is powered on.
+    pub fn silent_host(at: &VmRef) -> Self {
+        let text = format!(
+            "it is not known whether {at} is powered on: its host does not tell; see whether that is online and well"
+        );
+        Self::new(WorkerReason::HostOffline, text)
+    }
 }
 
 /// The hypervisor as a whole.
@@ -213,8 +224,8 @@ pub enum Presence {
         /// How many.
         polls: u32,
     },
-    /// It is not known: no complete poll yet.
-    Unknown(String),
+    /// It is not known, and why: no complete poll yet, say.
+    Unknown(Problem),
     /// They do not have it, but one that another installation, or an earlier worker of that name, made for a worker of
     /// this namespace and name.
     Elsewhere {

@@ -3,6 +3,8 @@
 //! It is written whole, by compare-and-swap, *before* the call that it speaks of. Whatever happens to the process
 //! afterwards, the record and a look at the hypervisor are enough to go on, and never to do a thing twice.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -37,6 +39,10 @@ pub struct Operation {
     /// Whether the test's checks are over: from here on the VM is only powered off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub checked: bool,
+    /// The settings that only another VM can have and that no VM shows of itself, by field, as they were when the call
+    /// was intended that makes the VM: an edit changes the declaration, and not what the VM was made of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub made_as: BTreeMap<String, String>,
     /// The value of the annotation by which a person asked for this test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
@@ -170,6 +176,7 @@ mod tests {
             sends: 1,
             task: None,
             checked: false,
+            made_as: BTreeMap::new(),
             request: None,
             since: Timestamp::UNIX_EPOCH,
             step_since: Timestamp::UNIX_EPOCH,
@@ -179,6 +186,8 @@ mod tests {
     #[test]
     fn a_record_survives_its_json() {
         let record = Operation { task: Some(TaskHandle("UPID:x".into())), request: Some("1".into()), ..operation() };
+        let made_as = BTreeMap::from([("image.template".to_owned(), "debian-worker".to_owned())]);
+        let record = Operation { made_as, ..record };
         assert_eq!(Operation::from_json(&record.to_json()), Ok(record));
     }
 

@@ -95,6 +95,17 @@ impl Pass<'_> {
         }
     }
 
+    /// What the VM was made as goes into the status before the operation, which knows it too, is cleared. Usually the
+    /// result of its test has brought it there.
+    pub(super) async fn keep_made_as(&mut self, facts: &Facts, report: &Report) -> Result<(), Error> {
+        let status = self.rendered(facts, report);
+        let is_there = |status: &WorkerStatus| status.applied.is_some();
+        if is_there(&status) && !self.worker.status.as_ref().is_some_and(is_there) {
+            self.worker = status::write(&self.api, &self.worker, status).await?;
+        }
+        Ok(())
+    }
+
     fn rendered(&self, facts: &Facts, report: &Report) -> WorkerStatus {
         let now = self.context.clock.wall();
         status::render(&self.worker, Some(&facts.declared), report, facts.remembered.claims, now)

@@ -75,6 +75,7 @@ fn nothing_observed() -> Observed {
         hypervisor_paused: false,
         presence: Presence::Absent { polls: 2 },
         idle_for: Duration::ZERO,
+        dark_for: Duration::ZERO,
         conflict: None,
         step_age: Duration::ZERO,
         quiet_for: Duration::from_secs(600),
@@ -192,6 +193,7 @@ impl World {
         let before = &self.facts.observed;
         self.facts.observed = Observed {
             idle_for: before.idle_for,
+            dark_for: before.dark_for,
             step_age: before.step_age,
             fresh_operation_id: format!("op-{}", self.operations),
             presence: match &self.vm {

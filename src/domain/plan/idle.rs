@@ -24,7 +24,7 @@ pub(super) fn plan(facts: &Facts) -> Decision {
     match &facts.observed.presence {
         Presence::Unknown(why) => {
             let wants = facts.declared.deleting || matches!(wanted(facts), Wanted::Now { .. });
-            facts.unseen(Problem::new(WorkerReason::Waiting, why.clone()), wants)
+            facts.unseen(why.clone(), wants)
         }
         Presence::Elsewhere { text, .. } => elsewhere(facts, text),
         Presence::Absent { .. } => absent(facts),
@@ -128,6 +128,7 @@ fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid:
             let operation = begun(Kind::Apply);
             begin_on_vm(facts, &operation, |facts| apply_or_rest(facts, &operation))
         }
+        _ if power == Power::Unknown => facts.unseen(Problem::silent_host(at), false),
         Wanted::Later(after) => facts.say(Next::Wait { after, poll: false }, None),
         Wanted::No => facts.say(Next::Rest, None),
     }
@@ -245,6 +246,7 @@ fn begin(facts: &Facts, kind: Kind, at: &VmRef, uuid: &str) -> Operation {
         sends: 0,
         task: None,
         checked: false,
+        made_as: std::collections::BTreeMap::new(),
         request: None,
         since: facts.now,
         step_since: facts.now,

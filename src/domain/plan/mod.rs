@@ -16,6 +16,7 @@ mod tests;
 
 use crate::api::names;
 use crate::api::reasons::WorkerReason;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use decision::{Decision, Look, Next};
@@ -258,14 +259,23 @@ impl Facts {
     fn takes_another(&self, vm: &LiveVm) -> Option<String> {
         let differing = vm.differences.iter().filter(|difference| difference.takes == Takes::Redeploy);
         let shown = differing.map(|one| (one.field.as_str(), one.from.as_str(), one.to.as_str()));
-        let written = declare::made_as(&self.declared.wanted).into_iter().filter_map(|(field, to)| {
-            let from = self.remembered.made_as.get(field)?;
-            let is_there = field == "proxmox.host" && vm.at.host == to;
-            (from != to && !is_there).then_some((field, from.as_str(), to))
+        let wanted = declare::made_as(&self.declared.wanted);
+        let written = wanted.iter().filter_map(|(field, to)| {
+            let from = self.made_as().get(field)?;
+            let is_there = field == "proxmox.host" && vm.at.host == *to;
+            (from != to && !is_there).then_some((field.as_str(), from.as_str(), to.as_str()))
         });
         let all: Vec<String> =
             shown.chain(written).map(|(field, from, to)| format!("{field} is {from:?}, not {to:?}")).collect();
         (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// What the VM was made as: by the open operation if that has made it, else by the status.
+    fn made_as(&self) -> &BTreeMap<String, String> {
+        match &self.remembered.operation {
+            Some(Ok(operation)) if !operation.made_as.is_empty() => &operation.made_as,
+            _ => &self.remembered.made_as,
+        }
     }
 
     fn say(&self, next: Next, operation: Option<&Operation>) -> Decision {
@@ -319,9 +329,12 @@ impl Facts {
         self.waiting(problem, operation, BUSY)
     }
 
-    /// No complete inventory is there yet: it comes with one of the next polls.
+    /// The inventory does not tell enough yet: that comes with one of the next polls. A worker without a VM is well as
+    /// it is meanwhile.
     fn unseen(&self, problem: Problem, wants: bool) -> Decision {
-        self.wait(if wants { BUSY * 2 } else { SLOW }, wants, None, &Holdup::Unsure(Some(problem)))
+        let has_vm = self.remembered.vm.is_some() || matches!(self.observed.presence, Presence::Present { .. });
+        let holdup = if has_vm { Holdup::Dark(problem) } else { Holdup::Unsure(Some(problem)) };
+        self.wait(if wants { BUSY * 2 } else { SLOW }, wants, None, &holdup)
     }
 
     /// The declaration cannot be met until somebody changes something.

@@ -1,6 +1,7 @@
 //! What the status says: the conditions and the VM, derived from the same facts as the decision.
 
 use crate::api::reasons::WorkerReason;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::identity::Ownership;
@@ -71,6 +72,8 @@ pub(super) enum Holdup {
     Unsure(Option<Problem>),
     /// What it depends on cannot be seen: the looks at it fail again and again.
     Blind(Problem),
+    /// Where the VM is, or whether it is powered on, is not known just now.
+    Dark(Problem),
     /// The declaration cannot be met until somebody changes something.
     Stalls(Problem),
 }
@@ -79,9 +82,11 @@ impl Holdup {
     fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Nothing | Self::Unsure(None) => None,
-            Self::Unsure(Some(problem)) | Self::Waits(problem) | Self::Blind(problem) | Self::Stalls(problem) => {
-                Some(problem)
-            }
+            Self::Unsure(Some(problem))
+            | Self::Waits(problem)
+            | Self::Blind(problem)
+            | Self::Dark(problem)
+            | Self::Stalls(problem) => Some(problem),
         }
     }
 }
@@ -107,9 +112,11 @@ pub struct Report {
     pub vm: VmReport,
     /// The VM's configuration is the declared one, as read live.
     pub fits: bool,
+    /// What the open operation has made the VM as, by field; empty if it has made none.
+    pub made_as: BTreeMap<String, String>,
 }
 
-/// For this long the hypervisor may be away before a worker's `Ready` becomes `Unknown`.
+/// For this long the hypervisor, or the VM's host, may be away before a worker's `Ready` becomes `Unknown`.
 const AWAY_TOLERANCE: Duration = Duration::from_secs(120);
 
 /// Reasons that make `Ready` false although the operation only waits.
@@ -138,8 +145,9 @@ pub(super) fn report(facts: &Facts, operation: Option<&Operation>, holdup: &Hold
         under_test: operation.is_some_and(|operation| {
             matches!(operation.kind, Kind::Test | Kind::Apply) && facts.remembered.operation.is_some()
         }),
-        unknown: is_unknown(facts, operation),
+        unknown: is_unknown(facts, operation, &vm),
         fits: fits(facts),
+        made_as: made_as(facts, &vm),
         vm,
         tested,
     }
@@ -157,17 +165,26 @@ pub(super) fn unreadable(problem: Problem) -> Report {
         unknown: true,
         vm: VmReport::Keep,
         fits: false,
+        made_as: BTreeMap::new(),
     }
 }
 
-fn is_unknown(facts: &Facts, operation: Option<&Operation>) -> bool {
+fn is_unknown(facts: &Facts, operation: Option<&Operation>, vm: &VmReport) -> bool {
     facts.observed.hypervisor != HypervisorState::Ready
+        || matches!(vm, VmReport::Known(KnownVm { power: Power::Unknown, .. }))
         || operation.is_none() && matches!(facts.observed.presence, Presence::Unknown(_))
 }
 
 fn fits(facts: &Facts) -> bool {
     let Some(Live::Found(vm)) = &facts.looks.live else { return false };
     vm.differences.is_empty() && vm.ownership == Ownership::Ours && facts.takes_another(vm).is_none()
+}
+
+fn made_as(facts: &Facts, vm: &VmReport) -> BTreeMap<String, String> {
+    match (&facts.remembered.operation, vm) {
+        (Some(Ok(operation)), VmReport::Known(vm)) if vm.at.id == operation.target.vm_id => operation.made_as.clone(),
+        _ => BTreeMap::new(),
+    }
 }
 
 /// The VM as the closest look shows it.
@@ -186,7 +203,9 @@ fn vm(facts: &Facts, operation: Option<&Operation>) -> VmReport {
     }
     match &facts.observed.presence {
         _ if operation.is_some() && facts.remembered.operation.is_some() => VmReport::Keep,
-        Presence::Present { at, power, uuid, .. } => {
+        // Only a VM that is the worker's goes into its status: by that, one that loses its marks is known again. Of a
+        // copy the status must know nothing, or it would be taken for the worker's VM once its marks are taken out.
+        Presence::Present { at, power, uuid, ownership: Ownership::Ours | Ownership::Unfinished { .. } } => {
             VmReport::Known(KnownVm { at: at.clone(), uuid: uuid.clone(), power: *power })
         }
         presence if presence.is_gone() => VmReport::Gone,
@@ -224,7 +243,11 @@ fn tested(facts: &Facts) -> Verdict {
 fn stalling(facts: &Facts, holdup: &Holdup) -> Stalling {
     match holdup {
         Holdup::Stalls(problem) => Stalling::Yes(problem.clone()),
-        Holdup::Unsure(_) | Holdup::Blind(_) if facts.remembered.stalled && !facts.declared.deleting => Stalling::Stays,
+        Holdup::Unsure(_) | Holdup::Blind(_) | Holdup::Dark(_)
+            if facts.remembered.stalled && !facts.declared.deleting =>
+        {
+            Stalling::Stays
+        }
         _ => Stalling::No,
     }
 }
@@ -243,6 +266,8 @@ fn ready(facts: &Facts, holdup: &Holdup, stalled: &Stalling, vm: &VmReport) -> O
             HypervisorState::Away(_) if facts.observed.away_for < AWAY_TOLERANCE => return None,
             HypervisorState::Away(_) | HypervisorState::Missing(_) => return verdict(None, problem),
             HypervisorState::Ready => match holdup {
+                Holdup::Dark(_) if facts.observed.dark_for < AWAY_TOLERANCE => return None,
+                Holdup::Dark(_) => return verdict(None, problem),
                 Holdup::Blind(_) if problem.reason != WorkerReason::Forbidden => return verdict(None, problem),
                 Holdup::Stalls(_) => return verdict(Some(false), problem),
                 _ if NOT_READY.contains(&problem.reason) => return verdict(Some(false), problem),

@@ -2,6 +2,7 @@
 
 use super::{BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, SLOW, apply, power_down, target, unfit};
 use crate::api::reasons::WorkerReason;
+use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, Ownership};
 use crate::domain::observation::{Live, LiveVm, NewId, Problem, TestRecord};
@@ -49,8 +50,13 @@ fn create_now(facts: &Facts, operation: &Operation) -> Decision {
             let target =
                 Target { host: facts.declared.wanted.host.clone(), vm_id: id.clone(), uuid: mark.uuid().to_string() };
             // Another id is another intent: it has not been sent before.
-            let intent =
-                Operation { target, sends: 0, spec_hash: facts.declared.spec_hash.clone(), ..operation.clone() };
+            let intent = Operation {
+                target,
+                sends: 0,
+                spec_hash: facts.declared.spec_hash.clone(),
+                made_as: declare::made_as(&facts.declared.wanted),
+                ..operation.clone()
+            };
             facts.act(&intent, Effect::Create)
         }
     }
@@ -142,7 +148,7 @@ fn perhaps_ours(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
         && facts.observed.last_call.as_ref().is_some_and(|fault| fault.kind == FaultKind::AlreadyExists);
     if vm.lock.is_none() && matches!(facts.looks.task, Some(TaskState::Succeeded { .. })) {
         // The call made this very VM: somebody took its mark away. A second one is not made.
-        let mark = crate::domain::declare::wanted_by(&facts.declared.wanted, operation).mark;
+        let mark = declare::wanted_by(&facts.declared.wanted, operation).mark;
         let text = format!("{} has lost its mark; put this into its notes again:\n{}", vm.at, mark.block());
         return facts.waiting(Problem::new(WorkerReason::IdentityMismatch, text), operation, SLOW);
     }
@@ -162,13 +168,18 @@ fn on_vm(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
 }
 
 fn off(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
-    if was_told(facts, operation) || facts.takes_another(vm).is_some() {
+    if was_told(facts, operation) {
         return facts.close(operation);
     }
     if operation.step == Step::Start
         && let Some(decision) = not_started(facts, operation)
     {
         return decision;
+    }
+    if facts.takes_another(vm).is_some() {
+        // A VM that a call may still power on is not left alone yet.
+        let may_start = operation.step == Step::Start && facts.observed.quiet_for < facts.observed.call_deadline * 2;
+        return if may_start { facts.busy(operation) } else { facts.close(operation) };
     }
     if let Some(decision) = apply::change(facts, operation, vm) {
         return decision;

@@ -176,6 +176,7 @@ fn deletion(number: u32) -> Operation {
         sends: 0,
         task: None,
         checked: false,
+        made_as: std::collections::BTreeMap::new(),
         request: None,
         since: Timestamp::UNIX_EPOCH,
         step_since: Timestamp::UNIX_EPOCH,

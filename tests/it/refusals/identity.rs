@@ -2,6 +2,7 @@
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
+use stevedore::api::Worker;
 use stevedore::domain::identity::Mark;
 use stevedore::simulator::scenario::{MachineSpec, Scenario};
 
@@ -153,17 +154,23 @@ fn a_missing_tag() {
     in_virtual_time(spoilt("tags", None, &["5000", "pve1", "not touched", "tag stevedore", "put it back"]));
 }
 
+/// A person clones VM 5000 to 600, as Proxmox VE does it: with its description and tag, and a uuid of its own.
+fn clone_by_hand(lab: &Lab) {
+    let mut config = lab.world.pve.world(|world| world.settings(5000));
+    config.insert("name".into(), "copy".into());
+    config.insert("scsi0".into(), "local-lvm:vm-600-disk-0,size=100G".into());
+    config.insert("smbios1".into(), "uuid=04137809-b203-4b2d-b094-f8cdbb862117".into());
+    config.retain(|key, _| !matches!(key.as_str(), "vmgenid" | "ide2"));
+    let copy = MachineSpec { vmid: 600, node: "pve2".into(), running: true, config };
+    lab.world.pve.world(|world| world.add_machine(&copy));
+}
+
 /// A clone that a person makes of a worker's VM carries its description and tag; it is nobody's to touch.
 #[test]
 fn a_clone_that_a_person_made() {
     in_virtual_time(async {
         let mut lab = Lab::deployed().await;
-        let mut config = lab.world.pve.world(|world| world.settings(5000));
-        config.insert("name".into(), "copy".into());
-        config.insert("scsi0".into(), "local-lvm:vm-600-disk-0,size=100G".into());
-        config.retain(|key, _| !matches!(key.as_str(), "smbios1" | "vmgenid" | "ide2"));
-        let copy = MachineSpec { vmid: 600, node: "pve2".into(), running: true, config };
-        lab.world.pve.world(|world| world.add_machine(&copy));
+        clone_by_hand(&lab);
         let strangers = lab.world.strangers();
         lab.ask("1").await;
         lab.until("w1", |worker| worker.status.clone().unwrap().last_handled_test_request.is_some()).await;
@@ -176,6 +183,29 @@ fn a_clone_that_a_person_made() {
         lab.says(worker_says("w1", ("Ready", "False", "IdentityMismatch"), &words)).await;
         lab.delete("w1").await;
         lab.gone("w1").await;
+        assert_eq!(lab.world.strangers(), strangers);
+    });
+}
+
+/// Whoever takes the lines out of a copy, as the message says, has a VM that the operator never speaks of again.
+#[test]
+fn a_clone_whose_marks_were_taken_out_as_told() {
+    in_virtual_time(async {
+        let mut lab = Lab::deployed().await;
+        clone_by_hand(&lab);
+        lab.operator.pass(std::time::Duration::from_secs(60)).await;
+        lab.world.pve.world(|world| world.remove_machine(5000));
+        let words = ["600", "pve2", "not touched", "copy", "take the stevedore.dev lines out"];
+        lab.says(worker_says("w1", ("Ready", "False", "IdentityMismatch"), &words)).await;
+        let id = |worker: &Worker| worker.status.clone()?.vm?.id;
+        assert_ne!(id(&lab.world.worker("w1").await.unwrap()).as_deref(), Some("600"), "the copy is not the worker's");
+        lab.world.pve.world(|world| world.edit_machine(600, "description", Some("mine")));
+        let strangers = lab.world.strangers();
+        lab.until("w1", |worker| worker.status.clone().unwrap().phase.as_deref() == Some("Configured")).await;
+        lab.says(worker_says("w1", ("Deployed", "False", "NotDeployed"), &[])).await;
+        lab.ask("1").await;
+        lab.until("w1", |worker| worker.status.clone().unwrap().last_handled_test_request.is_some()).await;
+        lab.tested("w1").await;
         assert_eq!(lab.world.strangers(), strangers);
     });
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use stevedore::api::Worker;
 use stevedore::simulator::fault::{Effect, Failure, Rule};
 use stevedore::simulator::scenario::Scenario;
 
@@ -171,5 +172,34 @@ fn a_launch_keeps_its_turn_while_its_hypervisor_is_away_for_a_moment() {
         });
         assert!(done.await);
         assert_eq!(most.into_inner(), LAUNCHES);
+    });
+}
+
+/// Nobody knows whether a VM still runs whose host has died, or lost its network.
+#[test]
+fn a_vm_whose_host_is_away_is_not_said_to_be_off() {
+    in_virtual_time(async {
+        let mut lab = Lab::new().await;
+        let grace = json!({"proxmox": {"host": "pve3"}, "shutdown": {"gracePeriod": "30m"}});
+        lab.deploy("w1", json!({"spec": grace})).await;
+        lab.operator.pass(Duration::from_secs(60)).await;
+        lab.world.pve.world(|world| world.power_on_machine(5000));
+        let phase = |worker: &Worker| worker.status.clone().and_then(|status| status.phase);
+        lab.until("w1", |worker| phase(worker).as_deref() == Some("Idle")).await;
+        lab.world.kube.forget_writes();
+        lab.world.pve.world(|world| world.isolate("pve3"));
+        let power = |worker: &Worker| worker.status.clone()?.vm?.power;
+        lab.until("w1", |worker| power(worker).as_deref() == Some("Unknown")).await;
+        lab.says(worker_says("w1", ("Ready", "True", "TestPassed"), &[])).await;
+        let words = ["5000", "pve3", "not known", "powered on"];
+        lab.says(worker_says("w1", ("Ready", "Unknown", "HostOffline"), &words)).await;
+        lab.restart();
+        lab.operator.pass(Duration::from_secs(600)).await;
+        lab.says(worker_says("w1", ("Ready", "Unknown", "HostOffline"), &words)).await;
+        assert_eq!(phase(&lab.world.worker("w1").await.unwrap()).as_deref(), Some("Idle"));
+        assert_eq!(told(&lab).len(), 2, "that it is not known, and that this lasts: {:#?}", told(&lab));
+        lab.world.pve.world(|world| world.bring_back("pve3"));
+        lab.says(worker_says("w1", ("Ready", "True", "TestPassed"), &[])).await;
+        lab.until("w1", |worker| power(worker).as_deref() == Some("On")).await;
     });
 }

@@ -138,6 +138,47 @@ fn needs_another_vm(edit: Value, back: Value, words: &[&str]) {
     });
 }
 
+/// The image is edited when the first test has come to `step`: the VM is that of the image before, and so it is said.
+fn another_image_during_the_first_test(step: &str, restarts: bool) {
+    in_virtual_time(async {
+        let mut lab = Lab::new().await;
+        lab.declare("w1", json!({})).await;
+        lab.until("w1", |worker| {
+            let operation = worker.status.as_ref().and_then(|status| status.operation.clone()).unwrap_or_default();
+            operation["step"] == step && (step != "Create" || !operation["task"].is_null())
+        })
+        .await;
+        lab.world.edit("w1", json!({"spec": {"image": {"template": "9002"}}})).await;
+        if restarts {
+            lab.restart();
+        }
+        let words = ["image.template", "\"debian-worker\"", "\"9002\"", "5000", "delete this Worker"];
+        lab.says(worker_says("w1", ("Stalled", "True", "RedeployNeeded"), &words)).await;
+        let status = lab.world.worker("w1").await.unwrap().status.unwrap();
+        assert_eq!(status.applied.unwrap().summary["image.template"], "debian-worker");
+        assert_eq!(status.last_test, None, "no VM of that image was tested");
+        assert_eq!((status.phase.as_deref(), lab.world.running()), (Some("ShutDown"), 0));
+        lab.restart();
+        lab.operator.pass(std::time::Duration::from_secs(600)).await;
+        lab.says(worker_says("w1", ("Ready", "False", "RedeployNeeded"), &words)).await;
+        lab.world.edit("w1", json!({"spec": {"image": {"template": "debian-worker"}}})).await;
+        lab.tested("w1").await;
+        assert_eq!(lab.world.ours().keys().copied().collect::<Vec<_>>(), [5000], "the VM was that image's all along");
+    });
+}
+
+#[test]
+fn another_image_while_the_vm_is_made() {
+    another_image_during_the_first_test("Create", false);
+    another_image_during_the_first_test("Create", true);
+}
+
+#[test]
+fn another_image_while_the_vm_boots() {
+    another_image_during_the_first_test("Start", false);
+    another_image_during_the_first_test("Start", true);
+}
+
 #[test]
 fn another_storage() {
     let storage = |name: &str| json!({"spec": {"proxmox": {"storage": name}}});
@@ -155,4 +196,30 @@ fn another_image() {
 fn another_host() {
     let host = |name: &str| json!({"spec": {"proxmox": {"host": name}}});
     needs_another_vm(host("pve2"), host("pve1"), &["proxmox.host", "\"pve1\"", "\"pve2\""]);
+}
+
+#[test]
+fn an_image_that_is_larger_than_the_default_disk() {
+    in_virtual_time(async {
+        let mut scenario = Scenario::default_demo();
+        let template = scenario.machines.iter_mut().find(|machine| machine.vmid == 9001).unwrap();
+        let disk = template.config.get_mut("scsi0").unwrap();
+        *disk = disk.split_once(",size=").map(|(volume, _)| format!("{volume},size=200G")).unwrap();
+        let mut lab = Lab::of(scenario, json!({})).await;
+        lab.deploy("w1", json!({})).await;
+        lab.operator.pass(std::time::Duration::from_secs(300)).await;
+        let status = lab.world.worker("w1").await.unwrap().status.unwrap();
+        assert_eq!(status.resources.unwrap().disk.to_string(), "200Gi");
+        assert_eq!(status.applied.unwrap().summary["resources.disk"], "200Gi");
+        // It stays, although nobody reads it again.
+        let version = lab.world.worker("w1").await.unwrap().metadata.resource_version;
+        lab.restart();
+        lab.operator.pass(std::time::Duration::from_secs(600)).await;
+        assert_eq!(lab.world.worker("w1").await.unwrap().metadata.resource_version, version);
+        lab.world.edit("w1", json!({"spec": {"resources": {"disk": "250Gi"}}})).await;
+        lab.tested("w1").await;
+        lab.world.pve.world(|world| world.remove_machine(5000));
+        let status = lab.until("w1", |worker| worker.status.clone().unwrap().vm.is_none()).await.status.unwrap();
+        assert_eq!(status.resources.unwrap().disk.to_string(), "250Gi", "without a VM it is the size that it will get");
+    });
 }

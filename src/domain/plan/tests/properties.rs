@@ -97,7 +97,7 @@ prop_compose! {
         facts.observed.last_call = fault.map(|kind| Fault::new(kind, "failed"));
         facts.observed.presence = match presence {
             0 => Presence::Absent { polls },
-            1 => Presence::Unknown("no poll yet".into()),
+            1 => Presence::Unknown(Problem::new(WorkerReason::Waiting, "no poll yet")),
             2 => Presence::Elsewhere { text: "VM 5009".into(), polls },
             _ => Presence::Present { at: place(), power: Power::On, ownership, uuid: "u".into() },
         };

@@ -49,6 +49,39 @@ fn a_test_whose_vm_vanished_ends_although_a_vm_of_somebody_else_is_there() {
     assert_eq!(problem.reason, WorkerReason::ClaimedElsewhere);
 }
 
+fn present(power: Power, ownership: Ownership) -> Presence {
+    Presence::Present { at: place(), power, ownership, uuid: "u".into() }
+}
+
+#[test]
+fn a_vm_that_is_not_the_workers_does_not_come_into_its_status() {
+    let mut facts = facts();
+    let report = |facts: &Facts| plan(facts).report;
+    facts.observed.presence = present(Power::Off, Ownership::Mismatch("it is a copy".into()));
+    assert_eq!(report(&facts).vm, VmReport::Keep);
+    assert_eq!(report(&facts).deployed, None);
+    facts.observed.presence = present(Power::Off, Ownership::Ours);
+    assert!(matches!(report(&facts).vm, VmReport::Known(_)));
+}
+
+#[test]
+fn a_vm_whose_power_is_not_known_is_neither_off_nor_well() {
+    let mut facts = facts();
+    facts.declared.test_on_change = false;
+    facts.remembered.applied = Some("h1".into());
+    facts.observed.presence = present(Power::Unknown, Ownership::Ours);
+    let report = plan(&facts).report;
+    assert_eq!((report.unknown, report.ready), (true, None));
+    facts.observed.dark_for = Duration::from_secs(300);
+    let Decision { next, report } = plan(&facts);
+    assert!(matches!(next, Next::Wait { .. }), "{next:?}");
+    let ready = report.ready.unwrap();
+    assert_eq!((ready.status, ready.reason), (None, WorkerReason::HostOffline));
+    facts.observed.presence = present(Power::Off, Ownership::Ours);
+    let Decision { next, report } = plan(&facts);
+    assert_eq!((next, report.unknown), (Next::Rest, false));
+}
+
 /// A worker whose status says that it is stalled.
 fn stalled() -> Facts {
     let mut facts = facts();
@@ -85,7 +118,7 @@ fn what_stalls_a_worker_stays_while_nothing_is_known() {
         away(10),
         paused(),
         offline(),
-        seeing(Presence::Unknown("no poll yet".into())),
+        seeing(Presence::Unknown(Problem::new(WorkerReason::Waiting, "no poll yet"))),
         seeing(Presence::Absent { polls: 1 }),
         seeing(elsewhere(1)),
     ];
