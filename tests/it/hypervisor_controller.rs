@@ -251,6 +251,51 @@ async fn what_an_abandoned_worker_had_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_was_taken_out_of_the_cluster_proves_no_absence() {
+    let mut rig = Rig::new().await;
+    rig.world.set_nodes("prod", &["pve1", "pve2"]);
+    let uid = rig.add_worker("w1").await;
+    rig.world.add_vm("5000", "w1", &uid, Power::Off);
+    rig.run_for(IDLE * 4).await;
+    let before = asked(&rig);
+    rig.run_for(IDLE * 4).await;
+    assert_eq!(asked(&rig)[1], before[1], "nothing is asked for that at rest");
+    rig.world.remove_vm("5000");
+    rig.world.set_nodes("pve2", &["pve2"]);
+    tokio::time::sleep(IDLE).await;
+    rig.reconcile().await;
+    assert_eq!(rig.condition("Ready"), "False/IdentityChanged");
+    assert!(!matches!(presence(&rig, &uid), Presence::Absent { .. }));
+    assert_eq!(rig.connection().view(|view| view.complete_since()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_cluster_with_the_same_node_names_proves_no_absence() {
+    let mut rig = Rig::new().await;
+    let uid = rig.add_worker("w1").await;
+    rig.world.add_vm("5000", "w1", &uid, Power::Off);
+    rig.run_for(IDLE * 4).await;
+    rig.world.remove_vm("5000");
+    rig.world.answers().probe.identity.ca_fingerprint = "BB".into();
+    tokio::time::sleep(IDLE).await;
+    rig.reconcile().await;
+    assert_eq!(rig.condition("Ready"), "False/IdentityChanged");
+    assert!(!matches!(presence(&rig, &uid), Presence::Absent { .. }));
+    assert_eq!(rig.connection().view(|view| view.complete_since()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_joins_is_taken_over() {
+    let mut rig = Rig::new().await;
+    let uid = rig.add_worker("w1").await;
+    rig.run_for(IDLE * 4).await;
+    rig.world.set_nodes("prod", &["pve1", "pve2"]);
+    rig.run_for(IDLE * 2).await;
+    assert_eq!(rig.status().identity.unwrap().nodes, ["pve1", "pve2"]);
+    assert!(matches!(presence(&rig, &uid), Presence::Absent { .. }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_cluster_is_not_touched_until_it_is_accepted() {
     let mut rig = Rig::new().await;
     let uid = rig.add_worker("w1").await;

@@ -1,7 +1,7 @@
 //! One poll: a fixed number of requests, and a look at those VMs that may be ours and are not known yet, or should be
 //! there and are not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt as _;
 
@@ -20,7 +20,8 @@ use crate::hypervisor::vm::{MissingPrivilege, VmDetail, VmRef};
 
 /// VMs that are read at a time.
 const READS: usize = 4;
-/// After a VM was missing, the privileges are looked at with this many polls: with those that would prove its absence.
+/// After a VM was missing, it is asked with this many polls who answers and what the credential may do: with those that
+/// would prove its absence.
 const RECHECKS: u8 = 2;
 
 /// Polls, and takes what is seen into the view.
@@ -31,8 +32,10 @@ pub(super) async fn poll(subject: &Subject<'_>, memory: &mut Memory, client: &Sh
     let candidates = subject.connection.view(|view| view.to_read(&inventory, range));
     let mut reading = read_candidates(client, &inventory, candidates).await?;
     let missing = absent::unproven(subject, memory, &inventory);
-    look_again(subject, memory, client, !missing.is_empty()).await?;
-    reading.unread.extend(absent::look(subject, memory, client, &inventory, missing).await?);
+    look_again(subject, memory, client, &inventory, !missing.is_empty()).await?;
+    if inventory.quorate {
+        reading.unread.extend(absent::look(subject, memory, client, &inventory, missing).await?);
+    }
     reading.unread.sort();
     memory.quorate = inventory.quorate;
     memory.unread = reading.unread;
@@ -48,21 +51,27 @@ pub(super) async fn poll(subject: &Subject<'_>, memory: &mut Memory, client: &Sh
     Ok(())
 }
 
-/// Rules out what would make a VM look gone: a credential that lost its rights.
+/// Rules out what would make a VM look gone: another cluster that answers, or a credential that lost its rights.
 async fn look_again(
     subject: &Subject<'_>,
     memory: &mut Memory,
     client: &SharedHypervisor,
+    inventory: &Inventory,
     is_missing: bool,
 ) -> Result<(), Trouble> {
     if is_missing {
         memory.recheck = RECHECKS;
     }
-    if memory.recheck > 0 || probe::is_out_of_date(subject, memory) {
+    // Another node may have answered this time, or an endpoint's name point elsewhere by now. Nodes that are off are
+    // listed all the same: at rest the list is the one that is pinned.
+    if inventory.quorate && (memory.recheck > 0 || !is_pinned(memory, inventory)) {
         memory.recheck = memory.recheck.saturating_sub(1);
-        probe::look_at_privileges(subject, memory, client).await?;
+        probe::probe(subject, memory, client).await
+    } else if probe::is_out_of_date(subject, memory) {
+        probe::look_at_privileges(subject, memory, client).await
+    } else {
+        Ok(())
     }
-    Ok(())
 }
 
 /// The VM ids that may be used, both ends included.
@@ -76,11 +85,10 @@ struct Reading {
     unread: Vec<VmRef>,
 }
 
-/// Whether the inventory is that of the pinned cluster, as far as its nodes tell. A poll that another cluster answered
-/// (an endpoint's name may point elsewhere by now) proves nothing.
+/// Whether the inventory is that of the pinned cluster, as far as its nodes tell.
 fn is_pinned(memory: &Memory, inventory: &Inventory) -> bool {
     let Some(Standing::Known(pinned)) = memory.standing() else { return false };
-    pinned.nodes.iter().any(|node| inventory.hosts.contains_key(node))
+    pinned.nodes.iter().collect::<BTreeSet<_>>() == inventory.hosts.keys().collect()
 }
 
 /// Reads the candidates. One that cannot be read may be anybody's: the poll is not complete then.
