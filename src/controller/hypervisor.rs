@@ -4,6 +4,7 @@
 //! (`input`, `probe`, `poll`); tells workers (`publish`) and people (`status`) what it found. Between two
 //! looks it only tells.
 
+mod absent;
 mod conditions;
 mod error;
 mod facts;

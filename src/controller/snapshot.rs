@@ -163,7 +163,8 @@ fn is_stalled(generation: Option<i64>, status: &WorkerStatus) -> bool {
         && conditions::find(&status.conditions, conditions::STALLED).is_some_and(is_of_now)
 }
 
-fn known_vm(status: &WorkerStatus) -> Option<VmRef> {
+/// The VM that a status knows.
+pub fn known_vm(status: &WorkerStatus) -> Option<VmRef> {
     let vm = status.vm.as_ref()?;
     Some(VmRef { host: vm.host.clone()?, id: vm.id.clone()? })
 }

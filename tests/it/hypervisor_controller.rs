@@ -217,6 +217,85 @@ async fn a_credential_that_lost_its_sight_proves_no_absence() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_vm_that_is_hidden_is_not_gone() {
+    let mut rig = Rig::new().await;
+    let uid = rig.add_worker("w1").await;
+    rig.world.add_vm("5000", "w1", &uid, Power::Off);
+    rig.run_for(Duration::from_secs(1)).await;
+    rig.world.hide("5000");
+    rig.run_for(IDLE * 5).await;
+    assert_eq!(rig.condition("Ready"), "True/Connected");
+    assert!(rig.message("Ready").contains("VM 5000 on pve1"), "{}", rig.message("Ready"));
+    assert!(matches!(presence(&rig, &uid), Presence::Unknown(_)));
+    rig.world.remove_vm("5000");
+    rig.run_for(IDLE * 3).await;
+    assert!(matches!(presence(&rig, &uid), Presence::Absent { polls: 2.. }), "{:?}", presence(&rig, &uid));
+    let before = asked(&rig);
+    rig.run_for(IDLE * 10).await;
+    assert_eq!(asked(&rig)[2], before[2], "what is gone is not asked for again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_abandoned_worker_had_is_not_waited_for() {
+    let mut rig = Rig::new().await;
+    rig.add_worker("w1").await;
+    let uid = rig.add_worker("w2").await;
+    rig.world.add_vm("5000", "w2", &uid, Power::Off);
+    rig.run_for(Duration::from_secs(1)).await;
+    rig.world.hide("5000");
+    rig.run_for(IDLE * 2).await;
+    assert!(matches!(presence(&rig, "u"), Presence::Unknown(_)));
+    rig.delete::<Worker>("w2").await;
+    rig.run_for(IDLE * 3).await;
+    assert!(matches!(presence(&rig, "u"), Presence::Absent { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_taken_out_of_the_cluster_proves_no_absence() {
+    let mut rig = Rig::new().await;
+    rig.world.set_nodes("prod", &["pve1", "pve2"]);
+    let uid = rig.add_worker("w1").await;
+    rig.world.add_vm("5000", "w1", &uid, Power::Off);
+    rig.run_for(IDLE * 4).await;
+    let before = asked(&rig);
+    rig.run_for(IDLE * 4).await;
+    assert_eq!(asked(&rig)[1], before[1], "nothing is asked for that at rest");
+    rig.world.remove_vm("5000");
+    rig.world.set_nodes("pve2", &["pve2"]);
+    tokio::time::sleep(IDLE).await;
+    rig.reconcile().await;
+    assert_eq!(rig.condition("Ready"), "False/IdentityChanged");
+    assert!(!matches!(presence(&rig, &uid), Presence::Absent { .. }));
+    assert_eq!(rig.connection().view(|view| view.complete_since()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_cluster_with_the_same_node_names_proves_no_absence() {
+    let mut rig = Rig::new().await;
+    let uid = rig.add_worker("w1").await;
+    rig.world.add_vm("5000", "w1", &uid, Power::Off);
+    rig.run_for(IDLE * 4).await;
+    rig.world.remove_vm("5000");
+    rig.world.answers().probe.identity.ca_fingerprint = "BB".into();
+    tokio::time::sleep(IDLE).await;
+    rig.reconcile().await;
+    assert_eq!(rig.condition("Ready"), "False/IdentityChanged");
+    assert!(!matches!(presence(&rig, &uid), Presence::Absent { .. }));
+    assert_eq!(rig.connection().view(|view| view.complete_since()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_joins_is_taken_over() {
+    let mut rig = Rig::new().await;
+    let uid = rig.add_worker("w1").await;
+    rig.run_for(IDLE * 4).await;
+    rig.world.set_nodes("prod", &["pve1", "pve2"]);
+    rig.run_for(IDLE * 2).await;
+    assert_eq!(rig.status().identity.unwrap().nodes, ["pve1", "pve2"]);
+    assert!(matches!(presence(&rig, &uid), Presence::Absent { .. }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_cluster_is_not_touched_until_it_is_accepted() {
     let mut rig = Rig::new().await;
     let uid = rig.add_worker("w1").await;

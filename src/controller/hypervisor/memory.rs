@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
+use super::absent::Absent;
 use super::identity::Standing;
 use super::sights::Sights;
 use super::trouble::Trouble;
@@ -42,8 +43,10 @@ pub(in crate::controller) struct Memory {
     pub(super) quorate: bool,
     /// VMs that may be ours but could not be read in the latest poll.
     pub(super) unread: Vec<VmRef>,
-    /// In how many more polls the privileges are looked at, because a VM was missing.
+    /// In how many more polls it is asked who answers, and what the credential may do, because a VM was missing.
     pub(super) recheck: u8,
+    /// What is known of VMs of ours that the latest inventory lacks.
+    pub(super) absent: Absent,
     /// What the polls up to the latest show of the workers' VMs.
     pub(super) sights: Sights,
     /// The generation of the spec that workers were told of.

@@ -6,10 +6,11 @@ use super::call::Call;
 use super::connection::Connection;
 use super::inventory::tags;
 use super::lenient::{elements, scalars, truth};
+use super::params::Params;
 use super::property::{NetCard, Properties, bytes_of};
-use super::routes::{CONFIG, PENDING, STATUS};
+use super::routes::{CONFIG, NEXT_ID, PENDING, STATUS};
 use super::wire::{PendingValue, VmStatus};
-use crate::domain::fault::Fault;
+use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Shown, TAG};
 use crate::hypervisor::vm::{Power, VmDetail, VmRef};
 
@@ -19,7 +20,13 @@ pub(super) const CARDS: usize = 32;
 /// Two requests for a VM that is off, three for one that runs. The configuration has pending values merged in.
 pub(super) async fn vm(connection: &Connection, at: &VmRef) -> Result<VmDetail, Fault> {
     let segments = [at.host.as_str(), at.id.as_str()];
-    let config = scalars(&connection.value(&Call::new(&CONFIG, &segments)).await?);
+    let call = Call::new(&CONFIG, &segments);
+    let config = match connection.value(&call).await {
+        Err(fault) if may_hide_absence(&fault) && is_free(connection, &at.id).await => {
+            return Err(call.fault(FaultKind::NotFound, "no guest of this id is in the cluster"));
+        }
+        answer => scalars(&answer?),
+    };
     let status: VmStatus = connection.call(Call::new(&STATUS, &segments)).await?;
     let power = match status.status.as_deref() {
         Some("stopped") => Power::Off,
@@ -34,6 +41,18 @@ pub(super) async fn vm(connection: &Connection, at: &VmRef) -> Result<VmDetail, 
         values.iter().any(|value| value.pending.is_some() || value.delete.is_some_and(|delete| delete > 0))
     };
     Ok(detail(at, config, power, status.lock, pending))
+}
+
+/// Whether a refusal says nothing of whether the VM exists: rights are checked first, also those on a VM that does not
+/// exist (recorded 022, 023), and a pool gives none on a VM that went; a node that left the cluster is refused.
+fn may_hide_absence(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::Forbidden { .. } | FaultKind::Refused)
+}
+
+/// Whether no guest in the whole cluster has this id. That may be asked without any right (recorded 029, 739).
+async fn is_free(connection: &Connection, id: &str) -> bool {
+    let params = Params::default().with("vmid", id);
+    connection.value(&Call::new(&NEXT_ID, &[]).with(params)).await.is_ok()
 }
 
 fn detail(

@@ -33,6 +33,7 @@ pub(super) static TICKET: Route =
 pub(super) static PERMISSIONS: Route = get("/access/permissions", Plain);
 pub(super) static RESOURCES: Route = get("/cluster/resources", Plain);
 pub(super) static HA_STATUS: Route = get("/cluster/ha/status/current", Plain);
+pub(super) static NEXT_ID: Route = get("/cluster/nextid", Plain);
 pub(super) static CLUSTER_STATUS: Route = get("/cluster/status", Protected);
 pub(super) static CERTIFICATES: Route = get("/nodes/{node}/certificates/info", Protected);
 pub(super) static STORAGES: Route = get("/nodes/{node}/storage", Protected);
@@ -63,12 +64,13 @@ pub(super) static AGENT_EXEC_STATUS: Route = get("/nodes/{node}/qemu/{vmid}/agen
 
 /// All of them, to be checked against the schema.
 #[cfg(test)]
-pub(super) const ALL: [&Route; 27] = [
+pub(super) const ALL: [&Route; 28] = [
     &VERSION,
     &TICKET,
     &PERMISSIONS,
     &RESOURCES,
     &HA_STATUS,
+    &NEXT_ID,
     &CLUSTER_STATUS,
     &CERTIFICATES,
     &STORAGES,

@@ -53,12 +53,14 @@ fn everything_wanted() -> VmWanted {
 fn answers() -> Arc<Canned> {
     let canned = Canned::recorded(&[
         "002-version-token",
+        "022-permission-denied-vm-config",
         "032-access-permissions-dev",
         "157-cluster-status",
         "160-storage-list",
         "601-network-bridges",
         "840-ha-status",
         "914-certificates-info@9.2",
+        "739-nextid-taken-by-other-node",
         "116-tasks-list-source-active",
         "262-agent-exec-status-exited",
         "260-agent-exec",
@@ -129,6 +131,7 @@ async fn drive(client: &Proxmox) {
     client.within(any_time()).destroy(&at("200")).await.unwrap();
     let task = TaskHandle("UPID:pve1:0000025B:00039E36:6B025509:qmdestroy:200:dev@pve!t1:".to_owned());
     client.task(&task).await.unwrap();
+    client.vm(&at("100")).await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,6 +72,23 @@ async fn a_vm_is_read_live() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_vm_that_is_hidden_is_told_from_one_that_is_gone() {
+    // Rights are checked first: the refusal is the same for both.
+    let kind = async |id: &str| {
+        let canned = Canned::recorded(&["022-permission-denied-vm-config", id]);
+        let fault = client(canned.clone()).vm(&at("100")).await.unwrap_err();
+        assert_eq!(canned.last("GET /cluster/nextid").params, [("vmid".to_owned(), "100".to_owned())]);
+        fault.kind
+    };
+    let forbidden = FaultKind::Forbidden { privilege: "VM.Audit".into(), path: "/vms/100".into() };
+    assert_eq!(kind("739-nextid-taken-by-other-node").await, forbidden);
+    assert_eq!(kind("148-nextid-free").await, FaultKind::NotFound);
+    let silent = Canned::recorded(&["022-permission-denied-vm-config"]);
+    silent.say("GET /cluster/nextid", Ok(Recorded::saying(595, "No route to host", None)));
+    assert_eq!(client(silent).vm(&at("100")).await.unwrap_err().kind, forbidden);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_differs_is_sent_once_with_the_digest() {
     let canned = Canned::default();
     canned.say("GET /nodes/pve1/qemu/200/config", Ok(recorded("366-clone-config")));

@@ -1,6 +1,6 @@
 //! A hypervisor that answers what the test says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -29,6 +29,8 @@ pub(crate) struct Answers {
     pub(crate) missing: Vec<MissingPrivilege>,
     pub(crate) inventory: Inventory,
     pub(crate) marks: BTreeMap<String, Mark>,
+    /// VMs that the credential may not see.
+    pub(crate) hidden: BTreeSet<String>,
     pub(crate) probes: usize,
     pub(crate) polls: usize,
     pub(crate) reads: usize,
@@ -63,6 +65,7 @@ impl World {
             missing: Vec::new(),
             inventory: Inventory { quorate: true, hosts, ..Inventory::default() },
             marks: BTreeMap::new(),
+            hidden: BTreeSet::new(),
             probes: 0,
             polls: 0,
             reads: 0,
@@ -81,6 +84,28 @@ impl World {
         let mut answers = self.answers();
         answers.inventory.quorate = quorate;
         answers.probe.quorate = quorate;
+    }
+
+    /// The credential loses sight of a VM, by an access rule on that VM alone.
+    pub(crate) fn hide(&self, id: &str) {
+        self.answers().hidden.insert(id.into());
+    }
+
+    /// Somebody deletes a VM.
+    pub(crate) fn remove_vm(&self, id: &str) {
+        let mut answers = self.answers();
+        answers.inventory.vms.remove(id);
+        answers.marks.remove(id);
+        answers.hidden.remove(id);
+    }
+
+    /// From now on these nodes answer, as the cluster of this name.
+    pub(crate) fn set_nodes(&self, name: &str, nodes: &[&str]) {
+        let host = HostSummary { online: true, maintenance: false, cpus: 8, memory: 16 << 30 };
+        let mut answers = self.answers();
+        answers.inventory.hosts = nodes.iter().map(|node| ((*node).to_owned(), host.clone())).collect();
+        answers.probe.identity.name = name.into();
+        answers.probe.identity.nodes = nodes.iter().map(|node| (*node).to_owned()).collect();
     }
 
     /// Puts the VM of a worker there.
@@ -170,12 +195,19 @@ impl Hypervisor for Client {
 
     async fn inventory(&self) -> Result<Inventory, Fault> {
         self.world.answers().polls += 1;
-        Ok(self.admitted()?.inventory.clone())
+        let answers = self.admitted()?;
+        let mut inventory = answers.inventory.clone();
+        inventory.vms.retain(|id, _| !answers.hidden.contains(id));
+        Ok(inventory)
     }
 
     async fn vm(&self, at: &VmRef) -> Result<VmDetail, Fault> {
         self.world.answers().reads += 1;
         let answers = self.admitted()?;
+        if answers.hidden.contains(&at.id) {
+            let kind = FaultKind::Forbidden { privilege: "VM.Audit".into(), path: format!("/vms/{}", at.id) };
+            return Err(Fault::new(kind, "Permission check failed"));
+        }
         let mark = answers.marks.get(&at.id).ok_or_else(|| Fault::new(FaultKind::NotFound, "no such VM"))?;
         let shown = Shown {
             vm_id: at.id.clone(),

@@ -1,7 +1,9 @@
 //! What the operator is not given: a Secret, a token, privileges, a Hypervisor; and what is paused.
 
+use std::time::Duration;
+
 use serde_json::json;
-use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Scenario};
+use stevedore::simulator::scenario::{AclSpec, DEMO_SECRET, DEMO_TOKEN, Scenario};
 
 use super::lab::{Lab, hypervisor_says, worker_says};
 use crate::crash::world::{World, base64, hypervisor, in_virtual_time, secret, seed};
@@ -38,6 +40,28 @@ fn a_token_without_a_privilege() {
         lab.says(hypervisor_says(("Ready", "False", "PrivilegesMissing"), &words)).await;
         lab.says(worker_says("w1", ("Ready", "Unknown", "Forbidden"), &["Hypervisor lab", "VM.Allocate", "/vms"]))
             .await;
+    });
+}
+
+#[test]
+fn a_vm_that_is_hidden_from_the_token() {
+    in_virtual_time(async {
+        let mut lab = Lab::deployed().await;
+        let token = "stevedore@pve!operator";
+        let rule = AclSpec { path: "/vms/5000".into(), to: token.into(), role: "NoAccess".into(), propagate: true };
+        lab.world.pve.world(|world| world.grant(rule));
+        let before = lab.sight();
+        for request in ["1", "2"] {
+            lab.operator.pass(Duration::from_secs(120)).await;
+            lab.ask(request).await;
+            lab.refuses(&before, hypervisor_says(("Ready", "True", "Connected"), &["VM 5000 on pve1"])).await;
+            let status = lab.world.worker("w1").await.unwrap().status.unwrap();
+            assert_eq!(status.vm.unwrap().id.as_deref(), Some("5000"));
+            lab.restart();
+        }
+        lab.world.pve.world(|world| world.withdraw("/vms/5000", token));
+        lab.until("w1", |worker| worker.status.clone().unwrap().last_handled_test_request.is_some()).await;
+        assert!(lab.world.vms().keys().eq(before.vms.keys()), "no second VM was made");
     });
 }
 

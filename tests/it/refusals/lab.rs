@@ -43,7 +43,7 @@ pub(super) struct Expected<'a> {
 #[derive(Debug, PartialEq)]
 pub(super) struct Sight {
     effects: usize,
-    vms: BTreeMap<u32, String>,
+    pub(super) vms: BTreeMap<u32, String>,
 }
 
 impl Lab {
