@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::fault::Rule;
+use super::guest_exec::UnitState;
 pub use accounts::{AclSpec, TokenSpec, UserSpec};
 pub use demo::{DEMO_SECRET, DEMO_TOKEN};
 pub(crate) use guests::glob;
@@ -86,6 +87,8 @@ pub struct Scenario {
     pub timings: Timings,
     /// What the guests' network offers.
     pub network: NetworkSpec,
+    /// systemd units that every guest has, by name. A unit that is named nowhere does not exist.
+    pub units: BTreeMap<String, UnitState>,
     /// Behaviour of guests by name; the first rule whose pattern fits counts.
     pub guests: Vec<GuestRule>,
     /// What goes wrong between clients and the cluster.
@@ -115,6 +118,7 @@ impl Default for Scenario {
             next_id: (100, 1_000_000),
             timings: Timings::default(),
             network: NetworkSpec::default(),
+            units: BTreeMap::new(),
             guests: Vec::new(),
             faults: Vec::new(),
             guest_root: None,
