@@ -119,7 +119,8 @@ reasons! {
         /// The hour's budget of deletions is used up; `deletionsPerHour` of the Hypervisor sets it.
         DeletionBudget,
         /// A VM that another Worker made, before this one or in another installation, carries this Worker's name. It is
-        /// left alone, and no second one is made: see to that VM, or give this Worker another name.
+        /// left alone, and no second one is made: delete that VM, or take the block out of its notes, or give this Worker
+        /// another name. Renaming the VM changes nothing.
         ClaimedElsewhere,
         /// The cluster already has a VM of this name. Set another `vmName`, or rename the VM.
         VmNameInUse,
