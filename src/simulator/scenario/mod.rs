@@ -41,6 +41,9 @@ pub enum ScenarioError {
         /// What is wrong, with line and column.
         source: serde_yaml::Error,
     },
+    /// It could not be written as YAML.
+    #[error("the scenario could not be written as YAML: {0}")]
+    Write(serde_yaml::Error),
 }
 
 /// The release whose behaviour is simulated.
@@ -141,6 +144,11 @@ impl Scenario {
         Self::parse(&path.display().to_string(), &text)
     }
 
+    /// The text that [`Self::parse`] reads.
+    pub fn to_yaml(&self) -> Result<String, ScenarioError> {
+        serde_yaml::to_string(self).map_err(ScenarioError::Write)
+    }
+
     /// The behaviour of the guest named `name`.
     pub fn behaviour_of(&self, name: &str) -> GuestBehaviour {
         self.guests.iter().find(|rule| rule.fits(name)).map(|rule| rule.behaviour.clone()).unwrap_or_default()
@@ -164,9 +172,9 @@ mod tests {
     #[test]
     fn a_scenario_survives_yaml() {
         let demo = Scenario::default_demo();
-        let text = serde_yaml::to_string(&demo).unwrap();
+        let text = demo.to_yaml().unwrap();
         let back = Scenario::parse("test", &text).unwrap();
-        assert_eq!(serde_yaml::to_string(&back).unwrap(), text);
+        assert_eq!(back.to_yaml().unwrap(), text);
     }
 
     #[test]
