@@ -58,7 +58,7 @@ reasons! {
     WorkerReason {
         /// The worker is declared and nothing is asked of it; it has no VM yet.
         Configured,
-        /// The VM is there and as declared.
+        /// The VM is there.
         Deployed,
         /// There is no VM.
         NotDeployed,
