@@ -62,8 +62,9 @@ enum Simulate {
     Proxmox(crate::simulator::cli::Args),
 }
 
-/// How the operator runs.
+/// How the operator runs. The last one counts of a flag that is given twice, so that what a chart sets can be set anew.
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 struct RunArgs {
     /// Where probes and metrics are served.
     #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
@@ -226,4 +227,32 @@ fn crds(dir: Option<&Path>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_args(args: &[&str]) -> Box<RunArgs> {
+        match Cli::try_parse_from(["stevedore", "run"].iter().chain(args)).unwrap().command {
+            Command::Run(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_last_one_counts_of_a_flag_that_is_given_twice() {
+        let args =
+            run_args(&["--lease-duration=60s", "--no-leader-election", "--lease-duration=2m", "--no-leader-election"]);
+        assert_eq!(args.lease_duration, Duration::from_secs(120));
+        assert!(args.no_leader_election);
+    }
+
+    #[test]
+    fn a_lease_that_ends_before_a_call_may_is_refused() {
+        let settings = |duration| run_args(&[duration, "--lease-renew-interval=1s"]).settings();
+        let error = settings("--lease-duration=35s").unwrap_err();
+        assert!(error.contains("must be longer than --call-deadline (35s)"), "{error}");
+        assert!(settings("--lease-duration=36s").is_ok());
+    }
 }

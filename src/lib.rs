@@ -1,4 +1,4 @@
-//! Stevedore: a Kubernetes operator that manages backup workers, Linux VMs on Proxmox VE and Scale Computing HyperCore.
+//! Stevedore: a Kubernetes operator that manages backup workers, Linux VMs on Proxmox VE.
 //!
 //! The house, floor by floor; imports run down:
 //!

@@ -62,7 +62,8 @@ pub struct HypervisorSpec {
     pub endpoints: Vec<String>,
 
     /// The Secret with the credential. For Proxmox VE it holds `tokenId` and `tokenSecret` (an API token, such as
-    /// `stevedore@pve!operator`), or `username` and `password`. A changed Secret is taken up without a restart.
+    /// `stevedore@pve!operator`), or `username` and `password`. With keys of both kinds the token counts. A changed Secret
+    /// is taken up without a restart.
     pub credentials_secret_ref: SecretRef,
 
     /// How the hypervisor's certificate is checked. Without anything given it must be signed by an authority that the

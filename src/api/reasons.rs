@@ -58,7 +58,7 @@ reasons! {
     WorkerReason {
         /// The worker is declared and nothing is asked of it; it has no VM yet.
         Configured,
-        /// The VM is there and as declared.
+        /// The VM is there.
         Deployed,
         /// There is no VM.
         NotDeployed,
@@ -122,7 +122,8 @@ reasons! {
         /// is deleted until the annotation is corrected or removed.
         AnnotationUnclear,
         /// A VM that another Worker made, before this one or in another installation, carries this Worker's name. It is
-        /// left alone, and no second one is made: see to that VM, or give this Worker another name.
+        /// left alone, and no second one is made: delete that VM, or take the block out of its notes, or give this Worker
+        /// another name. Renaming the VM changes nothing.
         ClaimedElsewhere,
         /// The cluster already has a VM of this name. Set another `vmName`, or rename the VM.
         VmNameInUse,

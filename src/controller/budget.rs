@@ -163,7 +163,10 @@ pub(super) fn held(connection: &Connection, now: BootTime) -> Option<String> {
     let mut ledger = ledger(connection);
     ledger.waiting.retain(|_, (asked, _)| now.since(*asked) < ASKS_AGAIN);
     let (_, text) = ledger.waiting.values().next_back()?;
-    Some(format!("{} deletions wait: {text}", ledger.waiting.len()))
+    Some(match ledger.waiting.len() {
+        1 => format!("1 deletion waits: {text}"),
+        several => format!("{several} deletions wait: {text}"),
+    })
 }
 
 /// Enters an entry, reading anew before each try.

@@ -204,7 +204,10 @@ impl View {
                 } else {
                     "another installation of Stevedore".to_owned()
                 };
-                format!("VM {id} was made for {whose}: it is not taken over, and no second one is made; delete or rename one")
+                format!(
+                    "VM {id} was made for {whose}: it is not taken over, and no second one is made; delete that VM, or take \
+                     the block out of its notes, or give this Worker another name"
+                )
             })
         })
     }

@@ -33,6 +33,8 @@ impl Installed {
     ) -> Result<Self, Error> {
         let chart = chart.display().to_string();
         let mut args = vec!["install", name, &chart, "--namespace", namespace, "--create-namespace"];
+        // Nothing pulls an image here, but the chart wants its name.
+        args.extend(["--set", "image.repository=none"]);
         args.extend(values.iter().flat_map(|value| ["--set", value]));
         plane.helm(&args).await?.success()?;
         Ok(Self { name: name.to_owned(), namespace: namespace.to_owned() })

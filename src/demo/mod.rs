@@ -2,6 +2,7 @@
 //! it, and the workers of `examples/`, from `kubectl apply` to `ShutDown`.
 
 mod goal;
+mod invitation;
 mod table;
 
 use std::net::SocketAddr;
@@ -13,9 +14,10 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use self::goal::Goal;
+use self::invitation::Invitation;
 use self::table::Table;
 use crate::clock::SystemClock;
-use crate::controlplane::{self, ControlPlane, Installed, OperatorProcess, Options};
+use crate::controlplane::{self, ControlPlane, Installed, OperatorProcess, Options, Replica};
 use crate::simulator::guest_exec::SharedGuestExec;
 use crate::simulator::proxmox::Simulator;
 use crate::simulator::scenario::{Scenario, Seconds, Timings};
@@ -82,21 +84,21 @@ pub async fn run(args: &Args, guests: SharedGuestExec) -> Result<(), DemoError> 
     let simulator = Simulator::with_guests(scenario(), Arc::new(SystemClock), guests);
     let server = serve(&simulator).await?;
     say(&format!("a simulated Proxmox VE cluster answers on https://{}", server.addr));
-    let mut operator = install(&plane, &args.project).await?;
+    let mut replica = install(&plane, &args.project).await?;
     say("$ kubectl apply -f examples/proxmox/");
     apply(&plane, &args.project, server.addr).await?;
-    follow(&plane, &mut operator, Goal::tested()).await?;
+    follow(&plane, &mut replica.process, Goal::tested()).await?;
     say("a Manual worker stays without a VM until a test is asked for:");
     let request = "stevedore.dev/test-requested-at=now";
     say(&format!("$ kubectl -n {EXAMPLES} annotate worker worker-on-demand {request}"));
     kubectl(&plane, &["-n", EXAMPLES, "annotate", "worker", "worker-on-demand", request]).await?;
-    follow(&plane, &mut operator, Goal::on_demand()).await?;
+    follow(&plane, &mut replica.process, Goal::on_demand()).await?;
     summary(&plane, &simulator, begun.elapsed()).await?;
     if args.keep {
-        keep(&plane).await;
+        keep(&plane, &replica).await;
     }
-    operator.terminate();
-    operator.wait().await;
+    replica.process.terminate();
+    replica.process.wait().await;
     plane.stop().await;
     Ok(())
 }
@@ -118,7 +120,7 @@ async fn serve(simulator: &Simulator) -> Result<Server, DemoError> {
 }
 
 /// Installs the chart, and runs what its Deployment says as a process: there is no kubelet here.
-async fn install(plane: &ControlPlane, project: &Path) -> Result<OperatorProcess, DemoError> {
+async fn install(plane: &ControlPlane, project: &Path) -> Result<Replica, DemoError> {
     say("$ helm install stevedore charts/stevedore");
     let quick = ["extraArgs={--settle-time=5s}"];
     let chart = project.join("charts/stevedore");
@@ -127,7 +129,7 @@ async fn install(plane: &ControlPlane, project: &Path) -> Result<OperatorProcess
         std::env::current_exe().map_err(|source| DemoError::Io { what: "finding this program".into(), source })?;
     let replica = installed.start(plane, &program, 0).await?;
     say("the operator runs, with the rights that its chart gives it");
-    Ok(replica.process)
+    Ok(replica)
 }
 
 /// Applies the examples; the endpoint is replaced if the simulated cluster had to take another port.
@@ -185,11 +187,8 @@ async fn summary(plane: &ControlPlane, simulator: &Simulator, took: Duration) ->
     Ok(())
 }
 
-async fn keep(plane: &ControlPlane) {
-    say(&format!(
-        "everything goes on until you press Ctrl-C; in another terminal:\n  export KUBECONFIG={}\n  kubectl -n {EXAMPLES} get workers",
-        plane.kubeconfig_path().display()
-    ));
+async fn keep(plane: &ControlPlane, replica: &Replica) {
+    say(&Invitation { plane, replica }.to_string());
     // Without signals there is nothing to wait for.
     let _ = tokio::signal::ctrl_c().await;
 }

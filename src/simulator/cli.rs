@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(long, default_value = "127.0.0.1:8006")]
     pub listen: SocketAddr,
 
-    /// A scenario in YAML or JSON; a cluster of three nodes if none is given.
+    /// A scenario in YAML or JSON, such as --print-scenario prints; a cluster of three nodes if none is given.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
 
@@ -33,6 +33,17 @@ pub struct Args {
     /// Serves the other nodes, too, on the ports that follow.
     #[arg(long)]
     pub every_node: bool,
+
+    /// Prints the scenario as YAML, to be edited and given with --scenario, and serves nothing.
+    #[arg(long)]
+    pub print_scenario: bool,
+}
+
+impl Args {
+    /// The world to simulate.
+    pub fn world(&self) -> Result<Scenario, ScenarioError> {
+        self.scenario.as_deref().map_or_else(|| Ok(Scenario::demo_of(self.release)), Scenario::from_file)
+    }
 }
 
 fn release(text: &str) -> Result<Release, String> {
@@ -60,6 +71,9 @@ pub enum CliError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The scenario could not be printed.
+    #[error("the scenario could not be printed: {0}")]
+    Print(std::io::Error),
     /// There is no port after the last.
     #[error("there are not enough ports after {0} for every node; choose a lower port")]
     Ports(SocketAddr),
@@ -67,8 +81,7 @@ pub enum CliError {
 
 /// Starts the nodes and gives them back with their cluster; they run until they are dropped.
 pub async fn start(args: &Args, guest: SharedGuestExec) -> Result<(Simulator, Vec<Server>), CliError> {
-    let scenario = args.scenario.as_deref().map_or_else(|| Ok(Scenario::demo_of(args.release)), Scenario::from_file)?;
-    let simulator = Simulator::with_guests(scenario, Arc::new(SystemClock), guest);
+    let simulator = Simulator::with_guests(args.world()?, Arc::new(SystemClock), guest);
     let nodes = simulator.nodes();
     let count = if args.every_node { nodes.len() } else { 1 };
     let mut servers = Vec::new();
@@ -89,12 +102,19 @@ pub async fn start(args: &Args, guest: SharedGuestExec) -> Result<(Simulator, Ve
 
 /// Serves until the process is interrupted.
 pub async fn run(args: Args, guest: SharedGuestExec) -> Result<(), CliError> {
+    if args.print_scenario {
+        return print(&args.world()?.to_yaml()?);
+    }
     let (_simulator, servers) = start(&args, guest).await?;
     let nodes = servers.iter().map(|server| format!("{} https://{}/api2/json\n", server.node, server.addr));
     let token = args.scenario.is_none().then(|| format!("token {DEMO_TOKEN}={DEMO_SECRET}\n"));
     let text: String = nodes.chain(token).collect();
     // A closed output is no reason to stop serving.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = print(&text);
     let _ = tokio::signal::ctrl_c().await;
     Ok(())
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(CliError::Print)
 }

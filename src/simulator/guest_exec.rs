@@ -119,7 +119,7 @@ pub struct GuestFacts {
     pub hosts: BTreeMap<String, Vec<IpAddr>>,
     /// TCP targets that accept a connection; everything else refuses it.
     pub reachable: Vec<ReachableTarget>,
-    /// systemd units that the scenario speaks of; a unit that is not listed is active if it is an ordinary one.
+    /// systemd units that the guest has; one that is not listed does not exist.
     pub units: BTreeMap<String, UnitState>,
     /// The guest's wall clock, which the scenario may put off.
     pub clock: Timestamp,

@@ -41,7 +41,7 @@ fn healthy(life: &str) -> GuestFacts {
         ]
         .into(),
         reachable: vec![open("pve1.lab", 8006), open("repo.lab", 2049)],
-        units: [("backup-agent.service".to_owned(), SimulatedUnit::Active)].into(),
+        units: ["backup-agent.service", "ssh.service"].map(|unit| (unit.to_owned(), SimulatedUnit::Active)).into(),
         clock: SystemClock.wall(),
         booted_at: SystemClock.wall(),
         cores: 2,

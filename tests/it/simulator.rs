@@ -6,3 +6,4 @@ mod many;
 pub(crate) mod probe;
 mod rights;
 mod sockets;
+mod units;

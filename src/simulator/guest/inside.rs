@@ -13,8 +13,6 @@ use crate::simulator::guest_exec::{GuestFacts, UnitState};
 pub(super) const KERNEL: &str = "6.1.0-simulated";
 /// `ID`, `VERSION_ID` and `PRETTY_NAME` of every simulated guest's operating system.
 pub(super) const OS: [&str; 3] = ["debian", "12", "Debian GNU/Linux 12 (simulated)"];
-/// Units whose names begin so exist only once they were started.
-const TRANSIENT: &str = "stevedore-";
 
 /// Facts, seen from the inside.
 #[derive(Clone, Copy)]
@@ -112,10 +110,9 @@ impl<'a> Inside<'a> {
         known.chain(missing).collect()
     }
 
-    /// What systemd says of a unit that was not started by us.
+    /// What systemd says of a unit that was not started by us. One that the facts do not name does not exist.
     pub(super) fn unit(self, name: &str) -> UnitProperties {
-        let state = (!name.starts_with(TRANSIENT)).then_some(UnitState::Active);
-        self.units().remove(name).unwrap_or_else(|| properties(state))
+        self.units().remove(name).unwrap_or_else(|| properties(None))
     }
 
     fn list(self, name: &str) -> Vec<&'a str> {

@@ -7,8 +7,8 @@
 //! A test holds the two together: for the same facts, all checks end alike.
 //!
 //! Both follow [`GuestFacts`](super::guest_exec::GuestFacts): addresses, names, open targets, units, clock and disk. A
-//! guest without any address reaches nothing and resolves nothing. A unit that the facts do not name is active, unless
-//! its name begins with `stevedore-`: those exist once they are started. `GuestFacts::behaviours` may also have:
+//! guest without any address reaches nothing and resolves nothing. A unit that the facts do not name
+//! does not exist until it is started. `GuestFacts::behaviours` may also have:
 //!
 //! | name | meaning |
 //! |---|---|

@@ -7,6 +7,7 @@ use super::{
     AclSpec, BridgeSpec, MachineSpec, NetworkSpec, NodeSpec, Release, Scenario, StorageKind, StorageSpec, TokenSpec,
     UserSpec,
 };
+use crate::simulator::guest_exec::UnitState;
 
 /// The token that the demo world knows.
 pub const DEMO_TOKEN: &str = "stevedore@pve!operator";
@@ -20,7 +21,8 @@ const COMMON_PRIVILEGES: &str = "VM.Allocate VM.Clone VM.Audit VM.PowerMgmt VM.M
 
 impl Scenario {
     /// Cluster `lab`: nodes `pve1` to `pve3`, four storages, two bridges, a `debian-worker` template on each node
-    /// (VMIDs 9001 to 9003), some foreign machines, and the token [`DEMO_TOKEN`].
+    /// (VMIDs 9001 to 9003), some foreign machines, the token [`DEMO_TOKEN`],
+    /// and `backup-agent.service` in every guest.
     pub fn default_demo() -> Self {
         Self::demo_of(Release::V9)
     }
@@ -43,6 +45,7 @@ impl Scenario {
             roles: BTreeMap::from([("Stevedore".into(), privileges.split_whitespace().map(String::from).collect())]),
             acls: ["stevedore@pve", DEMO_TOKEN].map(operator_right).to_vec(),
             network: network(),
+            units: BTreeMap::from([("backup-agent.service".into(), UnitState::Active)]),
             ..Self::default()
         }
     }

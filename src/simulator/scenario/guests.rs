@@ -71,7 +71,7 @@ pub struct GuestBehaviour {
     pub clock_offset: i64,
     /// Free bytes on the root file system; half of it when absent.
     pub free_bytes: Option<u64>,
-    /// State of systemd units.
+    /// State of systemd units; goes before what the world says of a unit for all guests.
     pub units: BTreeMap<String, UnitState>,
     /// Targets (`host:port` or `host`) that refuse connections although the network offers them.
     pub refuse: Vec<String>,

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::fault::Rule;
+use super::guest_exec::UnitState;
 pub use accounts::{AclSpec, TokenSpec, UserSpec};
 pub use demo::{DEMO_SECRET, DEMO_TOKEN};
 pub(crate) use guests::glob;
@@ -40,6 +41,9 @@ pub enum ScenarioError {
         /// What is wrong, with line and column.
         source: serde_yaml::Error,
     },
+    /// It could not be written as YAML.
+    #[error("the scenario could not be written as YAML: {0}")]
+    Write(serde_yaml::Error),
 }
 
 /// The release whose behaviour is simulated.
@@ -86,6 +90,8 @@ pub struct Scenario {
     pub timings: Timings,
     /// What the guests' network offers.
     pub network: NetworkSpec,
+    /// systemd units that every guest has, by name. A unit that is named nowhere does not exist.
+    pub units: BTreeMap<String, UnitState>,
     /// Behaviour of guests by name; the first rule whose pattern fits counts.
     pub guests: Vec<GuestRule>,
     /// What goes wrong between clients and the cluster.
@@ -115,6 +121,7 @@ impl Default for Scenario {
             next_id: (100, 1_000_000),
             timings: Timings::default(),
             network: NetworkSpec::default(),
+            units: BTreeMap::new(),
             guests: Vec::new(),
             faults: Vec::new(),
             guest_root: None,
@@ -135,6 +142,11 @@ impl Scenario {
         let text =
             std::fs::read_to_string(path).map_err(|source| ScenarioError::Read { path: path.to_path_buf(), source })?;
         Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// The text that [`Self::parse`] reads.
+    pub fn to_yaml(&self) -> Result<String, ScenarioError> {
+        serde_yaml::to_string(self).map_err(ScenarioError::Write)
     }
 
     /// The behaviour of the guest named `name`.
@@ -160,9 +172,9 @@ mod tests {
     #[test]
     fn a_scenario_survives_yaml() {
         let demo = Scenario::default_demo();
-        let text = serde_yaml::to_string(&demo).unwrap();
+        let text = demo.to_yaml().unwrap();
         let back = Scenario::parse("test", &text).unwrap();
-        assert_eq!(serde_yaml::to_string(&back).unwrap(), text);
+        assert_eq!(back.to_yaml().unwrap(), text);
     }
 
     #[test]

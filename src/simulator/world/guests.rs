@@ -155,7 +155,7 @@ impl World {
             search_domains: words(guest.cloud_init.get("searchdomain")),
             hosts,
             reachable: reachable(&self.scenario.network.open, &behaviour),
-            units: behaviour.units.clone(),
+            units: self.scenario.units.clone().into_iter().chain(behaviour.units).collect(),
             clock,
             booted_at: self.timestamp(guest.booted_at),
             cores: u32::try_from(run.started_with.vcpus()).unwrap_or(1),

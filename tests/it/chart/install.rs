@@ -22,7 +22,7 @@ async fn helm(plane: &ControlPlane, args: &[&str]) -> String {
     let chart = folder();
     let mut args = args.to_vec();
     if args[0] != "uninstall" {
-        args.push(chart.to_str().unwrap());
+        args.extend([chart.to_str().unwrap(), "--set-json", render::IMAGE]);
     }
     args.push("--namespace=stevedore-system");
     plane.helm(&args).await.unwrap().success().unwrap()

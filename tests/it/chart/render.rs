@@ -8,6 +8,9 @@ use stevedore::controlplane::Binaries;
 
 use super::folder;
 
+/// The one value that has no default.
+pub(super) const IMAGE: &str = r#"image.repository="registry.example.org/stevedore""#;
+
 /// Runs helm on the chart without a cluster: its output, or what it complains of.
 fn helm(command: &[&str], sets: &[&str]) -> Result<String, String> {
     let home = tempfile::tempdir().unwrap();
@@ -15,7 +18,7 @@ fn helm(command: &[&str], sets: &[&str]) -> Result<String, String> {
     for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
         helm.env(name, home.path());
     }
-    helm.args(command).arg(folder());
+    helm.args(command).arg(folder()).args(["--set-json", IMAGE]);
     for set in sets {
         helm.args(["--set-json", set]);
     }
@@ -57,7 +60,7 @@ pub(super) const TOGGLES: [&[&str]; 9] = [
     &["rbac.create=false"],
     &["rbac.aggregate=false"],
     &["serviceAccount.create=false", r#"serviceAccount.name="mine""#],
-    &["replicas=3", r#"lease={"duration":"30s","renewInterval":"5s"}"#, r#"logFormat="text""#],
+    &["replicas=3", r#"lease={"duration":"1m30s","renewInterval":"5s"}"#, r#"logFormat="text""#],
     &[r#"extraArgs=["--allowed-endpoints=10.0.0.0/8"]"#, r#"extraEnv=[{"name":"A","value":"b"}]"#],
     &[r#"image={"repository":"r/s","tag":"x","pullPolicy":"Always"}"#, r#"imagePullSecrets=[{"name":"key"}]"#],
     &[
@@ -159,9 +162,12 @@ fn values_that_mean_nothing_are_refused() {
         ("replicas=-1", "replicas"),
         (r#"logFormat="xml""#, "logFormat"),
         (r#"lease.duration="60""#, "duration"),
+        (r#"lease.duration="""#, "duration"),
+        (r#"lease.duration="0s""#, "duration"),
+        (r#"lease.duration="30s1m""#, "duration"),
         ("lease.jitter=1", "jitter"),
         (r#"image.digest="latest""#, "digest"),
-        (r#"image.repository="""#, "repository"),
+        (r#"image.repository="""#, "image.repository is needed: no image is published"),
         (r#"crds.enabled="yes""#, "enabled"),
         ("crds.keep=false", "keep"),
         (r#"extraArgs=["run"]"#, "extraArgs"),

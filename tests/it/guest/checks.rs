@@ -111,6 +111,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         fails: &[("service", "the guest has no such unit")],
     },
     Scenario {
+        name: "unit-unheard-of",
+        change: |facts| {
+            facts.units.remove("backup-agent.service");
+        },
+        fails: &[("service", "the guest has no such unit")],
+    },
+    Scenario {
         name: "clock-ahead",
         change: |facts| shift_clock(facts, 3600),
         fails: &[("clock", "s ahead of it; look whether a time service")],

@@ -63,7 +63,7 @@ fn no_deletions_at_all_until_the_budget_is_raised() {
         lab.delete("w1").await;
         let words = ["limits.deletionsPerHour", "backup/lab", "raise it"];
         lab.refuses(&before, worker_says("w1", ("Ready", "False", "DeletionBudget"), &words)).await;
-        lab.says(hypervisor_says(("DeletionsHeld", "True", "DeletionBudget"), &["1 deletions wait"])).await;
+        lab.says(hypervisor_says(("DeletionsHeld", "True", "DeletionBudget"), &["1 deletion waits"])).await;
         lab.says(hypervisor_says(("Ready", "True", "Connected"), &[])).await;
         lab.world.edit_hypervisor(json!({"spec": {"limits": {"deletionsPerHour": 1}}})).await;
         lab.gone("w1").await;

@@ -71,7 +71,7 @@ fn a_vm_of_an_earlier_worker_of_that_name() {
         forget(&lab, "w1").await;
         let before = lab.sight();
         lab.declare("w1", json!({})).await;
-        let words = ["VM 5000", uid.as_str(), "not taken over", "delete or rename"];
+        let words = ["VM 5000", uid.as_str(), "not taken over", "take the block out of its notes"];
         lab.refuses(&before, worker_says("w1", ("Stalled", "True", "ClaimedElsewhere"), &words)).await;
         lab.restart();
         lab.refuses(&before, worker_says("w1", ("Ready", "False", "ClaimedElsewhere"), &words)).await;
@@ -106,7 +106,8 @@ fn a_vm_of_another_installation() {
         let mut lab = Lab::of(scenario, json!({})).await;
         let before = lab.sight();
         lab.declare("w1", json!({})).await;
-        let words = ["VM 5000", "another installation of Stevedore", "not taken over", "delete or rename"];
+        let words =
+            ["VM 5000", "another installation of Stevedore", "not taken over", "take the block out of its notes"];
         lab.refuses(&before, worker_says("w1", ("Stalled", "True", "ClaimedElsewhere"), &words)).await;
         assert!(lab.world.hypervisor("lab").await.unwrap().status.unwrap().orphans.is_empty(), "it is none of ours");
     });

@@ -87,10 +87,27 @@ async fn the_command_line_serves_every_node_and_writes_the_authority() {
         release: Release::V8,
         write_ca: Some(folder.path().join("ca.pem")),
         every_node: true,
+        print_scenario: false,
     };
     let (_simulator, servers) = cli::start(&args, Arc::new(EchoGuest)).await.unwrap();
     assert_eq!(servers.iter().map(|server| server.node.as_str()).collect::<Vec<_>>(), ["pve1", "pve2", "pve3"]);
     let client = client(&std::fs::read_to_string(folder.path().join("ca.pem")).unwrap());
     let (_, _, body) = get(&client, &servers[2], "/version").await;
     assert_eq!(body["data"]["release"], "8.4");
+}
+
+#[test]
+fn the_scenario_that_is_printed_can_be_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("world.yaml");
+    let print = |args: &[&str]| {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_stevedore"));
+        let output = program.args(["simulate", "proxmox", "--print-scenario"]).args(args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let printed = print(&["--release", "8.4"]);
+    std::fs::write(&file, &printed).unwrap();
+    assert_eq!(print(&["--scenario", file.to_str().unwrap()]), printed);
+    assert_eq!(Scenario::from_file(&file).unwrap().release, Release::V8);
 }

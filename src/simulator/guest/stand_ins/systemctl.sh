@@ -25,7 +25,4 @@ fi
 while read -r name load active sub result status; do
     [ "$name" = "$unit" ] && show "$load" "$active" "$sub" "$result" "$status"
 done <"$STEVEDORE_ROOT/facts/units"
-case $unit in
-stevedore-*) show not-found inactive dead success 0 ;;
-*) show loaded active running success 0 ;;
-esac
+show not-found inactive dead success 0
