@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use kube::core::object::HasStatus;
 use kube::runtime::PredicateConfig;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource, ResourceExt};
@@ -16,7 +17,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::listed::Listed;
+use super::roster::Roster;
 use super::unreadable::{Guarded, Unreadables};
+use crate::api::Worker;
 
 /// Objects as a watch shows them, and the stream that keeps the store up to date while it is polled.
 pub struct Watched<K: Resource<DynamicType = ()> + 'static> {
@@ -32,6 +35,14 @@ pub struct Watched<K: Resource<DynamicType = ()> + 'static> {
     pub(super) stream: BoxStream<'static, Result<K, watcher::Error>>,
 }
 
+/// Watches all Workers.
+pub fn watch_workers(client: kube::Client) -> (Watched<Worker>, Roster) {
+    let (store, writer) = reflector::store();
+    let roster = Roster::told(store.clone());
+    let told = roster.clone();
+    (watch_into(client, store, writer, move |event| told.settle(event)), roster)
+}
+
 /// Watches all objects of a kind; fields that nothing here reads are not kept, and objects that cannot be read are put
 /// aside.
 pub fn watch<K>(client: kube::Client) -> Watched<K>
@@ -39,6 +50,19 @@ where
     K: Resource<DynamicType = ()> + HasStatus + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
+    watch_into(client, store, writer, |_| {})
+}
+
+/// `tell` is told of each event that the store has taken in.
+fn watch_into<K>(
+    client: kube::Client,
+    store: Store<K>,
+    writer: Writer<K>,
+    tell: impl Fn(&Event<K>) + Send + 'static,
+) -> Watched<K>
+where
+    K: Resource<DynamicType = ()> + HasStatus + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
     let (announcer, listed) = Listed::awaited();
     let (unreadable, news) = (Unreadables::default(), Arc::new(Notify::new()));
     let events = watcher::watcher(Api::<Guarded<K>>::all(client), watcher::Config::default()).default_backoff();
@@ -55,6 +79,7 @@ where
     let settle = {
         let (unreadable, news) = (unreadable.clone(), Arc::clone(&news));
         move |event: &Event<K>| {
+            tell(event);
             let has_recovered = unreadable.settle(event);
             if matches!(event, Event::InitDone) {
                 announcer.listed();
