@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::api::reasons::WorkerReason;
 use crate::clock::BootTime;
 use crate::domain::backoff;
+use crate::domain::effect::Effect;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::observation::Problem;
 use crate::domain::operation::{Operation, Step};
-use crate::domain::plan::Effect;
 use crate::hypervisor::vm::{Power, TaskHandle};
 
 /// Looks that failed this often in a row, and for this long, are worth a word to people. By then a poll has shown whether

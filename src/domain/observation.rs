@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::effect::Effect;
 use super::fault::Fault;
 use super::identity::Ownership;
 use super::operation::{Operation, RecordError};
-use super::plan::Effect;
 use crate::hypervisor::vm::{Difference, Power, TaskState, VmRef, VmWanted};
 
 /// Everything that one decision is made from.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::report::Report;
-use crate::domain::operation::{Operation, Step};
+use crate::domain::effect::Effect;
+use crate::domain::operation::Operation;
 use crate::hypervisor::vm::VmRef;
 
 /// What to do, and what to say.
@@ -75,37 +76,4 @@ pub enum Look {
     Budget(Box<Operation>),
     /// Ask whether the guest answers.
     Guest(VmRef),
-}
-
-/// A change in the world of VMs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Effect {
-    /// Make the VM.
-    Create,
-    /// Change its configuration.
-    Configure,
-    /// Grow its disk.
-    GrowDisk,
-    /// Power on.
-    Start,
-    /// Shut down, power off after the grace period.
-    ShutDown,
-    /// Cut the power.
-    PowerOff,
-    /// Delete it with its disks.
-    Destroy,
-}
-
-impl Effect {
-    /// The step under which the record knows this effect.
-    pub const fn step(self) -> Step {
-        match self {
-            Self::Create => Step::Create,
-            Self::Configure | Self::GrowDisk => Step::Configure,
-            Self::Start => Step::Start,
-            Self::ShutDown => Step::ShutDown,
-            Self::PowerOff => Step::PowerOff,
-            Self::Destroy => Step::Destroy,
-        }
-    }
 }

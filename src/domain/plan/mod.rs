@@ -17,11 +17,12 @@ mod tests;
 use crate::api::reasons::WorkerReason;
 use std::time::Duration;
 
-pub use decision::{Decision, Effect, Look, Next};
+pub use decision::{Decision, Look, Next};
 use report::Holdup;
 pub use report::{KnownVm, Report, Stalling, Verdict, VmReport};
 
 use super::declare;
+use super::effect::Effect;
 use super::fault::{Fault, FaultKind};
 use super::identity::{self, Mark, Ownership};
 use super::observation::{Facts, HypervisorState, Live, LiveVm, Presence, Problem};
