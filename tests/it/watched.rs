@@ -2,6 +2,7 @@
 //! the Kubernetes API in memory, in virtual time.
 
 mod gone;
+mod trimmed;
 mod unreadable;
 
 use std::sync::Arc;
