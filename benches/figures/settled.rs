@@ -20,8 +20,8 @@ const MANY: usize = 1_000;
 const WATCHED: Duration = Duration::from_secs(95);
 /// After this time without a reconcile all is at rest.
 const QUIET: Duration = Duration::from_secs(3);
-/// Polls at the busy interval, which come after the first contact and after work, have run out by then.
-const BUSY: Duration = Duration::from_secs(20);
+/// A new process has polled a second time by then, and asked for the privileges on what the workers name.
+const CALMS: Duration = Duration::from_secs(35);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Measures `count` workers at rest on `clusters` clusters.
@@ -42,7 +42,7 @@ pub(crate) async fn measure(count: usize, clusters: usize, report: &mut Report) 
     let operator = stage.operator().await?;
     at_rest(&operator, &labs, &counts, Instant::now()).await?;
     check(&stage, &labs, &counts, &stage.changes()?[before..]).await?;
-    sleep(BUSY).await;
+    sleep(CALMS).await;
     end(operator).await?;
 
     for lab in &labs {
@@ -54,7 +54,7 @@ pub(crate) async fn measure(count: usize, clusters: usize, report: &mut Report) 
     let comparable = (count, clusters) == (WORKERS, HYPERVISORS);
     let sizes = format!("{count} workers on {clusters} hypervisors");
     restarted(&sizes, comparable, took, &operator, report)?;
-    sleep(BUSY).await;
+    sleep(CALMS).await;
     rest(&stage, &labs, &counts, report).await?;
     occupied(&sizes, comparable, &operator, report)?;
     end(operator).await?;

@@ -23,7 +23,7 @@ use crate::controller::context::{Context, Patience};
 use crate::controller::driver::{self, Objects, Wakes};
 use crate::controller::events::Events;
 use crate::controller::tracks::Tracks;
-use crate::controller::watch::watch;
+use crate::controller::watch::{watch, watch_workers};
 use crate::hypervisor::transport::CallObserver;
 use crate::runtime::admin::{Admin, Facts};
 use crate::runtime::client::{self, ClientError, Deadlines};
@@ -252,7 +252,8 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
     let Parts { client, clock, metrics, readiness, gate, leadership, installation } = parts;
     let (bell, hurried) = unbounded_channel();
     let (changed_sender, changed) = unbounded_channel();
-    let objects = Objects { workers: watch(client.clone()), hypervisors: watch(client.clone()) };
+    let (workers, roster) = watch_workers(client.clone());
+    let objects = Objects { workers, hypervisors: watch(client.clone()) };
     let observer: Arc<dyn CallObserver> = Arc::new(Observer(metrics.clone()));
     let name = settings.lease.as_ref().map_or_else(|| "none".to_owned(), |lease| lease.name.clone());
     let following = tokio::spawn({
@@ -267,7 +268,7 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         connections: Connections::ringing(bell),
         connector: Arc::new(HttpsConnector { deadline: settings.patience.call, clock, observer }),
         gate,
-        workers: objects.workers.store.clone(),
+        workers: roster,
         workers_listed: objects.workers.listed.clone(),
         unreadable_workers: objects.workers.unreadable.clone(),
         hypervisors: objects.hypervisors.store.clone(),

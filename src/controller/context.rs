@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::connection::Connections;
 use super::events::Events;
 use super::listed::Listed;
+use super::roster::Roster;
 use super::tracks::Tracks;
 use super::unreadable::Unreadables;
 use crate::api::{Hypervisor, Worker};
@@ -34,7 +35,7 @@ pub struct Context {
     /// Says whether a changing call may be sent.
     pub gate: Arc<dyn Gate>,
     /// All Workers, as the watch shows them.
-    pub workers: Store<Worker>,
+    pub workers: Roster,
     /// Whether all Workers are known: not just after the start.
     pub workers_listed: Listed,
     /// The Workers that cannot be read: they are there all the same.

@@ -11,6 +11,7 @@ pub mod hypervisor;
 pub mod listed;
 pub mod looks;
 pub mod record;
+pub mod roster;
 pub mod snapshot;
 pub mod status;
 pub mod testing;

@@ -49,7 +49,7 @@ pub fn vm_of(worker: &Worker) -> Option<VmRef> {
 
 /// The Workers that name a Hypervisor, as the watch shows them now.
 pub fn workers_of(context: &Context, hypervisor: &Key) -> Vec<Arc<Worker>> {
-    context.workers.state_filter(|worker| hypervisor_key(worker) == *hypervisor)
+    context.workers.of(hypervisor)
 }
 
 /// The UIDs of all Workers, also of those that cannot be read.
@@ -298,13 +298,15 @@ fn conflict(context: &Context, worker: &Worker, declared: &Declared) -> Option<P
         let text = format!("the static address {address} is declared by Worker {other}, too: give one of them another");
         Problem::new(WorkerReason::AddressInUse, text)
     };
-    let readable = context.workers.state().iter().find_map(|other| {
-        if other.uid() == worker.uid() || hypervisor_key(other) != key || !is_earlier(&other.metadata, &worker.metadata)
-        {
+    let readable = workers_of(context, &key).iter().find_map(|other| {
+        if !is_earlier(&other.metadata, &worker.metadata) {
             return None;
         }
         if other.vm_name().to_lowercase() == name {
             return Some(name_in_use());
+        }
+        if statics.is_empty() {
+            return None;
         }
         let networks: Vec<_> = other.spec.networks.iter().filter_map(|network| network::wanted(network).ok()).collect();
         let (address, _) = statics.iter().find(|(address, mine)| {
@@ -328,8 +330,8 @@ fn conflict(context: &Context, worker: &Worker, declared: &Declared) -> Option<P
 }
 
 fn is_earlier(one: &ObjectMeta, other: &ObjectMeta) -> bool {
-    let key = |metadata: &ObjectMeta| (metadata.creation_timestamp.as_ref().map(|time| time.0), metadata.name.clone());
-    key(one) < key(other)
+    let key = |metadata: &'_ ObjectMeta| metadata.creation_timestamp.as_ref().map(|time| time.0);
+    (key(one), &one.name) < (key(other), &other.name)
 }
 
 /// Whether the operation needs a launch permit while it is open.

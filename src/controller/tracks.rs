@@ -42,7 +42,7 @@ impl From<&Operation> for StepKey {
 }
 
 /// Looks that failed one after the other.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Failing {
     /// How many there were.
     failures: u32,
@@ -68,7 +68,7 @@ pub struct Hindrance {
 }
 
 /// What is remembered of one worker.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Track {
     step: Option<(StepKey, BootTime)>,
     task: Option<TaskHandle>,
@@ -246,6 +246,16 @@ impl Tracks {
         change(all.entry(uid.to_owned()).or_default())
     }
 
+    /// The worker is at rest: nothing is kept of it but what may still matter when it begins something.
+    pub fn rest(&self, uid: &str) {
+        let mut all = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(track) = all.get_mut(uid) else { return };
+        track.next_operation = None;
+        if *track == Track::default() {
+            all.remove(uid);
+        }
+    }
+
     /// Forgets a worker that is gone.
     pub fn forget(&self, uid: &str) {
         self.by_uid.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
@@ -322,6 +332,20 @@ mod tests {
         assert_eq!(tracks.keep(|uid| uid == "b"), ["a"]);
         assert_eq!(tracks.count(), 1);
         assert!(tracks.with("b", |track| track.resumed));
+    }
+
+    #[test]
+    fn at_rest_only_what_matters_is_remembered() {
+        let tracks = Tracks::default();
+        for uid in ["idle", "changed"] {
+            tracks.with(uid, |track| track.next_operation = Some("op".into()));
+        }
+        tracks.with("changed", |track| track.closed(BootTime::from_start(Duration::from_secs(1))));
+        for uid in ["idle", "changed", "unknown"] {
+            tracks.rest(uid);
+        }
+        assert_eq!(tracks.count(), 1);
+        assert_eq!(tracks.with("changed", |track| track.changed), BootTime::from_start(Duration::from_secs(1)));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct View {
     inventory: Inventory,
     /// What the candidates among the VMs show of their identity, by VM id.
     shown: BTreeMap<String, Shown>,
+    /// The ids of the VMs whose mark names a worker, by its UID, in the order of the ids.
+    marked: HashMap<String, Vec<String>>,
     /// When the latest polls of the present run of complete ones began.
     complete: VecDeque<BootTime>,
     /// When the first poll of that run began.
@@ -73,6 +75,12 @@ impl View {
         self.shown.retain(|id, _| poll.inventory.vms.contains_key(id));
         self.shown.extend(poll.read);
         self.inventory = poll.inventory;
+        self.marked.clear();
+        for (id, shown) in &self.shown {
+            if let Some(mark) = Mark::parse(&shown.description) {
+                self.marked.entry(mark.worker_uid).or_default().push(id.clone());
+            }
+        }
         if !poll.complete {
             self.interrupt();
             return;
@@ -146,15 +154,16 @@ impl View {
     /// Where a worker's VM is.
     pub fn presence(&self, seeker: Seeker<'_>) -> Presence {
         let mut best: Option<Presence> = None;
-        for (id, vm) in &self.inventory.vms {
-            let Some(shown) = self.shown.get(id) else { continue };
+        let marked = self.marked.get(seeker.uid).into_iter().flatten().map(String::as_str);
+        for id in marked.chain(seeker.known.map(|known| known.id)).collect::<BTreeSet<_>>() {
+            let (Some(vm), Some(shown)) = (self.inventory.vms.get(id), self.shown.get(id)) else { continue };
             let ownership = Self::ownership(id, shown, seeker);
-            let is_copy = || Mark::parse(&shown.description).is_some_and(|mark| mark.vm_id != *id);
+            let is_copy = || Mark::parse(&shown.description).is_some_and(|mark| mark.vm_id != id);
             if ownership == Ownership::Foreign || seeker.deleting && is_copy() {
                 continue;
             }
             let found = Presence::Present {
-                at: VmRef { host: vm.host.clone(), id: id.clone() },
+                at: VmRef { host: vm.host.clone(), id: id.to_owned() },
                 power: vm.power,
                 uuid: shown.uuid.clone().unwrap_or_default(),
                 ownership,

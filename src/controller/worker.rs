@@ -172,6 +172,7 @@ impl<'a> Pass<'a> {
             }
             Next::Rest => {
                 self.let_go(facts, None, link.as_ref());
+                self.context.tracks.rest(&self.uid);
                 self.report(facts, &report, None).await
             }
             _ if !self.fresh => self.refresh().await,

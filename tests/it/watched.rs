@@ -2,6 +2,7 @@
 //! the Kubernetes API in memory, in virtual time.
 
 mod gone;
+mod trimmed;
 mod unreadable;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use stevedore::controller::context::{Context, OpenGate, Patience};
 use stevedore::controller::driver::{self, Objects, Wakes};
 use stevedore::controller::events::Events;
 use stevedore::controller::tracks::Tracks;
-use stevedore::controller::watch::watch;
+use stevedore::controller::watch::{watch, watch_workers};
 use stevedore::runtime::metrics::Metrics;
 use stevedore::runtime::shutdown::Shutdown;
 use stevedore::simulator::scenario::Scenario;
@@ -46,7 +47,8 @@ impl Stage {
         let client = world.kube.client("stevedore");
         let (bell, hurried) = unbounded_channel();
         let (sender, changed) = unbounded_channel();
-        let objects = Objects { workers: watch(client.clone()), hypervisors: watch(client.clone()) };
+        let (workers, roster) = watch_workers(client.clone());
+        let objects = Objects { workers, hypervisors: watch(client.clone()) };
         let ids = AtomicU64::new(0);
         let context = Arc::new(Context {
             client: client.clone(),
@@ -55,7 +57,7 @@ impl Stage {
             connections: Connections::ringing(bell),
             connector: Arc::new(InProcessConnector { pve: world.pve.clone(), clock: world.clock.clone() }),
             gate: Arc::new(OpenGate),
-            workers: objects.workers.store.clone(),
+            workers: roster,
             workers_listed: objects.workers.listed.clone(),
             unreadable_workers: objects.workers.unreadable.clone(),
             hypervisors: objects.hypervisors.store.clone(),

@@ -66,7 +66,7 @@ impl Operator {
             connections: Connections::ringing(bell),
             connector,
             gate: Arc::new(OpenGate),
-            workers,
+            workers: workers.into(),
             workers_listed: stevedore::controller::listed::Listed::already(),
             unreadable_workers: Unreadables::default(),
             unreadable_hypervisors: Unreadables::default(),

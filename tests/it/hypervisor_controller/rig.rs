@@ -88,7 +88,7 @@ impl Rig {
             connections: Connections::default(),
             connector: Arc::new(world.clone()),
             gate: Arc::new(OpenGate),
-            workers: worker_store,
+            workers: worker_store.into(),
             workers_listed: stevedore::controller::listed::Listed::already(),
             unreadable_workers: Unreadables::default(),
             unreadable_hypervisors: Unreadables::default(),

@@ -1,0 +1,130 @@
+//! All Workers that can be read, and those of one Hypervisor without a look at all others.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::Event;
+
+use super::connection::Key;
+use super::snapshot::hypervisor_key;
+use crate::api::Worker;
+
+/// All Workers, as the watch shows them.
+#[derive(Clone)]
+pub struct Roster {
+    store: Store<Worker>,
+    /// The same objects by the Hypervisor that they name; none where nobody says what the watch has shown.
+    by_hypervisor: Option<Arc<ByHypervisor>>,
+}
+
+type ByHypervisor = RwLock<HashMap<Key, Vec<Arc<Worker>>>>;
+
+/// A store that is filled by hand: to find a few Workers it looks at all.
+impl From<Store<Worker>> for Roster {
+    fn from(store: Store<Worker>) -> Self {
+        Self { store, by_hypervisor: None }
+    }
+}
+
+impl Deref for Roster {
+    type Target = Store<Worker>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.store
+    }
+}
+
+impl Roster {
+    /// A store of which [`Self::settle`] is told all that the watch shows.
+    pub fn told(store: Store<Worker>) -> Self {
+        Self { store, by_hypervisor: Some(Arc::default()) }
+    }
+
+    /// The Workers that name a Hypervisor.
+    pub fn of(&self, hypervisor: &Key) -> Vec<Arc<Worker>> {
+        match &self.by_hypervisor {
+            Some(all) => {
+                all.read().unwrap_or_else(PoisonError::into_inner).get(hypervisor).cloned().unwrap_or_default()
+            }
+            None => self.store.state_filter(|worker| hypervisor_key(worker) == *hypervisor),
+        }
+    }
+
+    /// The store has taken this event in.
+    pub fn settle(&self, event: &Event<Worker>) {
+        let Some(all) = &self.by_hypervisor else { return };
+        let mut all = all.write().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            // Until the list is complete the store shows what it showed before.
+            Event::Init | Event::InitApply(_) => {}
+            Event::InitDone => {
+                all.clear();
+                for worker in self.store.state() {
+                    all.entry(hypervisor_key(&worker)).or_default().push(worker);
+                }
+            }
+            Event::Apply(worker) | Event::Delete(worker) => {
+                // A Worker never comes to name another Hypervisor, and one that was replaced was deleted before.
+                let key = hypervisor_key(worker);
+                let workers = all.entry(key.clone()).or_default();
+                workers.retain(|other| other.metadata.name != worker.metadata.name);
+                workers.extend(self.store.get(&ObjectRef::from_obj(worker)).filter(|now| hypervisor_key(now) == key));
+                if workers.is_empty() {
+                    all.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::ResourceExt as _;
+    use kube::runtime::reflector;
+    use serde_json::json;
+
+    use super::*;
+
+    fn worker(name: &str, hypervisor: &str, version: &str) -> Worker {
+        let spec = json!({
+            "hypervisorRef": {"name": hypervisor}, "proxmox": {"host": "pve1", "storage": "s"},
+            "image": {"template": "t"}, "networks": [],
+        });
+        let metadata = json!({"name": name, "namespace": "backup", "resourceVersion": version});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn what_was_told_is_what_a_look_at_all_would_find() {
+        let (store, mut writer) = reflector::store();
+        let (told, looking) = (Roster::told(store.clone()), Roster::from(store));
+        let of = |roster: &Roster, hypervisor: &str| {
+            let workers = roster.of(&("backup".to_owned(), hypervisor.to_owned()));
+            let mut found: Vec<_> = workers.iter().map(|one| (one.name_any(), one.resource_version())).collect();
+            found.sort();
+            found
+        };
+        let listed = |workers: Vec<Worker>| {
+            let workers = workers.into_iter().map(Event::InitApply);
+            [Event::Init].into_iter().chain(workers).chain([Event::InitDone]).collect::<Vec<_>>()
+        };
+        let first = listed(vec![worker("a", "one", "1"), worker("b", "one", "1"), worker("c", "two", "1")]);
+        let changes = vec![
+            Event::Apply(worker("a", "one", "2")),
+            Event::Apply(worker("d", "three", "3")),
+            Event::Delete(worker("c", "two", "4")),
+        ];
+        let again = listed(vec![worker("a", "two", "5"), worker("d", "three", "3")]);
+        for event in first.into_iter().chain(changes).chain(again) {
+            writer.apply_watcher_event(&event);
+            told.settle(&event);
+            for hypervisor in ["one", "two", "three"] {
+                assert_eq!(of(&told, hypervisor), of(&looking, hypervisor), "{hypervisor} after {event:?}");
+            }
+        }
+        assert_eq!(of(&told, "two"), [("a".to_owned(), Some("5".to_owned()))]);
+        assert_eq!(of(&told, "one"), []);
+    }
+}
