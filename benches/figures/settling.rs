@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
+use stevedore::api::common::Quantity;
 use stevedore::api::worker_status::Applied;
 use stevedore::api::{Worker, WorkerStatus, names};
 use stevedore::domain::declare;
@@ -146,7 +147,7 @@ fn status(pattern: &Pattern, worker: &Worker, mark: &Mark, at: &VmRef) -> Outcom
         test.config_hash = Some(declared.spec_hash.clone());
         test.operation = Some(mark.operation.clone());
     }
-    let summary = declare::summary(&declared.wanted);
+    let summary = declare::summary(&declared.wanted, &Quantity::gib(declared.wanted.disk_gib));
     status.applied = Some(Applied { hash: declared.spec_hash, summary });
     Ok(status)
 }

@@ -49,7 +49,7 @@ pub struct WorkerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<VmStatus>,
 
-    /// The sizes in use: those of the spec, defaults filled in.
+    /// The sizes in use: those of the spec, defaults filled in. A disk that the image brought larger counts as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<EffectiveResources>,
 
@@ -123,7 +123,7 @@ pub struct EffectiveResources {
 #[serde(rename_all = "camelCase")]
 pub struct Applied {
     /// A hash of all settings that were applied. Another hash of the spec's settings means that there is something to
-    /// apply.
+    /// apply. Empty as long as they were not all applied.
     #[schemars(schema_with = "shapes::name")]
     pub hash: String,
 

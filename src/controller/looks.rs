@@ -86,6 +86,7 @@ impl Looker<'_> {
             protected: detail.protected,
             differences: self.client.differences(&wanted_of(&self.declared.wanted, detail), detail),
             uuid: detail.shown.uuid.clone().unwrap_or_default(),
+            disk_bytes: detail.disk_bytes,
         }
     }
 

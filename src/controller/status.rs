@@ -30,10 +30,11 @@ pub fn render(
     let mut status = WorkerStatus { observed_generation: worker.metadata.generation, ..before };
     apply_vm(&mut status, &report.vm);
     if let Some(declared) = declared {
-        status.resources = Some(resources(&declared.wanted));
+        let disk = disk(&declared.wanted, &status, &report.vm);
+        status.resources = Some(resources(&declared.wanted, disk.clone()));
         if report.fits {
             let hash = declared.spec_hash.clone();
-            status.applied = Some(Applied { hash, summary: declare::summary(&declared.wanted) });
+            status.applied = Some(Applied { hash, summary: declare::summary(&declared.wanted, &disk) });
         } else if status.applied.is_none() && !report.made_as.is_empty() {
             status.applied = Some(Applied { hash: String::new(), summary: report.made_as.clone() });
         }
@@ -58,11 +59,12 @@ fn apply_vm(status: &mut WorkerStatus, report: &VmReport) {
     match report {
         VmReport::Keep => {}
         VmReport::Gone => status.vm = None,
-        VmReport::Known(KnownVm { at, uuid, power }) | VmReport::Making(KnownVm { at, uuid, power }) => {
+        VmReport::Known(KnownVm { at, uuid, power, .. }) | VmReport::Making(KnownVm { at, uuid, power, .. }) => {
             let before = status.vm.take().unwrap_or_default();
             if before.id.as_ref() != Some(&at.id) || matches!(report, VmReport::Making(_)) {
-                // What was applied was applied to another VM.
+                // What was applied was applied to another VM, and that had another disk.
                 status.applied = None;
+                status.resources = None;
             }
             status.vm = Some(VmStatus {
                 id: Some(at.id.clone()),
@@ -81,11 +83,24 @@ fn power_of(status: &WorkerStatus) -> Option<bool> {
     Some(vm.power.as_deref() == Some(&Power::On.to_string()))
 }
 
-fn resources(wanted: &VmWanted) -> EffectiveResources {
+/// The size of the disk: what is declared, or what the image brought if that is more. Between two looks at the VM it is
+/// what was read last.
+fn disk(wanted: &VmWanted, status: &WorkerStatus, report: &VmReport) -> Quantity {
+    let wanted = Quantity::gib(wanted.disk_gib);
+    let seen = match report {
+        VmReport::Known(KnownVm { disk_bytes: Some(bytes), .. }) => {
+            Some(Quantity::from_bytes(i64::try_from(*bytes).unwrap_or(i64::MAX)))
+        }
+        _ => status.resources.as_ref().filter(|_| status.vm.is_some()).map(|resources| resources.disk.clone()),
+    };
+    seen.filter(|seen| seen.bytes() > wanted.bytes()).unwrap_or(wanted)
+}
+
+fn resources(wanted: &VmWanted, disk: Quantity) -> EffectiveResources {
     EffectiveResources {
         cpus: i32::try_from(wanted.cpus).unwrap_or(i32::MAX),
         memory: Quantity::mib(wanted.memory_mib),
-        disk: Quantity::gib(wanted.disk_gib),
+        disk,
     }
 }
 

@@ -117,13 +117,13 @@ pub fn made_as(wanted: &VmWanted) -> BTreeMap<String, String> {
     ])
 }
 
-/// The settings that stand in `status.applied.summary`.
-pub fn summary(wanted: &VmWanted) -> BTreeMap<String, String> {
+/// The settings that stand in `status.applied.summary`, with the disk's size as it is.
+pub fn summary(wanted: &VmWanted, disk: &Quantity) -> BTreeMap<String, String> {
     let mut lines = made_as(wanted);
     lines.extend([
         ("resources.cpus".to_owned(), wanted.cpus.to_string()),
         ("resources.memory".to_owned(), Quantity::mib(wanted.memory_mib).to_string()),
-        ("resources.disk".to_owned(), Quantity::gib(wanted.disk_gib).to_string()),
+        ("resources.disk".to_owned(), disk.to_string()),
         ("vmName".to_owned(), wanted.name.clone()),
     ]);
     for network in &wanted.networks {

@@ -277,6 +277,8 @@ pub struct LiveVm {
     pub differences: Vec<Difference>,
     /// Its uuid.
     pub uuid: String,
+    /// Size of its boot disk, bytes; `None` if that is not given.
+    pub disk_bytes: Option<u64>,
 }
 
 /// An id for a new VM.

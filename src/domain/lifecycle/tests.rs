@@ -338,6 +338,7 @@ fn made(record: &Operation) -> LiveVm {
         protected: false,
         differences: vec![difference(Takes::Configure), difference(Takes::Grow)],
         uuid: record.target.uuid.clone(),
+        disk_bytes: None,
     }
 }
 

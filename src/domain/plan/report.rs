@@ -35,6 +35,8 @@ pub struct KnownVm {
     pub uuid: String,
     /// Power.
     pub power: Power,
+    /// Size of its boot disk, bytes, if it was read just now.
+    pub disk_bytes: Option<u64>,
 }
 
 /// What the status says of the VM.
@@ -195,18 +197,19 @@ fn vm(facts: &Facts, operation: Option<&Operation>) -> VmReport {
     if let Some(Live::Found(vm)) = &facts.looks.live
         && matches!(vm.ownership, Ownership::Ours | Ownership::Unfinished { .. })
     {
-        return VmReport::Known(KnownVm { at: vm.at.clone(), uuid: vm.uuid.clone(), power: vm.power });
+        let (at, uuid) = (vm.at.clone(), vm.uuid.clone());
+        return VmReport::Known(KnownVm { at, uuid, power: vm.power, disk_bytes: vm.disk_bytes });
     }
     if let Some(operation) = operation.filter(|operation| operation.step == Step::Create && operation.task.is_some()) {
         let (at, uuid) = (operation.target.at(), operation.target.uuid.clone());
-        return VmReport::Making(KnownVm { at, uuid, power: Power::Unknown });
+        return VmReport::Making(KnownVm { at, uuid, power: Power::Unknown, disk_bytes: None });
     }
     match &facts.observed.presence {
         _ if operation.is_some() && facts.remembered.operation.is_some() => VmReport::Keep,
         // Only a VM that is the worker's goes into its status: by that, one that loses its marks is known again. Of a
         // copy the status must know nothing, or it would be taken for the worker's VM once its marks are taken out.
         Presence::Present { at, power, uuid, ownership: Ownership::Ours | Ownership::Unfinished { .. } } => {
-            VmReport::Known(KnownVm { at: at.clone(), uuid: uuid.clone(), power: *power })
+            VmReport::Known(KnownVm { at: at.clone(), uuid: uuid.clone(), power: *power, disk_bytes: None })
         }
         presence if presence.is_gone() => VmReport::Gone,
         _ => VmReport::Keep,

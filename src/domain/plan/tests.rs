@@ -117,6 +117,7 @@ fn vm(power: Power) -> LiveVm {
         protected: false,
         differences: Vec::new(),
         uuid: "u".into(),
+        disk_bytes: None,
     }
 }
 
