@@ -21,7 +21,6 @@ use crate::api::reasons::WorkerReason;
 use crate::clock::BootTime;
 use crate::domain::observation::{HypervisorState, Problem};
 use crate::hypervisor::SharedHypervisor;
-use crate::hypervisor::vm::ClusterIdentity;
 
 /// Namespace and name of a `Hypervisor`.
 pub type Key = (String, String);
@@ -41,8 +40,6 @@ pub struct State {
     pub vm_ids: (u32, u32),
     /// Most launches at a time.
     pub parallel_launches: usize,
-    /// The cluster that was pinned.
-    pub identity: Option<ClusterIdentity>,
     /// VM ids that rest because a VM of that id was deleted or vanished a short while ago.
     pub resting: BTreeSet<u32>,
     /// The host and port of its API, as a worker reaches it.
@@ -59,7 +56,6 @@ impl Default for State {
             paused: false,
             vm_ids: (0, 0),
             parallel_launches: 1,
-            identity: None,
             resting: BTreeSet::new(),
             endpoints: Vec::new(),
         }

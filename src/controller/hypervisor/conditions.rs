@@ -127,7 +127,7 @@ fn authorized(facts: &Facts<'_>) -> NewCondition {
             says(AUTHORIZED, Answer::False, trouble)
         }
         Contact::Failed(trouble) => {
-            let text = "not known, because the hypervisor could not be asked";
+            let text = "not known; the condition Ready says why";
             NewCondition::new(AUTHORIZED, Answer::Unknown, trouble.reason, text)
         }
         Contact::Fine => {

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use kube::runtime::reflector::ObjectRef;
 
 use super::facts::Facts;
-use super::identity::Standing;
 use super::memory::Memory;
 use super::poll::vm_ids;
 use super::share;
@@ -17,7 +16,6 @@ use crate::api::reasons::WorkerReason;
 use crate::controller::budget;
 use crate::controller::connection::State;
 use crate::domain::observation::HypervisorState;
-use crate::hypervisor::vm::ClusterIdentity;
 
 /// The port of an `https` URL that names none.
 const HTTPS: u16 = 443;
@@ -49,16 +47,8 @@ fn state(subject: &Subject<'_>, memory: &Memory, facts: &Facts<'_>) -> State {
         paused: spec.paused,
         vm_ids: vm_ids(subject),
         parallel_launches: usize::try_from(facts.limits.parallel_launches).unwrap_or(1),
-        identity: identity(memory).or(before.identity),
         resting: resting(subject),
         endpoints: spec.endpoints.iter().filter_map(|url| endpoint(url)).collect(),
-    }
-}
-
-fn identity(memory: &Memory) -> Option<ClusterIdentity> {
-    match memory.standing()? {
-        Standing::Known(identity) => Some(identity.clone()),
-        _ => None,
     }
 }
 
