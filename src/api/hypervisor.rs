@@ -110,13 +110,14 @@ pub struct SecretRef {
 #[x_kube(validation = Rule::new(SKIP_VERIFY_RULE).message(SKIP_VERIFY_MESSAGE))]
 pub struct Tls {
     /// Where the certificate of the signing authority is, in PEM. On Proxmox VE it is the file
-    /// `/etc/pve/pve-root-ca.pem` of any node.
+    /// `/etc/pve/pve-root-ca.pem` of any node. A certificate that this authority has signed for the endpoint's host is
+    /// accepted; with `fingerprints` given, too, either is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<CaRef>,
 
     /// SHA-256 fingerprints of the certificates that are accepted, as 32 pairs of hex digits with colons. A
     /// certificate with one of them is trusted whoever signed it. Give the old and the new one while a certificate is
-    /// being replaced.
+    /// being replaced. With `caRef` given, too, either is enough; without it, nothing but these certificates is accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "shapes::fingerprints")]
     pub fingerprints: Vec<String>,

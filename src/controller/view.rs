@@ -20,6 +20,8 @@ pub struct View {
     shown: BTreeMap<String, Shown>,
     /// The ids of the VMs whose mark names a worker, by its UID, in the order of the ids.
     marked: HashMap<String, Vec<String>>,
+    /// When the VMs whose marks contradict themselves were read, and what the inventory had of them then, by VM id.
+    odd: BTreeMap<String, (BootTime, VmSummary)>,
     /// When the latest polls of the present run of complete ones began.
     complete: VecDeque<BootTime>,
     /// When the first poll of that run began.
@@ -73,6 +75,10 @@ impl View {
     /// Takes a poll in.
     pub fn absorb(&mut self, poll: Poll, installation: &str) {
         self.shown.retain(|id, _| poll.inventory.vms.contains_key(id));
+        self.odd.retain(|id, _| poll.inventory.vms.contains_key(id) && !poll.read.contains_key(id));
+        for (id, _) in poll.read.iter().filter(|(_, shown)| contradicts(shown)) {
+            self.odd.extend(poll.inventory.vms.get(id).map(|vm| (id.clone(), (poll.begun, vm.clone()))));
+        }
         self.shown.extend(poll.read);
         self.inventory = poll.inventory;
         self.marked.clear();
@@ -129,26 +135,24 @@ impl View {
         self.complete_since.is_some()
     }
 
-    /// The VMs of an inventory whose identity must be read: those that may be ours and were not read yet, that are
-    /// just being made, or whose marks contradict themselves and may have been put right.
-    pub fn to_read(&self, inventory: &Inventory, range: (u32, u32)) -> Vec<VmRef> {
+    /// The VMs of an inventory whose identity must be read: those that may be ours and were not read yet, or that are
+    /// just being made. Those whose marks contradict themselves may have been put right: they are read again when they
+    /// look different, and when they were read last before `again`.
+    pub fn to_read(&self, inventory: &Inventory, range: (u32, u32), again: BootTime) -> Vec<VmRef> {
         let is_candidate = |id: &str, vm: &VmSummary| vm.tags.iter().any(|tag| tag == TAG) || in_range(id, range);
         inventory
             .vms
             .iter()
-            .filter(|(id, vm)| is_candidate(id, vm) && self.is_stale(id, vm))
+            .filter(|(id, vm)| is_candidate(id, vm) && self.is_stale(id, vm, again))
             .map(|(id, vm)| VmRef { host: vm.host.clone(), id: id.clone() })
             .collect()
     }
 
-    fn is_stale(&self, id: &str, vm: &VmSummary) -> bool {
+    fn is_stale(&self, id: &str, vm: &VmSummary, again: BootTime) -> bool {
         let Some(shown) = self.shown.get(id) else { return true };
         let tagged = vm.tags.iter().any(|tag| tag == TAG);
-        let contradicts = match Mark::parse(&shown.description) {
-            Some(mark) => mark.vm_id != id || !shown.tagged || shown.uuid != Some(mark.uuid().to_string()),
-            None => shown.tagged,
-        };
-        is_being_made(vm) || shown.tagged != tagged || contradicts
+        let is_odd = || self.odd.get(id).is_none_or(|(at, before)| *at < again || before != vm);
+        is_being_made(vm) || shown.tagged != tagged || contradicts(shown) && is_odd()
     }
 
     /// Where a worker's VM is.
@@ -267,6 +271,14 @@ impl View {
 /// Whether a VM carries the lock of a task that makes it, or made it and died.
 pub fn is_being_made(vm: &VmSummary) -> bool {
     matches!(vm.lock.as_deref(), Some("create" | "clone"))
+}
+
+/// Whether a VM has a part of what makes it ours, or all of it under another id.
+fn contradicts(shown: &Shown) -> bool {
+    match Mark::parse(&shown.description) {
+        Some(mark) => mark.vm_id != shown.vm_id || !shown.tagged || shown.uuid != Some(mark.uuid().to_string()),
+        None => shown.tagged,
+    }
 }
 
 fn in_range(id: &str, (min, max): (u32, u32)) -> bool {
@@ -408,9 +420,9 @@ mod tests {
         view.absorb(unmarked, "inst");
         assert_eq!(view.strangers(RANGE, &BTreeSet::new()).len(), 1);
         assert!(view.strangers(RANGE, &BTreeSet::from(["5000".to_owned()])).is_empty());
-        assert_eq!(view.to_read(view.inventory(), RANGE).len(), 1, "a locked VM is read again");
+        assert_eq!(view.to_read(view.inventory(), RANGE, second(0)).len(), 1, "a locked VM is read again");
         view.absorb(poll(2, &["5000"], "uid-1", true), "inst");
         assert!(view.strangers(RANGE, &BTreeSet::new()).is_empty());
-        assert!(view.to_read(view.inventory(), RANGE).is_empty());
+        assert!(view.to_read(view.inventory(), RANGE, second(0)).is_empty());
     }
 }

@@ -164,6 +164,7 @@ impl<'a> Pass<'a> {
         }
         match next {
             Next::Wait { after, poll } => {
+                let after = self.paced(facts, &report, after);
                 self.let_go(facts, Some(after), link.as_ref());
                 if let Some((connection, _)) = link.as_ref().filter(|_| poll) {
                     connection.hurry(self.context.clock.boot());

@@ -24,6 +24,15 @@ pub const LOOK: Backoff = Backoff { first: Duration::from_secs(3), longest: Dura
 /// Between two probes of a hypervisor that is away.
 pub const PROBE: Backoff = Backoff { first: Duration::from_secs(5), longest: Duration::from_secs(120) };
 
+/// The longest wait for something that only a person can put right.
+const RAREST: Duration = Duration::from_secs(600);
+
+/// How long to wait before the next look at what has `stood` in the way for this long: ever longer, from `first` up to
+/// ten minutes.
+pub fn while_it_stands(first: Duration, stood: Duration) -> Duration {
+    (stood / 4).min(RAREST).max(first)
+}
+
 impl Backoff {
     /// The delay after `failures` failures in a row (at least one is assumed): between the full delay and a tenth
     /// more, by `seed`.
@@ -41,6 +50,12 @@ impl Backoff {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_stands_for_long_is_looked_at_rarely() {
+        let wait = |stood: u64| while_it_stands(Duration::from_secs(30), Duration::from_secs(stood)).as_secs();
+        assert_eq!([0, 60, 120, 600, 2400, 86_400].map(wait), [30, 30, 30, 150, 600, 600]);
+    }
 
     proptest! {
         #[test]

@@ -186,8 +186,6 @@ pub struct VmDetail {
     pub macs: Vec<String>,
     /// Every setting of its configuration, as the provider spells it.
     pub config: BTreeMap<String, String>,
-    /// Settings that wait for the next power-off.
-    pub pending: bool,
     /// The provider's digest of the configuration, for compare-and-swap; empty if it has none.
     pub digest: String,
 }

@@ -103,6 +103,27 @@ async fn at_rest_nothing_is_written_and_little_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_copy_is_read_now_and_then_and_when_it_looks_different() {
+    let mut rig = Rig::new().await;
+    rig.world.add_vm("5000", "w1", "u", Power::Off);
+    let copy = {
+        let answers = rig.world.answers();
+        (answers.inventory.vms["5000"].clone(), answers.marks["5000"].clone())
+    };
+    rig.world.answers().inventory.vms.insert("5001".into(), copy.0);
+    rig.world.answers().marks.insert("5001".into(), copy.1);
+    rig.run_for(Duration::from_secs(1)).await;
+    let reads = rig.world.answers().reads;
+    rig.run_for(IDLE * 19).await;
+    assert_eq!(rig.world.answers().reads, reads, "it contradicts itself as before");
+    rig.run_for(IDLE * 3).await;
+    assert_eq!(rig.world.answers().reads, reads + 1, "it may have been put right");
+    rig.world.answers().inventory.vms.get_mut("5001").unwrap().name = Some("other".into());
+    rig.run_for(IDLE * 2).await;
+    assert_eq!(rig.world.answers().reads, reads + 2, "somebody is at work on it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn looking_early_asks_nothing_and_busy_polls_come_often() {
     let mut rig = Rig::new().await;
     rig.reconcile().await;

@@ -10,6 +10,8 @@ use super::poll::vm_ids;
 use super::share;
 use super::sights::Sights;
 use super::subject::Subject;
+use crate::api::Worker;
+use crate::api::conditions::{self, STALLED};
 use crate::api::reasons::WorkerReason;
 use crate::controller::budget;
 use crate::controller::connection::State;
@@ -65,13 +67,18 @@ fn reason(verdict: &HypervisorState) -> Option<WorkerReason> {
 }
 
 fn wake(subject: &Subject<'_>, all: bool, before: &Sights, seen: &Sights) {
+    let has_other_supplies = seen.are_of_other_supplies(before);
     for worker in &subject.workers_by_now() {
         let uid = worker.metadata.uid.as_deref().unwrap_or_default();
-        if all || seen.concern(uid, before) {
+        if all || seen.concern(uid, before) || has_other_supplies && is_stalled(worker) {
             // Nobody listens only while the process ends.
             let _ = subject.context.changed.send(ObjectRef::from_obj(worker.as_ref()));
         }
     }
+}
+
+fn is_stalled(worker: &Worker) -> bool {
+    worker.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, STALLED))
 }
 
 /// Host and port of `https://host[:port]`.

@@ -1,10 +1,12 @@
 //! What a worker's VM looks like in a poll, so that only those workers are woken whose VM looks different.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use crate::clock::BootTime;
 use crate::controller::view::View;
 use crate::domain::identity::{Mark, Ownership, judge};
+use crate::hypervisor::inventory::Inventory;
 use crate::hypervisor::vm::{Power, VmRef};
 
 /// What one poll shows of a worker's VM.
@@ -37,12 +39,18 @@ pub(super) struct Sights {
     pub(super) by_uid: HashMap<String, Sight>,
     /// Since when a VM that is not here may be taken to be absent.
     complete_since: Option<BootTime>,
+    /// Stands for the places and templates that VMs can be made from.
+    supplies: u64,
 }
 
 impl Sights {
     /// Where the workers' VMs are by `view`.
     pub(super) fn of(view: &View, installation: &str) -> Self {
-        Self { by_uid: sights(view, installation), complete_since: view.complete_since() }
+        Self {
+            by_uid: sights(view, installation),
+            complete_since: view.complete_since(),
+            supplies: supplies(view.inventory()),
+        }
     }
 
     /// Whether a worker's reconcile may come to something else now than with what was seen `before`: its VM looks
@@ -52,6 +60,26 @@ impl Sights {
         let judged_anew = self.complete_since.is_some() && self.complete_since != before.complete_since;
         sight != before.by_uid.get(uid) || sight.is_none() && judged_anew
     }
+
+    /// Whether something came, went or changed that a declaration may name: then one that could not be met may be.
+    pub(super) fn are_of_other_supplies(&self, before: &Self) -> bool {
+        self.supplies != before.supplies
+    }
+}
+
+/// A number for the hosts, storages and templates of an inventory.
+fn supplies(inventory: &Inventory) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (name, host) in &inventory.hosts {
+        (name, host.online).hash(&mut hasher);
+    }
+    for (place, storage) in &inventory.storages {
+        (place, &storage.kind, &storage.content, storage.available).hash(&mut hasher);
+    }
+    for (id, vm) in inventory.vms.iter().filter(|(_, vm)| vm.template == Some(true)) {
+        (id, &vm.host, &vm.name).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// The VM of each worker of this installation, by UID. One pass over the VMs, whatever the number of workers.
@@ -81,7 +109,7 @@ mod tests {
     use super::*;
     use crate::controller::view::Poll;
     use crate::domain::identity::{Shown, TAG};
-    use crate::hypervisor::inventory::{Inventory, VmSummary};
+    use crate::hypervisor::inventory::VmSummary;
 
     #[test]
     fn the_original_hides_its_copy() {

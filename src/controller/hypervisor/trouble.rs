@@ -52,12 +52,12 @@ fn certificate(text: &str) -> HypervisorReason {
     let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
     if has(&["ca bundle of tls.caref is not usable"]) {
         HypervisorReason::CaMissing
-    } else if has(&["not in tls.fingerprints", "no sha-256 fingerprint"]) {
-        HypervisorReason::FingerprintMismatch
     } else if has(&["not valid for name", "notvalidforname"]) {
         HypervisorReason::HostNameMismatch
     } else if has(&["certificate expired", "not valid yet", "notvalidyet", "(expired"]) {
         HypervisorReason::Expired
+    } else if has(&["not in tls.fingerprints", "no sha-256 fingerprint"]) {
+        HypervisorReason::FingerprintMismatch
     } else {
         HypervisorReason::Untrusted
     }
@@ -86,6 +86,10 @@ mod tests {
             ("(invalid peer certificate: certificate not valid for name \"x\")", HypervisorReason::HostNameMismatch),
             ("(invalid peer certificate: certificate expired: verification time 1)", HypervisorReason::Expired),
             ("(invalid peer certificate: UnknownIssuer)", HypervisorReason::Untrusted),
+            (
+                "its fingerprint is not in tls.fingerprints, and no CA … (invalid peer certificate: certificate expired)",
+                HypervisorReason::Expired,
+            ),
         ];
         for (text, reason) in cases {
             assert_eq!(Trouble::from(&Fault::new(FaultKind::Certificate, text)).reason, reason, "{text}");

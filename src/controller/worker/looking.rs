@@ -3,18 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::{Error, Pass, Turn};
+use crate::api::conditions;
 use crate::api::reasons::WorkerReason;
 use crate::controller::connection::Connection;
 use crate::controller::looks::Looker;
 use crate::controller::snapshot::hypervisor_key;
 use crate::controller::tracks::Track;
 use crate::controller::{snapshot, testing};
+use crate::domain::backoff;
 use crate::domain::declare;
 use crate::domain::fault::Fault;
 use crate::domain::observation::{Declared, Facts, HypervisorState};
 use crate::domain::operation::Operation;
-use crate::domain::plan::{self, Look, Report};
+use crate::domain::plan::{self, Look, Report, Stalling};
 use crate::guest::checks::CheckResult;
 use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::vm::TaskState;
@@ -116,6 +120,20 @@ impl Pass<'_> {
         }
         let facts = snapshot::facts(self.context, &self.worker, self.fresh, declared.clone(), &self.looks);
         self.report(&facts, &plan::hindered(&facts, problem), Some(again)).await
+    }
+
+    /// How long to wait, given how long has passed since it was first said that the declaration cannot be met: what that
+    /// takes a closer look to say is looked at ever more rarely. An edit, or another inventory, wakes the worker anyway.
+    pub(super) fn paced(&self, facts: &Facts, report: &Report, after: Duration) -> Duration {
+        let looked = facts.looks.live.is_some() || facts.looks.obstacles.is_some();
+        let Stalling::Yes(problem) = &report.stalled else { return after };
+        let conditions = self.worker.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let said = conditions::find(conditions, conditions::STALLED)
+            .filter(|said| looked && said.status == "True" && said.reason == problem.reason.as_str());
+        said.map_or(after, |said| {
+            let stood = facts.now.duration_since(said.last_transition_time.0).max(SignedDuration::ZERO);
+            backoff::while_it_stands(after, stood.unsigned_abs())
+        })
     }
 
     /// Runs the checks and records what they found; checks that fail right after the boot are run again.

@@ -87,7 +87,6 @@ fn seen(config: &[(&str, String)]) -> VmDetail {
         disk_bytes,
         macs: Vec::new(),
         config,
-        pending: false,
         digest: String::new(),
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::call::Call;
 use super::connection::Connection;
 use super::inventory::tags;
-use super::lenient::{elements, scalars, truth};
+use super::lenient::{scalars, truth};
 use super::params::Params;
 use super::property::{NetCard, Properties, bytes_of};
-use super::routes::{CONFIG, NEXT_ID, PENDING, STATUS};
-use super::wire::{PendingValue, VmStatus};
+use super::routes::{CONFIG, NEXT_ID, STATUS};
+use super::wire::VmStatus;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Shown, TAG};
 use crate::hypervisor::vm::{Power, VmDetail, VmRef};
@@ -17,7 +17,7 @@ use crate::hypervisor::vm::{Power, VmDetail, VmRef};
 /// Network cards that a VM can have (schema: `net[n]`, 0–31).
 pub(super) const CARDS: usize = 32;
 
-/// Two requests for a VM that is off, three for one that runs. The configuration has pending values merged in.
+/// Two requests. The configuration has pending values merged in.
 pub(super) async fn vm(connection: &Connection, at: &VmRef) -> Result<VmDetail, Fault> {
     let segments = [at.host.as_str(), at.id.as_str()];
     let call = Call::new(&CONFIG, &segments);
@@ -33,14 +33,7 @@ pub(super) async fn vm(connection: &Connection, at: &VmRef) -> Result<VmDetail, 
         Some("running") => Power::On,
         _ => Power::Unknown,
     };
-    // Nothing waits while a VM is off: what is written then is in force.
-    let pending = if power == Power::Off {
-        false
-    } else {
-        let values: Vec<PendingValue> = elements(connection.value(&Call::new(&PENDING, &segments)).await?);
-        values.iter().any(|value| value.pending.is_some() || value.delete.is_some_and(|delete| delete > 0))
-    };
-    Ok(detail(at, config, power, status.lock, pending))
+    Ok(detail(at, config, power, status.lock))
 }
 
 /// Whether a refusal says nothing of whether the VM exists: rights are checked first, also those on a VM that does not
@@ -55,13 +48,7 @@ async fn is_free(connection: &Connection, id: &str) -> bool {
     connection.value(&Call::new(&NEXT_ID, &[]).with(params)).await.is_ok()
 }
 
-fn detail(
-    at: &VmRef,
-    mut config: BTreeMap<String, String>,
-    power: Power,
-    lock: Option<String>,
-    pending: bool,
-) -> VmDetail {
+fn detail(at: &VmRef, mut config: BTreeMap<String, String>, power: Power, lock: Option<String>) -> VmDetail {
     let digest = config.remove("digest").unwrap_or_default();
     let is_set = |key: &str| config.get(key).and_then(|value| truth(value)) == Some(true);
     VmDetail {
@@ -74,7 +61,6 @@ fn detail(
         protected: is_set("protection"),
         disk_bytes: boot_disk(&config).and_then(|(_, disk)| disk.get("size").and_then(bytes_of)),
         macs: (0..CARDS).filter_map(|n| mac(&config, n)).collect(),
-        pending,
         digest,
         config,
     }
@@ -133,7 +119,7 @@ mod tests {
             "name": "tiny", "digest": "c47b", "cores": 1, "agent": "enabled=1", "protection": 1, "tags": "x;stevedore",
             "lock": "backup"
         }));
-        let seen = detail(&at(), config, Power::Off, None, false);
+        let seen = detail(&at(), config, Power::Off, None);
         assert_eq!(seen.shown.uuid.as_deref(), Some("437ff7b6-9e7a-4f36-9dce-5c16252b5fc0"));
         assert_eq!(seen.macs, ["BC:24:11:88:AE:09", "BC:24:11:88:AE:10"]);
         assert_eq!((seen.disk_bytes, seen.digest.as_str()), (Some(96 << 20), "c47b"));
@@ -146,7 +132,7 @@ mod tests {
     #[test]
     fn a_vm_that_is_being_made_shows_next_to_nothing() {
         let config = scalars(&json!({"lock": "clone", "description": " qmclone temporary file", "digest": "ab"}));
-        let seen = detail(&at(), config, Power::Off, Some("clone".into()), false);
+        let seen = detail(&at(), config, Power::Off, Some("clone".into()));
         assert_eq!((seen.name.as_str(), seen.disk_bytes, seen.shown.uuid), ("", None, None));
         assert_eq!(seen.lock.as_deref(), Some("clone"));
     }

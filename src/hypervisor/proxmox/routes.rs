@@ -42,7 +42,6 @@ pub(super) static TASKS: Route = get("/nodes/{node}/tasks", Plain);
 pub(super) static TASK_STATUS: Route = get("/nodes/{node}/tasks/{upid}/status", Protected);
 pub(super) static TASK_LOG: Route = get("/nodes/{node}/tasks/{upid}/log", Protected);
 pub(super) static CONFIG: Route = get("/nodes/{node}/qemu/{vmid}/config", Plain);
-pub(super) static PENDING: Route = get("/nodes/{node}/qemu/{vmid}/pending", Plain);
 pub(super) static STATUS: Route = get("/nodes/{node}/qemu/{vmid}/status/current", Protected);
 pub(super) static CLONE: Route = change(Method::POST, "/nodes/{node}/qemu/{vmid}/clone");
 /// Changes the configuration within the call.
@@ -64,7 +63,7 @@ pub(super) static AGENT_EXEC_STATUS: Route = get("/nodes/{node}/qemu/{vmid}/agen
 
 /// All of them, to be checked against the schema.
 #[cfg(test)]
-pub(super) const ALL: [&Route; 28] = [
+pub(super) const ALL: [&Route; 27] = [
     &VERSION,
     &TICKET,
     &PERMISSIONS,
@@ -79,7 +78,6 @@ pub(super) const ALL: [&Route; 28] = [
     &TASK_STATUS,
     &TASK_LOG,
     &CONFIG,
-    &PENDING,
     &STATUS,
     &CLONE,
     &CONFIGURE,

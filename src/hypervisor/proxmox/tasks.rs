@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::call::Call;
 use super::connection::Connection;
@@ -26,27 +27,33 @@ const LIST_LENGTH: u32 = 1000;
 const LAST_LINES: usize = 3;
 
 /// The running tasks of each node, as listed a moment ago: many tasks are followed with one call that occupies no API
-/// worker.
+/// worker. Who comes while a list is under way waits for it, and shares what comes of it, a failure as well.
 #[derive(Debug, Default)]
-pub(super) struct RunningTasks(Mutex<HashMap<String, Arc<Mutex<Listed>>>>);
+pub(super) struct RunningTasks(Mutex<HashMap<String, Arc<Mutex<Option<Listed>>>>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Listed {
-    at: Option<BootTime>,
-    upids: HashSet<String>,
+    at: BootTime,
+    upids: Result<HashSet<String>, Fault>,
 }
 
 impl RunningTasks {
     async fn contains(&self, connection: &Connection, node: &str, upid: &str) -> Result<bool, Fault> {
         let listed = self.0.lock().await.entry(node.to_owned()).or_default().clone();
-        let mut listed = listed.lock().await;
-        let now = connection.clock.boot();
-        if listed.at.is_none_or(|at| now.since(at) >= LIST_AGE) {
-            let tasks = running(connection, node).await?;
-            listed.upids = tasks.into_iter().filter_map(|task| task.upid).collect();
-            listed.at = Some(now);
-        }
-        Ok(listed.upids.contains(upid))
+        let mut listed = timeout(connection.deadline, listed.lock()).await.map_err(|_| {
+            let call = Call::new(&TASKS, &[node]);
+            call.fault(call.unsent(), "not sent, others have asked the same and have no answer yet")
+        })?;
+        let is_old = |listed: &Listed| connection.clock.boot().since(listed.at) >= LIST_AGE;
+        let Listed { upids, .. } = match listed.take().filter(|listed| !is_old(listed)) {
+            Some(young) => listed.insert(young),
+            None => {
+                let upids = running(connection, node).await;
+                let upids = upids.map(|tasks| tasks.into_iter().filter_map(|task| task.upid).collect());
+                listed.insert(Listed { at: connection.clock.boot(), upids })
+            }
+        };
+        upids.as_ref().map(|upids| upids.contains(upid)).map_err(Clone::clone)
     }
 }
 

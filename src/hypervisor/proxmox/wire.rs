@@ -92,17 +92,6 @@ pub(super) struct VmStatus {
     pub(super) lock: Option<String>,
 }
 
-/// One entry of `GET /nodes/{node}/qemu/{vmid}/pending`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct PendingValue {
-    #[serde(deserialize_with = "text")]
-    pub(super) pending: Option<String>,
-    /// 1: is removed at the next power-off, 2: by force.
-    #[serde(deserialize_with = "number")]
-    pub(super) delete: Option<i64>,
-}
-
 /// One entry of `GET /nodes/{node}/tasks`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -24,7 +24,8 @@ use crate::domain::fault::{Fault, FaultKind};
 pub struct TlsSettings {
     /// CA certificates in PEM form. Without them (and without pins) the system's CAs are trusted.
     pub ca_pem: Option<String>,
-    /// SHA-256 fingerprints, hex, colons and case do not matter. If there are any, they alone decide.
+    /// SHA-256 fingerprints, hex, colons and case do not matter. A certificate with one of them is accepted whoever
+    /// signed it; the system's CAs do not count then, those of `ca_pem` do.
     pub fingerprints: Vec<String>,
     /// Accepts every certificate. For trials only.
     pub insecure_skip_verify: bool,
@@ -46,9 +47,19 @@ impl Presented {
 
 #[derive(Debug)]
 enum Trust {
-    Chain { verifier: Arc<WebPkiServerVerifier>, by: &'static str },
-    Pins(Vec<[u8; 32]>),
     Anyone,
+    /// Whoever has one of the pins, or is vouched for by an authority.
+    Known {
+        pins: Vec<[u8; 32]>,
+        authorities: Option<Authorities>,
+    },
+}
+
+#[derive(Debug)]
+struct Authorities {
+    verifier: Arc<WebPkiServerVerifier>,
+    /// What is said if none of them vouches for a certificate.
+    none: &'static str,
 }
 
 #[derive(Debug)]
@@ -78,22 +89,24 @@ fn trust(settings: &TlsSettings, provider: &Arc<CryptoProvider>) -> Result<Trust
     if settings.insecure_skip_verify {
         return Ok(Trust::Anyone);
     }
-    if !settings.fingerprints.is_empty() {
-        let pins = settings.fingerprints.iter().map(|text| pin(text)).collect::<Result<_, _>>()?;
-        return Ok(Trust::Pins(pins));
-    }
-    let (roots, by) = match &settings.ca_pem {
-        Some(pem) => (bundle(pem)?, "the CA bundle of tls.caRef"),
-        None => (system_roots(), "the system's CAs"),
+    let pins = settings.fingerprints.iter().map(|text| pin(text)).collect::<Result<Vec<_>, _>>()?;
+    let authorities = match &settings.ca_pem {
+        Some(pem) => Some(authorities(bundle(pem)?, "no CA in the bundle of tls.caRef vouches for it", provider)?),
+        None if pins.is_empty() => {
+            Some(authorities(system_roots(), "none of the system's CAs vouches for it", provider)?)
+        }
+        None => None,
     };
-    let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().map_err(|e| {
-            Fault::new(
-                FaultKind::Certificate,
-                format!("no CA to check certificates with: {e}; set tls.caRef or tls.fingerprints"),
-            )
-        })?;
-    Ok(Trust::Chain { verifier, by })
+    Ok(Trust::Known { pins, authorities })
+}
+
+fn authorities(roots: RootCertStore, none: &'static str, provider: &Arc<CryptoProvider>) -> Result<Authorities, Fault> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+    let verifier = verifier.map_err(|e| {
+        let text = format!("no CA to check certificates with: {e}; set tls.caRef or tls.fingerprints");
+        Fault::new(FaultKind::Certificate, text)
+    })?;
+    Ok(Authorities { verifier, none })
 }
 
 fn bundle(pem: &str) -> Result<RootCertStore, Fault> {
@@ -170,20 +183,22 @@ impl ServerCertVerifier for Verifier {
         let host = server_name.to_str().into_owned();
         let shown = describe(end_entity);
         self.presented.put(host.clone(), shown.clone());
-        match &self.trust {
-            Trust::Anyone => Ok(ServerCertVerified::assertion()),
-            Trust::Pins(pins) => {
-                let digest: [u8; 32] = Sha256::digest(end_entity).into();
-                if pins.contains(&digest) {
-                    Ok(ServerCertVerified::assertion())
-                } else {
-                    Err(refusal(&host, &shown, "its fingerprint is not in tls.fingerprints"))
-                }
-            }
-            Trust::Chain { verifier, by } => verifier
-                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-                .map_err(|e| refusal(&host, &shown, &format!("{by} do not vouch for it ({e})"))),
+        let Trust::Known { pins, authorities } = &self.trust else { return Ok(ServerCertVerified::assertion()) };
+        let digest: [u8; 32] = Sha256::digest(end_entity).into();
+        if pins.contains(&digest) {
+            return Ok(ServerCertVerified::assertion());
         }
+        let mut why = Vec::new();
+        if !pins.is_empty() {
+            why.push("its fingerprint is not in tls.fingerprints".to_owned());
+        }
+        if let Some(Authorities { verifier, none }) = authorities {
+            match verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+                Ok(verified) => return Ok(verified),
+                Err(e) => why.push(format!("{none} ({e})")),
+            }
+        }
+        Err(refusal(&host, &shown, &why.join(", and ")))
     }
 
     fn verify_tls12_signature(

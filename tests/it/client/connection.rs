@@ -12,6 +12,7 @@ use stevedore::hypervisor::Hypervisor;
 use stevedore::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
 use stevedore::hypervisor::registry::ConnectionLimits;
 use stevedore::hypervisor::transport::{CallObserver, Exchange, ExchangeError};
+use stevedore::hypervisor::vm::TaskHandle;
 use stevedore::secret::Secret;
 
 use super::canned::{Canned, Recorded, any_time, at, client, recorded, settings, token};
@@ -199,4 +200,21 @@ async fn an_answer_from_something_else_is_not_taken_for_done() {
     let client = client(canned);
     assert_eq!(client.within(any_time()).start(&at("100")).await.unwrap_err().kind, FaultKind::UnknownOutcome);
     assert_eq!(client.vm(&at("100")).await.unwrap_err().kind, FaultKind::Other);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_tasks_of_one_host_shares_its_silence() {
+    let heard = Arc::new(Heard::default());
+    let settings = ProxmoxSettings { observer: heard.clone(), ..settings(&TWO, token()) };
+    let deadline = settings.deadline;
+    let client = Proxmox::new(settings, Arc::new(Silent)).unwrap();
+    let task = TaskHandle("UPID:pve1:0000051B:00043241:6B025684:qmclone:200:dev@pve!t1:".to_owned());
+    let began = tokio::time::Instant::now();
+    let answers = futures::future::join_all((0..5).map(|_| client.task(&task))).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(fault) if fault.kind == FaultKind::Unreachable)));
+    assert_eq!(began.elapsed(), deadline, "nobody waits for the others' deadlines, too");
+    assert_eq!(*heard.0.lock().unwrap(), ["GET /nodes/{node}/tasks deadline"]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(client.task(&task).await.is_err());
+    assert_eq!(heard.0.lock().unwrap().len(), 2, "later it is asked anew");
 }

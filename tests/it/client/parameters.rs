@@ -86,7 +86,6 @@ fn answers() -> Arc<Canned> {
     canned.say("GET /nodes/pve1/qemu/201/config", Ok(Recorded::data(with_drive)));
     for id in ["200", "201"] {
         canned.say(&format!("GET /nodes/pve1/qemu/{id}/status/current"), Ok(recorded("244-status-current-running")));
-        canned.say(&format!("GET /nodes/pve1/qemu/{id}/pending"), Ok(recorded("293-pending-running")));
     }
     for line in [
         "POST /nodes/pve1/qemu/200/clone",

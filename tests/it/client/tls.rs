@@ -180,6 +180,25 @@ async fn any_of_several_pins_will_do_and_no_other() {
 }
 
 #[tokio::test]
+async fn with_pins_and_a_ca_bundle_either_is_enough() {
+    let ours = authority("ours");
+    let signed = Server::signed_by(&ours, &["127.0.0.1"]);
+    let pinned = Server::signed_by(&authority("theirs"), &["pve9.example.org"]);
+    let both = TlsSettings { fingerprints: vec![pinned.fingerprint()], ..with_ca(&ours) };
+    for server in [&signed, &pinned] {
+        let address = server.serve(&server.key).await;
+        assert!(ask(&trusting(&both), address, "/").await.is_ok());
+    }
+    let stranger = Server::signed_by(&authority("theirs"), &["127.0.0.1"]);
+    let address = stranger.serve(&stranger.key).await;
+    let text = refused(ask(&trusting(&both), address, "/").await);
+    let words = ["not in tls.fingerprints", "no CA in the bundle of tls.caRef", "Set tls.caRef", "add the fingerprint"];
+    assert!(words.iter().all(|word| text.contains(word)) && text.contains(&stranger.fingerprint()), "{text}");
+    let broken = TlsSettings { ca_pem: Some("no certificate".to_owned()), ..both };
+    assert_eq!(HttpExchange::new(&broken).unwrap_err().kind, FaultKind::Certificate);
+}
+
+#[tokio::test]
 async fn a_pinned_certificate_without_its_key_is_worth_nothing() {
     let server = Server::signed_by(&authority("theirs"), &["127.0.0.1"]);
     let thief = KeyPair::generate().unwrap();

@@ -226,7 +226,6 @@ impl Hypervisor for Client {
             disk_bytes: None,
             macs: Vec::new(),
             config: BTreeMap::new(),
-            pending: false,
             digest: String::new(),
         })
     }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
+use stevedore::api::conditions::{STALLED, is_true};
 use stevedore::simulator::kubernetes::Call;
-use stevedore::simulator::scenario::Scenario;
+use stevedore::simulator::scenario::{MachineSpec, Scenario};
 
-use super::lab::Lab;
+use super::lab::{Lab, worker_says};
 use crate::crash::world::{in_virtual_time, is_tested, worker};
 
 const WORKERS: usize = 50;
@@ -45,6 +46,30 @@ fn fifty_settled_workers_cost_two_requests_per_poll() {
         assert_eq!(writes, 0);
         assert!((POLLS - 1..=POLLS + 1).contains(&polls) && quorum >= polls, "{asked:?}");
         assert!(rest <= 8, "one look at what rarely changes: {asked:?}");
+    });
+}
+
+#[test]
+fn a_worker_that_stalls_is_looked_at_ever_more_rarely() {
+    in_virtual_time(async {
+        let mut lab = Lab::new().await;
+        lab.declare("w1", json!({"spec": {"image": {"template": "fedora-worker"}}})).await;
+        lab.says(worker_says("w1", ("Stalled", "True", "TemplateMissing"), &[])).await;
+        lab.operator.pass(Duration::from_secs(3600)).await;
+        lab.world.pve.faults().forget();
+        lab.operator.pass(Duration::from_secs(3600)).await;
+        let asked: Vec<String> = lab.world.pve.faults().log().into_iter().map(|call| call.path).collect();
+        let looks = asked.iter().filter(|path| path.ends_with("/storage")).count();
+        assert!((5..=7).contains(&looks), "every ten minutes: {looks}");
+        // What it lacks comes with a template: no need to wait for the next look.
+        let template = Scenario::default_demo().machines.into_iter().find(|machine| machine.vmid == 9001).unwrap();
+        let mut machine = MachineSpec { vmid: 9100, ..template };
+        machine.config.insert("name".to_owned(), "fedora-worker".to_owned());
+        machine.config.retain(|key, _| !matches!(key.as_str(), "scsi0" | "ide2"));
+        lab.world.pve.world(|world| world.add_machine(&machine));
+        lab.operator.pass(Duration::from_secs(60)).await;
+        let status = lab.world.worker("w1").await.unwrap().status.unwrap();
+        assert!(!is_true(&status.conditions, STALLED), "{:#?}", status.conditions);
     });
 }
 
