@@ -11,10 +11,11 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use stevedore::api::{Hypervisor, Worker};
 use stevedore::controller::connection::{Connections, Key};
-use stevedore::controller::context::{Connect, Context, OpenGate, Patience};
+use stevedore::controller::context::{Connect, Context, Gate, OpenGate, Patience};
 use stevedore::controller::events::Events;
 use stevedore::controller::tracks::Tracks;
 use stevedore::controller::{hypervisor, worker};
+use stevedore::runtime::fence::Permission;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
@@ -46,25 +47,31 @@ pub(crate) struct Operator {
 
 impl Operator {
     pub(super) fn new(world: &World, number: u64) -> Self {
-        let connector = InProcessConnector { pve: world.pve.clone(), clock: world.clock.clone() };
-        Self::connecting(world, number, Arc::new(connector))
+        Self::seated(world, number, Arc::new(OpenGate))
+    }
+
+    /// The same with a lead that it may lose.
+    pub(super) fn seated(world: &World, number: u64, gate: Arc<dyn Gate>) -> Self {
+        let connector = InProcessConnector { world: world.clone(), gate: Arc::clone(&gate) };
+        Self::connecting(world, number, gate, Arc::new(connector))
     }
 
     /// The same with another way to reach the hypervisor.
-    pub(crate) fn connecting(world: &World, number: u64, connector: Arc<dyn Connect>) -> Self {
+    pub(crate) fn connecting(world: &World, number: u64, gate: Arc<dyn Gate>, connector: Arc<dyn Connect>) -> Self {
         let (bell, hurried) = unbounded_channel();
         let (changed_sender, changed) = unbounded_channel();
         let (workers, worker_writer) = reflector::store();
         let (hypervisors, hypervisor_writer) = reflector::store();
         let ids = AtomicU64::new(0);
         let seed = world.seed;
+        let asked = Arc::clone(&gate);
         let context = Context {
-            client: world.kube.client("stevedore"),
+            client: world.client(Permission::new(move || asked.may_change(Duration::ZERO))),
             clock: world.clock.clone(),
             installation: INSTALLATION.to_owned(),
             connections: Connections::ringing(bell),
             connector,
-            gate: Arc::new(OpenGate),
+            gate,
             workers,
             workers_listed: stevedore::controller::listed::Listed::already(),
             hypervisors,
