@@ -2,9 +2,11 @@
 //!
 //! Whoever decides on a change asks the gate, too. But between that and the sending lie reads, queues and a login, and
 //! a process may be suspended in any of them until another one leads. So the gate is asked once more, at the last
-//! moment.
+//! moment, and a request that is not answered when the lead is lost is given up.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,10 +39,21 @@ fn is_harmless(request: &Request<Bytes>) -> bool {
 #[async_trait]
 impl Exchange for Fenced {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ExchangeError> {
-        if is_harmless(&request) || self.gate.may_change(self.deadline) {
+        if is_harmless(&request) {
             return self.exchange.send(request).await;
         }
-        Err(ExchangeError::Withheld("not sent: this process does not lead, or not for long enough".to_owned()))
+        if !self.gate.may_change(self.deadline) {
+            let text = "not sent: this process does not lead, or not for long enough";
+            return Err(ExchangeError::Withheld(text.to_owned()));
+        }
+        let mut answer = self.exchange.send(request);
+        poll_fn(|context| {
+            if !self.gate.may_change(Duration::ZERO) {
+                return Poll::Ready(Err(ExchangeError::Lost("given up: this process leads no more".to_owned())));
+            }
+            answer.as_mut().poll(context)
+        })
+        .await
     }
 
     fn peer(&self, host: &str) -> Option<PeerCertificate> {

@@ -122,10 +122,11 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> Result<(), AppError>
     outcome
 }
 
-/// The controllers write while this process leads and will lead for as long as a request may take.
+/// The controllers write while this process leads, and will lead for as long as a request may take; but no longer than a
+/// call to a hypervisor may, for which every term has room.
 fn writing(gate: &Arc<AppGate>, patience: &Patience) -> Permission {
-    let (gate, longest) = (Arc::clone(gate), Deadlines::default().request.min(patience.call));
-    Permission::new(move || gate.may_change(longest))
+    let (gate, enough) = (Arc::clone(gate), patience.call);
+    Permission::new(move |longest| gate.may_change(longest.min(enough)))
 }
 
 /// What the controllers are made of.

@@ -103,6 +103,7 @@ pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared
             budget: looks.budget.clone(),
             guest: looks.guest,
             guest_timeout: context.patience.guest,
+            call_deadline: context.patience.call,
         },
         now: whole_seconds(context.clock.wall()),
     }

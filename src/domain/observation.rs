@@ -140,6 +140,8 @@ pub struct Observed {
     pub guest: Option<bool>,
     /// How long a guest may take to answer after power-on.
     pub guest_timeout: Duration,
+    /// How long a call to the hypervisor may take.
+    pub call_deadline: Duration,
 }
 
 /// Something that a person must know and put right.

@@ -93,7 +93,7 @@ pub fn with_config(
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(agent)));
     let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
     let builder = ClientBuilder::try_from(config).map_err(|error| ClientError::Configuration(Box::new(error)))?;
-    let fence = fence::layer(permission);
+    let fence = fence::layer(permission, deadlines.request);
     Ok(builder.with_layer(&fence).with_layer(&layer(deadlines, metrics.clone(), host)).build())
 }
 

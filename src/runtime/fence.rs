@@ -2,43 +2,51 @@
 //!
 //! A reconcile sees at its begin that this process leads. But a process may be suspended in the middle of one, for
 //! longer than its term, and goes on where it was when it wakes up: by then another one leads. So every write asks once
-//! more, at the last moment before it is sent. Reads pass: a process that stands by keeps its caches warm.
+//! more, at the last moment before it is sent, and is given up when the lead is lost before it is answered. Reads pass:
+//! a process that stands by keeps its caches warm.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use futures::future::{Either, Ready, ready};
 use http::{Method, Request};
 use kube::client::Body;
 use thiserror::Error;
 use tower::{BoxError, Service};
 
-/// Says whether a write may be sent now. Cheap to clone, and to ask.
+/// Says whether a write may be sent now that can take a certain time. Cheap to clone, and to ask.
 #[derive(Clone)]
-pub struct Permission(Arc<dyn Fn() -> bool + Send + Sync>);
+pub struct Permission(Arc<dyn Fn(Duration) -> bool + Send + Sync>);
 
 impl Permission {
-    /// Asks `is_given` before each write.
-    pub fn new(is_given: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+    /// Asks `is_given` with the time that must be left.
+    pub fn new(is_given: impl Fn(Duration) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(is_given))
     }
 
     /// For writes that need none, such as those of the election itself.
     pub fn always() -> Self {
-        Self::new(|| true)
+        Self::new(|_| true)
+    }
+
+    /// Whether it is given for something that can take as long as `longest`.
+    pub fn is_given(&self, longest: Duration) -> bool {
+        (self.0)(longest)
     }
 }
 
 impl fmt::Debug for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Permission").field(&(self.0)()).finish()
+        f.debug_tuple("Permission").field(&self.is_given(Duration::ZERO)).finish()
     }
 }
 
-/// A write that was kept back: nothing was sent.
+/// A write that was kept back, or given up before it was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{method} {path} was not sent: this process does not lead, or not for long enough")]
+#[error("{method} {path} was kept back: this process does not lead, or not for long enough")]
 pub struct Withheld {
     /// The request's method.
     pub method: Method,
@@ -51,36 +59,53 @@ pub struct Withheld {
 pub struct Fenced<S> {
     inner: S,
     permission: Permission,
+    longest: Duration,
 }
 
-/// The layer that asks for `permission` before each write.
-pub fn layer<S>(permission: Permission) -> impl tower::Layer<S, Service = Fenced<S>> {
-    tower::layer::layer_fn(move |inner| Fenced { inner, permission: permission.clone() })
+/// The layer that asks for `permission` before each write, which can take as long as `longest`.
+pub fn layer<S>(permission: Permission, longest: Duration) -> impl tower::Layer<S, Service = Fenced<S>> {
+    tower::layer::layer_fn(move |inner| Fenced { inner, permission: permission.clone(), longest })
 }
+
+type Answer<R> = Pin<Box<dyn Future<Output = Result<R, BoxError>> + Send>>;
 
 impl<S> Service<Request<Body>> for Fenced<S>
 where
     S: Service<Request<Body>>,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
+    S::Response: 'static,
 {
     type Response = S::Response;
     type Error = BoxError;
-    type Future =
-        Either<Ready<Result<S::Response, BoxError>>, futures::future::MapErr<S::Future, fn(S::Error) -> BoxError>>;
+    type Future = Answer<S::Response>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(context).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        use futures::TryFutureExt as _;
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        if reads || (self.permission.0)() {
-            return Either::Right(self.inner.call(request).map_err(Into::into as fn(S::Error) -> BoxError));
-        }
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        Either::Left(ready(Err(Withheld { method, path }.into())))
+        let reads = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
+        // Nothing is sent before the answer is first asked for.
+        let answer = self.inner.call(request);
+        if reads {
+            return Box::pin(async move { answer.await.map_err(Into::into) });
+        }
+        let (permission, longest) = (self.permission.clone(), self.longest);
+        Box::pin(async move {
+            if !permission.is_given(longest) {
+                return Err(Withheld { method, path }.into());
+            }
+            let mut answer = std::pin::pin!(answer);
+            std::future::poll_fn(move |context| {
+                if !permission.is_given(Duration::ZERO) {
+                    return Poll::Ready(Err(Withheld { method: method.clone(), path: path.clone() }.into()));
+                }
+                answer.as_mut().poll(context).map_err(Into::into)
+            })
+            .await
+        })
     }
 }
 
@@ -101,7 +126,7 @@ mod tests {
         let api = KubeApi::new(Arc::new(SystemClock));
         let leads = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&leads);
-        let layer = layer(Permission::new(move || asked.load(Ordering::Relaxed)));
+        let layer = layer(Permission::new(move |_| asked.load(Ordering::Relaxed)), Duration::ZERO);
         let client = ClientBuilder::new(api.service("test"), "default").with_layer(&layer).build();
         let maps: Api<ConfigMap> = Api::default_namespaced(client);
         let map = ConfigMap {

@@ -92,6 +92,7 @@ fn nothing_observed() -> Observed {
         budget: None,
         guest: None,
         guest_timeout: Duration::from_secs(300),
+        call_deadline: Duration::from_secs(35),
     }
 }
 

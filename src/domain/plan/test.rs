@@ -2,7 +2,7 @@
 
 use super::{BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, SLOW, apply, power_down, target, unfit};
 use crate::api::reasons::WorkerReason;
-use crate::domain::fault::{CALL_DEADLINE, FaultKind};
+use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, Ownership};
 use crate::domain::observation::{Live, LiveVm, NewId, Problem, TestRecord};
 use crate::domain::operation::{Operation, Step, Target};
@@ -94,14 +94,15 @@ fn not_made(facts: &Facts, operation: &Operation) -> Decision {
 }
 
 /// Nothing is there and nothing is being made: the same call under the same id, or, if the declaration changed
-/// meanwhile, none at all. The call before may still be on its way; the id makes sure that one of the two fails.
+/// meanwhile, none at all. Not before it is certain that the call before comes no more: it could make the VM once more
+/// after that of the second call was deleted.
 fn send_again(facts: &Facts, operation: &Operation) -> Decision {
+    let answered = |fault: &Fault| fault.kind != FaultKind::UnknownOutcome;
+    if may_still_come(facts, operation) && !facts.observed.last_call.as_ref().is_some_and(answered) {
+        return facts.poll(operation);
+    }
     if operation.spec_hash != facts.declared.spec_hash {
-        return if facts.observed.step_age < CALL_DEADLINE * 2 {
-            facts.poll(operation)
-        } else {
-            facts.close(operation)
-        };
+        return facts.close(operation);
     }
     if operation.sends >= MOST_SENDS {
         let why = facts.observed.last_call.as_ref().map_or_else(|| "no answer".to_owned(), ToString::to_string);
@@ -113,7 +114,8 @@ fn send_again(facts: &Facts, operation: &Operation) -> Decision {
 /// Whether a call that makes the VM may still be on its way to the host: it was sent, no task is known, and the longest
 /// time that a call can take has not passed twice.
 pub(super) fn may_still_come(facts: &Facts, operation: &Operation) -> bool {
-    operation.step == Step::Create && operation.task.is_none() && facts.observed.quiet_for < CALL_DEADLINE * 2
+    let unheard_of = operation.step == Step::Create && operation.task.is_none();
+    unheard_of && facts.observed.quiet_for < facts.observed.call_deadline * 2
 }
 
 /// There is a VM of that id on that host.

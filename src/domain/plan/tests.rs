@@ -86,6 +86,7 @@ pub(super) fn facts() -> Facts {
             budget: None,
             guest: None,
             guest_timeout: Duration::from_secs(300),
+            call_deadline: Duration::from_secs(35),
         },
         now: at(NOW),
     }

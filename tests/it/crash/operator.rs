@@ -66,7 +66,7 @@ impl Operator {
         let seed = world.seed;
         let asked = Arc::clone(&gate);
         let context = Context {
-            client: world.client(Permission::new(move || asked.may_change(Duration::ZERO))),
+            client: world.client(Permission::new(move |longest| asked.may_change(longest))),
             clock: world.clock.clone(),
             installation: INSTALLATION.to_owned(),
             connections: Connections::ringing(bell),

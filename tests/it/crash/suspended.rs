@@ -32,9 +32,11 @@ impl Gate for Seat {
 }
 
 /// All that was asked for so far and changes something.
-fn changes(world: &World) -> usize {
-    let writes = world.kube.writes().into_iter().filter(|write| is_ours(&write.call)).count();
-    writes + world.pve.faults().changes().len()
+fn changes(world: &World) -> Vec<String> {
+    let writes = world.kube.writes().into_iter().map(|write| write.call).filter(is_ours);
+    let writes = writes.map(|call| format!("{:?} {} {}", call.verb, call.target.resource, call.body));
+    let calls = world.pve.faults().changes().into_iter().map(|call| format!("{} {}", call.method, call.path));
+    writes.chain(calls).collect()
 }
 
 /// How the first operator's part of a stage ended.
@@ -70,7 +72,7 @@ async fn stage(world: &World, story: &Story, stage: &Stage) -> Result<Ended, Str
     seat.is_lost.store(true, Ordering::Relaxed);
     live(world, story, &Arranged::default(), &strangers, &stage.until).await?;
     tokio::time::sleep(ARRIVED).await;
-    let before = changes(world);
+    let mut before = changes(world);
     is_awake.store(true, Ordering::Relaxed);
     tokio::select! {
         _ = &mut working => {}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -156,7 +157,7 @@ impl World {
         let deadlines = client::layer(client::Deadlines::default(), Metrics::new(), "memory".to_owned());
         kube::client::ClientBuilder::new(self.kube.service("stevedore"), "default")
             .with_layer(&counting)
-            .with_layer(&fence::layer(permission))
+            .with_layer(&fence::layer(permission, Duration::ZERO))
             .with_layer(&deadlines)
             .build()
     }
