@@ -1,6 +1,7 @@
 //! What goes wrong between a client and a simulated hypervisor, by script; and a log of what was asked.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -107,6 +108,9 @@ pub struct LoggedCall {
     pub path: String,
     /// Parameters.
     pub params: Vec<(String, String)>,
+    /// Where the client is; absent for one that needs no socket.
+    #[serde(skip)]
+    pub peer: Option<SocketAddr>,
     /// Status of the answer; absent while there is none and for a connection that was closed.
     pub status: Option<u16>,
 }
@@ -254,6 +258,7 @@ mod tests {
             method: method.into(),
             path: path.into(),
             params: Vec::new(),
+            peer: None,
             status: None,
         }
     }

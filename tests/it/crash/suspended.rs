@@ -81,12 +81,9 @@ async fn stage(world: &World, story: &Story, stage: &Stage) -> Result<Ended, Str
     if let Some(text) = broken.lock().unwrap().take() {
         return Err(format!("after it woke up: {text}"));
     }
-    let after = changes(world);
-    if after == before {
-        Ok(Ended::Woke)
-    } else {
-        Err(format!("it asked for {} changes after it woke up", after - before))
-    }
+    let mut after = changes(world);
+    after.retain(|change| before.iter().position(|known| known == change).map(|at| before.remove(at)).is_none());
+    if after.is_empty() { Ok(Ended::Woke) } else { Err(format!("after it woke up it asked for {after:?}")) }
 }
 
 /// One life in which the operator is suspended at a request. The answer is whether it got that far.
@@ -114,8 +111,9 @@ fn an_operator_that_wakes_up_as_no_leader_changes_nothing() {
     for number in 1..=requests {
         lives += 1;
         match in_virtual_time(suspended(&story, number)) {
-            Ok(true) => {}
-            Ok(false) => violations.push(format!("request {number} never came")),
+            // After the answer to the last one nothing is left to do.
+            Ok(false) if number < requests => violations.push(format!("request {number} never came")),
+            Ok(_) => {}
             Err(text) => violations.push(format!("suspended at request {number}: {text}")),
         }
     }
