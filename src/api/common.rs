@@ -88,6 +88,20 @@ impl Quantity {
         parse_quantity(&self.0)
     }
 
+    /// So many mebibytes.
+    pub fn mib(amount: u64) -> Self {
+        Self::multiple(amount, 1 << 20)
+    }
+
+    /// So many gibibytes.
+    pub fn gib(amount: u64) -> Self {
+        Self::multiple(amount, 1 << 30)
+    }
+
+    fn multiple(amount: u64, unit: i64) -> Self {
+        Self::from_bytes(i64::try_from(amount).unwrap_or(i64::MAX).saturating_mul(unit))
+    }
+
     /// The shortest text for a number of bytes without a fraction: `8Gi`, `1536Mi`, `1000`.
     pub fn from_bytes(bytes: i64) -> Self {
         for (unit, factor) in BINARY_UNITS.iter().rev() {

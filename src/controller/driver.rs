@@ -54,12 +54,12 @@ where
 {
     let (store, writer) = reflector::store();
     let events = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff().modify(prune);
-    let (lister, listed) = Listed::awaited();
+    let (announcer, listed) = Listed::awaited();
     let stream = reflector::reflector(writer, events)
         .inspect_ok(move |event| {
             // The reflector has taken it in before it comes here.
             if matches!(event, watcher::Event::InitDone) {
-                lister.listed();
+                announcer.listed();
             }
         })
         .touched_objects()

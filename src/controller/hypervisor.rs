@@ -186,7 +186,7 @@ async fn ask(subject: &Subject<'_>, memory: &mut Memory) -> Option<Result<(), Tr
 
 /// Tells workers and people. A cluster is written down before workers may use it.
 async fn tell(subject: &mut Subject<'_>, memory: &mut Memory) -> Result<(), Error> {
-    let sighted = subject.connection.view(|view| sights::sights(view, &subject.context.installation));
+    let sighted = subject.connection.view(|view| sights::Sights::of(view, &subject.context.installation));
     let before = std::mem::replace(&mut memory.sights, sighted);
     let next = status::status(subject, memory, &Facts::of(subject, memory));
     if status::pins_anew(subject, &next) {

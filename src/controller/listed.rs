@@ -11,19 +11,19 @@ pub struct Listed(watch::Receiver<bool>);
 
 /// Says that the first list has come.
 #[derive(Debug)]
-pub struct Lister(watch::Sender<bool>);
+pub struct Announcer(watch::Sender<bool>);
 
 impl Listed {
     /// A list that has not come yet, and what says that it has.
-    pub fn awaited() -> (Lister, Self) {
+    pub fn awaited() -> (Announcer, Self) {
         let (sender, receiver) = watch::channel(false);
-        (Lister(sender), Self(receiver))
+        (Announcer(sender), Self(receiver))
     }
 
     /// A list that is there: for stores that are filled by hand.
     pub fn already() -> Self {
-        let (lister, listed) = Self::awaited();
-        lister.listed();
+        let (announcer, listed) = Self::awaited();
+        announcer.listed();
         listed
     }
 
@@ -40,7 +40,7 @@ impl Listed {
     }
 }
 
-impl Lister {
+impl Announcer {
     /// The list has come.
     pub fn listed(&self) {
         self.0.send_replace(true);
@@ -53,16 +53,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn everybody_who_waits_is_woken() {
-        let (lister, listed) = Listed::awaited();
+        let (announcer, listed) = Listed::awaited();
         let waiting: Vec<_> =
             (0..3).map(|_| listed.clone()).map(|listed| tokio::spawn(async move { listed.come().await })).collect();
         tokio::task::yield_now().await;
         assert!(!listed.has_come());
-        lister.listed();
+        announcer.listed();
         for task in waiting {
             task.await.unwrap();
         }
-        drop(lister);
+        drop(announcer);
         assert!(listed.has_come() && Listed::already().has_come());
     }
 }

@@ -80,11 +80,10 @@ fn power_of(status: &WorkerStatus) -> Option<bool> {
 }
 
 fn resources(wanted: &VmWanted) -> EffectiveResources {
-    let bytes = |amount: u64, unit: i64| Quantity::from_bytes(i64::try_from(amount).unwrap_or(0).saturating_mul(unit));
     EffectiveResources {
         cpus: i32::try_from(wanted.cpus).unwrap_or(i32::MAX),
-        memory: bytes(wanted.memory_mib, 1 << 20),
-        disk: bytes(wanted.disk_gib, 1 << 30),
+        memory: Quantity::mib(wanted.memory_mib),
+        disk: Quantity::gib(wanted.disk_gib),
     }
 }
 

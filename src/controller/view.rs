@@ -17,8 +17,10 @@ pub struct View {
     inventory: Inventory,
     /// What the candidates among the VMs show of their identity, by VM id.
     shown: BTreeMap<String, Shown>,
-    /// When the polls of the present run of complete ones began.
+    /// When the latest polls of the present run of complete ones began.
     complete: VecDeque<BootTime>,
+    /// When the first poll of that run began.
+    complete_since: Option<BootTime>,
     /// When each worker's VM was seen last, by worker UID.
     seen: HashMap<String, BootTime>,
 }
@@ -71,9 +73,10 @@ impl View {
         self.shown.extend(poll.read);
         self.inventory = poll.inventory;
         if !poll.complete {
-            self.complete.clear();
+            self.interrupt();
             return;
         }
+        self.complete_since.get_or_insert(poll.begun);
         self.complete.push_back(poll.begun);
         if self.complete.len() > REMEMBERED_POLLS {
             self.complete.pop_front();
@@ -91,6 +94,7 @@ impl View {
     /// Absence must be proven anew: the hypervisor was away, or this process was not the leader.
     pub fn interrupt(&mut self) {
         self.complete.clear();
+        self.complete_since = None;
     }
 
     /// What a VM shows must be read anew with the next poll.
@@ -103,9 +107,14 @@ impl View {
         &self.inventory
     }
 
+    /// When the first poll of the present run of complete ones began; `None` if the latest one was not complete.
+    pub fn complete_since(&self) -> Option<BootTime> {
+        self.complete_since
+    }
+
     /// Whether the latest poll was complete.
     pub fn is_complete(&self) -> bool {
-        !self.complete.is_empty()
+        self.complete_since.is_some()
     }
 
     /// The VMs of an inventory whose identity must be read: those that may be ours and were not read yet, that are

@@ -10,6 +10,7 @@ use super::identity::Mark;
 use super::observation::{Declared, Problem};
 use super::sizing::{Sizes, sizes};
 use super::{network, operation::Operation};
+use crate::api::common::Quantity;
 use crate::api::reasons::WorkerReason;
 use crate::api::worker::TestPolicy;
 use crate::api::{Worker, names};
@@ -110,8 +111,8 @@ pub fn summary(wanted: &VmWanted) -> BTreeMap<String, String> {
         ("image.template".to_owned(), wanted.template.clone()),
         ("proxmox.host".to_owned(), wanted.host.clone()),
         ("resources.cpus".to_owned(), wanted.cpus.to_string()),
-        ("resources.memory".to_owned(), format!("{}Mi", wanted.memory_mib)),
-        ("resources.disk".to_owned(), format!("{}Gi", wanted.disk_gib)),
+        ("resources.memory".to_owned(), Quantity::mib(wanted.memory_mib).to_string()),
+        ("resources.disk".to_owned(), Quantity::gib(wanted.disk_gib).to_string()),
         ("vmName".to_owned(), wanted.name.clone()),
     ]);
     for network in &wanted.networks {

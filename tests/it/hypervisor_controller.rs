@@ -340,6 +340,28 @@ async fn a_vm_that_cannot_be_read_may_be_anybodys() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn workers_without_a_vm_are_woken_when_that_can_be_judged() {
+    let mut rig = Rig::new().await;
+    let uid = rig.add_worker("w1").await;
+    rig.add_worker("w2").await;
+    rig.world.add_vm("5001", "w1", &uid, Power::Off);
+    rig.world.add_vm("5002", "other", "u", Power::Off);
+    let unread = rig.world.answers().marks.remove("5002").unwrap();
+    rig.reconcile().await;
+    assert_eq!(rig.woken(), ["w1", "w2"]);
+    rig.world.answers().marks.insert("5002".to_owned(), unread);
+    tokio::time::sleep(IDLE).await;
+    rig.reconcile().await;
+    assert_eq!(rig.woken(), ["w2"], "only now it is known that it has no VM");
+
+    rig.world.answers().token = "an0ther".into();
+    rig.edit::<Secret>("pve", json!({"data": {"tokenSecret": "YW4wdGhlcg=="}})).await;
+    tokio::time::sleep(IDLE).await;
+    rig.reconcile().await;
+    assert_eq!(rig.woken(), ["w2"], "with another credential absence is proven anew");
+}
+
+#[tokio::test(start_paused = true)]
 async fn orphans_are_reported() {
     let mut rig = Rig::new().await;
     let uid = rig.add_worker("w1").await;

@@ -1,11 +1,10 @@
 //! What the poller of one hypervisor remembers between two looks. None of it outlives the process.
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use super::identity::Standing;
-use super::sights::Sight;
+use super::sights::Sights;
 use super::trouble::Trouble;
 use crate::api::Hypervisor;
 use crate::clock::BootTime;
@@ -45,8 +44,8 @@ pub(in crate::controller) struct Memory {
     pub(super) unread: Vec<VmRef>,
     /// In how many more polls the privileges are looked at, because a VM was missing.
     pub(super) recheck: u8,
-    /// Where the VM of each worker was seen in the latest poll, by the worker's UID.
-    pub(super) sights: HashMap<String, Sight>,
+    /// What the polls up to the latest show of the workers' VMs.
+    pub(super) sights: Sights,
     /// The generation of the spec that workers were told of.
     pub(super) told: Option<i64>,
     /// The object as we wrote it last, and the resource versions that it replaced: the cache may be behind.

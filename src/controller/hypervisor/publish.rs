@@ -1,6 +1,6 @@
 //! What workers are told: the state of their hypervisor, and that their VM looks different.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use kube::runtime::reflector::ObjectRef;
 
@@ -8,7 +8,7 @@ use super::facts::Facts;
 use super::identity::Standing;
 use super::memory::Memory;
 use super::poll::vm_ids;
-use super::sights::Sight;
+use super::sights::Sights;
 use super::subject::Subject;
 use crate::api::reasons::WorkerReason;
 use crate::controller::budget;
@@ -19,8 +19,8 @@ use crate::hypervisor::vm::ClusterIdentity;
 /// The port of an `https` URL that names none.
 const HTTPS: u16 = 443;
 
-/// Publishes to the connection, and wakes the workers that this concerns. `before` is where their VMs were seen then.
-pub(super) fn publish(subject: &Subject<'_>, memory: &mut Memory, before: &HashMap<String, Sight>) {
+/// Publishes to the connection, and wakes the workers that this concerns. `before` is what was seen of their VMs then.
+pub(super) fn publish(subject: &Subject<'_>, memory: &mut Memory, before: &Sights) {
     let next = state(subject, memory, &Facts::of(subject, memory));
     let former = subject.connection.update(|state| std::mem::replace(state, next.clone()));
     let concerns_all = reason(&former.verdict) != reason(&next.verdict)
@@ -75,10 +75,10 @@ fn reason(verdict: &HypervisorState) -> Option<WorkerReason> {
     }
 }
 
-fn wake(subject: &Subject<'_>, all: bool, before: &HashMap<String, Sight>, seen: &HashMap<String, Sight>) {
+fn wake(subject: &Subject<'_>, all: bool, before: &Sights, seen: &Sights) {
     for worker in &subject.workers_by_now() {
         let uid = worker.metadata.uid.as_deref().unwrap_or_default();
-        if all || before.get(uid) != seen.get(uid) {
+        if all || seen.concern(uid, before) {
             // Nobody listens only while the process ends.
             let _ = subject.context.changed.send(ObjectRef::from_obj(worker.as_ref()));
         }

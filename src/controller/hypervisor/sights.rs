@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::clock::BootTime;
 use crate::controller::view::View;
 use crate::domain::identity::{Mark, Ownership, judge};
 use crate::hypervisor::vm::{Power, VmRef};
@@ -29,8 +30,32 @@ impl Sight {
     }
 }
 
+/// What the polls so far show of all workers' VMs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sights {
+    /// The VM of each worker, by the worker's UID.
+    pub(super) by_uid: HashMap<String, Sight>,
+    /// Since when a VM that is not here may be taken to be absent.
+    complete_since: Option<BootTime>,
+}
+
+impl Sights {
+    /// Where the workers' VMs are by `view`.
+    pub(super) fn of(view: &View, installation: &str) -> Self {
+        Self { by_uid: sights(view, installation), complete_since: view.complete_since() }
+    }
+
+    /// Whether a worker's reconcile may come to something else now than with what was seen `before`: its VM looks
+    /// different, or its absence can be judged, which it could not be for a while.
+    pub(super) fn concern(&self, uid: &str, before: &Self) -> bool {
+        let sight = self.by_uid.get(uid);
+        let judged_anew = self.complete_since.is_some() && self.complete_since != before.complete_since;
+        sight != before.by_uid.get(uid) || sight.is_none() && judged_anew
+    }
+}
+
 /// The VM of each worker of this installation, by UID. One pass over the VMs, whatever the number of workers.
-pub(super) fn sights(view: &View, installation: &str) -> HashMap<String, Sight> {
+fn sights(view: &View, installation: &str) -> HashMap<String, Sight> {
     let mut all: HashMap<String, Sight> = HashMap::new();
     for (id, vm, shown) in view.known() {
         let Some(mark) = Mark::parse(&shown.description).filter(|mark| mark.installation == installation) else {
@@ -54,7 +79,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::clock::BootTime;
     use crate::controller::view::Poll;
     use crate::domain::identity::{Shown, TAG};
     use crate::hypervisor::inventory::{Inventory, VmSummary};

@@ -73,13 +73,13 @@ fn seen(next: &mut HypervisorStatus, subject: &Subject<'_>, memory: &Memory) {
         let online = hosts.values().filter(|host| host.online).count();
         next.hosts_online = Some(format!("{online}/{}", hosts.len()));
         next.hosts = hosts.iter().take(MAX_HOSTS).map(|(name, host)| host_status(name, host)).collect();
-        let is_running = |uid: &String| memory.sights.get(uid).is_some_and(|sight| sight.power == Power::On);
+        let is_running = |uid: &String| memory.sights.by_uid.get(uid).is_some_and(|sight| sight.power == Power::On);
         let uids = || subject.workers.iter().filter_map(|worker| worker.metadata.uid.as_ref());
         next.running_workers = Some(count(uids().filter(|uid| is_running(uid)).count()));
         if subject.workers_known && view.is_complete() {
             let is_known = uids().collect::<std::collections::BTreeSet<_>>();
             // Mostly every VM belongs to a Worker of this Hypervisor: then there is no need to collect all Workers.
-            let all = if memory.sights.keys().all(|uid| is_known.contains(uid)) {
+            let all = if memory.sights.by_uid.keys().all(|uid| is_known.contains(uid)) {
                 Vec::new()
             } else {
                 let workers = subject.context.workers.state();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::stage::{Stage, quick, worker};
 
 /// How long the rest is watched: several polls.
-const WATCHED: Duration = Duration::from_secs(32);
+const WATCHED: Duration = Duration::from_secs(60);
 
 /// Requests to the hypervisor and writes to Kubernetes while nothing happens, for each path.
 async fn rest(stage: &Stage) -> (Vec<String>, usize) {
@@ -55,7 +55,7 @@ async fn fifty_and_five_hundred_workers_cost_the_same() {
         assert_eq!(*writes, 0, "{count} workers at rest");
         let resources = calls.iter().filter(|call| call.ends_with("/cluster/resources")).count();
         let quorum = calls.iter().filter(|call| call.ends_with("/cluster/ha/status/current")).count();
-        assert!((2..=5).contains(&resources), "{resources} polls in {} s", WATCHED.as_secs());
+        assert!((5..=8).contains(&resources), "{resources} polls in {} s", WATCHED.as_secs());
         assert!(resources.abs_diff(quorum) <= 1);
         assert_eq!(calls.len(), resources + quorum, "two requests for each poll and no more: {calls:?}");
     }

@@ -4,6 +4,8 @@ mod failover;
 mod idle;
 mod killed;
 mod lifecycle;
+mod looks;
 mod namespace;
+mod normal;
 mod stage;
 mod stale_crd;

@@ -99,7 +99,7 @@ impl Stage {
 
     /// Applies namespace, credential, CA and Hypervisor.
     pub(super) async fn apply_hypervisor(&self, limits: &str) {
-        let ca = self.server.ca_pem.lines().map(|line| format!("    {line}\n")).collect::<String>();
+        let ca = format!("    {}\n", self.server.ca_pem.trim_end().replace('\n', "\n    "));
         let endpoint = self.server.addr;
         self.apply(&format!(
             "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n---\n\
