@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fence::Fenced;
 use crate::clock::SharedClock;
-use crate::controller::context::{Connect, ConnectionSettings, Credential, Gate};
+use crate::controller::context::{Connect, ConnectionSettings, Credential};
 use crate::domain::fault::Fault;
 use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::proxmox::{self, Proxmox, ProxmoxSettings, Scope};
@@ -24,8 +23,6 @@ pub struct HttpsConnector {
     pub clock: SharedClock,
     /// Is told of every call.
     pub observer: Arc<dyn CallObserver>,
-    /// Is asked before each changing request.
-    pub gate: Arc<dyn Gate>,
 }
 
 impl Connect for HttpsConnector {
@@ -36,7 +33,6 @@ impl Connect for HttpsConnector {
             insecure_skip_verify: settings.trust.insecure,
         };
         let exchange = Arc::new(HttpExchange::new(&tls)?);
-        let exchange = Arc::new(Fenced::new(exchange, Arc::clone(&self.gate), self.deadline));
         proxmox(settings, exchange, self.deadline, self.clock.clone(), Arc::clone(&self.observer))
     }
 }

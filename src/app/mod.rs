@@ -1,7 +1,6 @@
 //! The composition root: client, stores, controllers, admin server, lease, and their ordered shutdown.
 
 pub mod connector;
-pub mod fence;
 mod gate;
 
 use std::net::SocketAddr;
@@ -272,15 +271,12 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         async move { metrics.follow(&name, leadership).await }
     });
     let (workers_listed, hypervisors_listed) = (objects.workers.listed.clone(), objects.hypervisors.listed.clone());
-    let gate: Arc<dyn Gate> = gate;
-    let connector =
-        HttpsConnector { deadline: settings.patience.call, clock: clock.clone(), observer, gate: Arc::clone(&gate) };
     let context = Arc::new(Context {
         client: writer.clone(),
-        clock,
+        clock: clock.clone(),
         installation,
         connections: Connections::ringing(bell),
-        connector: Arc::new(connector),
+        connector: Arc::new(HttpsConnector { deadline: settings.patience.call, clock, observer }),
         gate,
         workers: objects.workers.store.clone(),
         workers_listed: objects.workers.listed.clone(),

@@ -157,7 +157,6 @@ impl Connection {
                     self.preferred.store(index, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                Err(ExchangeError::Withheld(text)) => return Err(call.fault(FaultKind::Busy, &text)),
                 Err(ExchangeError::Lost(text)) if call.route.changes => {
                     let text = format!("sent to {}, but no answer came: {text}", endpoint.base);
                     return Err(call.fault(FaultKind::UnknownOutcome, &text));
@@ -198,7 +197,6 @@ impl Connection {
             Ok(answer) => answer.status().as_str().to_owned(),
             Err(ExchangeError::NotSent(_)) => "connect".to_owned(),
             Err(ExchangeError::Certificate(_)) => "certificate".to_owned(),
-            Err(ExchangeError::Withheld(_)) => "withheld".to_owned(),
             Err(ExchangeError::Lost(_)) => "lost".to_owned(),
         };
         if !matches!(outcome, Ok(_) | Err(ExchangeError::Lost(_))) {

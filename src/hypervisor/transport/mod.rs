@@ -39,9 +39,6 @@ pub enum ExchangeError {
     /// The server's certificate is not accepted: nothing was sent.
     #[error("{0}")]
     Certificate(String),
-    /// This process may not send it (any more): nothing was sent, and no other endpoint is to be tried.
-    #[error("{0}")]
-    Withheld(String),
     /// The request, or a part of it, was sent, and no complete answer came: it may have had its effect.
     #[error("{0}")]
     Lost(String),
@@ -61,8 +58,7 @@ pub struct PeerCertificate {
 /// Is told of every call, for metrics. Gets no names of objects: a route is a template such as
 /// `/nodes/{node}/qemu/{vmid}/config`.
 pub trait CallObserver: Debug + Send + Sync {
-    /// A call ended with `code`: the HTTP status, or `connect`, `certificate`, `lost`, `withheld`,
-    /// `deadline`.
+    /// A call ended with `code`: the HTTP status, or `connect`, `certificate`, `lost`, `deadline`.
     fn observed(&self, method: &str, route: &'static str, code: &str, took: Duration);
 }
 

@@ -15,9 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use stevedore::api::{Hypervisor, Worker, crdgen};
 use stevedore::app::connector;
-use stevedore::app::fence::Fenced;
 use stevedore::clock::{SharedClock, TimerClock};
-use stevedore::controller::context::{Connect, ConnectionSettings, Gate, Patience};
+use stevedore::controller::context::{Connect, ConnectionSettings, Patience};
 use stevedore::domain::fault::Fault;
 use stevedore::hypervisor::SharedHypervisor;
 use stevedore::hypervisor::transport::{Exchange, ExchangeError, Unobserved};
@@ -101,17 +100,13 @@ impl Exchange for InProcess {
 }
 
 #[derive(Debug)]
-pub(super) struct InProcessConnector {
-    pub(super) world: World,
-    pub(super) gate: Arc<dyn Gate>,
-}
+pub(super) struct InProcessConnector(pub(super) World);
 
 impl Connect for InProcessConnector {
     fn connect(&self, settings: &ConnectionSettings) -> Result<SharedHypervisor, Fault> {
-        let World { pve, requests, clock, .. } = self.world.clone();
+        let World { pve, requests, clock, .. } = self.0.clone();
         let deadline = Patience::default().call;
-        let exchange = Fenced::new(Arc::new(InProcess { pve, requests }), Arc::clone(&self.gate), deadline);
-        connector::proxmox(settings, Arc::new(exchange), deadline, clock, Arc::new(Unobserved))
+        connector::proxmox(settings, Arc::new(InProcess { pve, requests }), deadline, clock, Arc::new(Unobserved))
     }
 }
 

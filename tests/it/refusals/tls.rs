@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stevedore::app::connector::HttpsConnector;
-use stevedore::controller::context::OpenGate;
 use stevedore::hypervisor::transport::Unobserved;
 use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Scenario};
 use stevedore::simulator::server::Server;
 
 use super::lab::{Lab, hypervisor_says};
 use crate::crash::operator::Operator;
-use crate::crash::world::{World, hypervisor, secret};
-use crate::support::seed::seed;
+use crate::crash::world::{World, hypervisor, secret, seed};
 
 /// A lab whose Hypervisor is reached over HTTPS and trusted as `tls` says.
 async fn served(tls: Value) -> (Lab, Server) {
@@ -28,9 +26,8 @@ async fn served(tls: Value) -> (Lab, Server) {
         deadline: Duration::from_secs(10),
         clock: world.clock.clone(),
         observer: Arc::new(Unobserved),
-        gate: Arc::new(OpenGate),
     };
-    let operator = Operator::connecting(&world, 0, Arc::new(OpenGate), Arc::new(connector));
+    let operator = Operator::connecting(&world, 0, Arc::new(connector));
     (Lab { world, operator }, server)
 }
 
