@@ -1,6 +1,5 @@
 //! Clients of hypervisors, from the settings that the controllers read.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use crate::clock::SharedClock;
 use crate::controller::context::{Connect, ConnectionSettings, Credential};
 use crate::domain::fault::Fault;
 use crate::hypervisor::SharedHypervisor;
-use crate::hypervisor::proxmox::{self, Proxmox, ProxmoxSettings, Scope};
+use crate::hypervisor::proxmox::{self, Proxmox, ProxmoxSettings};
 use crate::hypervisor::registry::ConnectionLimits;
 use crate::hypervisor::transport::client::HttpExchange;
 use crate::hypervisor::transport::tls::TlsSettings;
@@ -54,17 +53,12 @@ pub fn proxmox(
             endpoints: settings.endpoints.clone(),
             credential,
             pool: None,
-            limits: ConnectionLimits::new(settings.parallel_operations),
+            limits: ConnectionLimits::unshared(),
             deadline,
             clock,
             observer,
         },
         exchange,
     )?;
-    client.set_scope(Scope { storages: set(&settings.in_use.storages), bridges: set(&settings.in_use.bridges) });
     Ok(Arc::new(client))
-}
-
-fn set(names: &[String]) -> BTreeSet<String> {
-    names.iter().cloned().collect()
 }

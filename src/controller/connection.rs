@@ -1,4 +1,9 @@
-//! What all workers of one `Hypervisor` share in this process: the client, the latest view, launch permits, VM ids.
+//! What all workers of one `Hypervisor` share in this process: the client, the latest view, and what those of other
+//! `Hypervisor`s of the same cluster share with them: launch permits, VM ids.
+
+mod ids;
+mod launches;
+pub(super) mod sharing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -6,17 +11,17 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use self::ids::Range;
+use self::sharing::{Allowance, Joined, Sharing};
 use super::budget::Ledger;
 use super::hypervisor::Memory;
+use super::hypervisor::peers::Reach;
 use super::view::View;
 use crate::api::reasons::WorkerReason;
 use crate::clock::BootTime;
 use crate::domain::observation::{HypervisorState, Problem};
 use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::vm::ClusterIdentity;
-
-/// After this time without a word a worker loses its permit, or its place in the queue.
-const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// Namespace and name of a `Hypervisor`.
 pub type Key = (String, String);
@@ -66,25 +71,19 @@ impl Default for State {
 pub struct Connection {
     state: RwLock<State>,
     view: RwLock<View>,
-    shared: Mutex<Shared>,
+    noted: Mutex<Noted>,
+    key: Key,
+    sharing: Arc<Sharing>,
     /// What the poller remembers; locked while it works, so that there is never more than one.
     pub(super) poller: tokio::sync::Mutex<Memory>,
     /// The deletions of this process.
     pub(super) ledger: Mutex<Ledger>,
     /// Rung with the key when a worker wants a fresh poll.
-    bell: Option<(UnboundedSender<Key>, Key)>,
+    bell: Option<UnboundedSender<Key>>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    /// Workers (UIDs) that may launch, and when each was last seen at it.
-    launching: BTreeMap<String, BootTime>,
-    /// Workers (UIDs) that wait for a permit, in the order in which they asked first, and when each asked last.
-    queue: Vec<(String, BootTime)>,
-    /// VM ids that were given out, by worker UID.
-    ids: HashMap<String, u32>,
-    /// The highest id that was given out: ids are used in turn.
-    last_id: u32,
+struct Noted {
     /// VMs that are being made by nobody we know: when no task was found that makes them.
     untasked: HashMap<String, BootTime>,
     /// Until when polls come at the busy interval.
@@ -112,114 +111,93 @@ impl Connection {
         change(&mut self.view.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for polls at the busy interval for a while, and for one soon.
     pub fn hurry(&self, now: BootTime) {
-        self.shared().busy_until = now.plus(Duration::from_secs(15));
+        self.noted().busy_until = now.plus(Duration::from_secs(15));
         self.ring();
     }
 
     /// Has the `Hypervisor` reconciled soon.
     pub fn ring(&self) {
-        if let Some((bell, key)) = &self.bell {
+        if let Some(bell) = &self.bell {
             // Nobody listens while the process ends: then nobody needs it.
-            let _ = bell.send(key.clone());
+            let _ = bell.send(self.key.clone());
         }
     }
 
     /// Whether polls are to come at the busy interval.
     pub fn is_busy(&self, now: BootTime) -> bool {
-        now < self.shared().busy_until
+        now < self.noted().busy_until
     }
 
-    /// Asks for a launch permit: first come, first served; one that is held is granted again.
+    /// It was found to reach this cluster, and allows so much there: from now on it shares with others that reach it.
+    pub(super) fn join(&self, reach: Reach, allowance: Allowance) -> Joined {
+        self.sharing.join(&self.key, reach, allowance)
+    }
+
+    /// It shares with nobody any longer, and gives back all that it had.
+    pub(super) fn part(&self) {
+        self.sharing.leave(&self.key);
+    }
+
+    /// This `Hypervisor` and the others that are known to reach the same cluster: all their workers' VMs are there.
+    pub fn sharers(&self) -> BTreeSet<Key> {
+        self.sharing.group(&self.key).into_iter().collect()
+    }
+
+    /// Asks for a launch permit: first come, first served, over all that reach the same cluster; one that is held is
+    /// granted again. Of several limits the lowest counts.
     pub fn permit(&self, uid: &str, most: usize, now: BootTime) -> bool {
-        let mut shared = self.shared();
-        // Who does not ask again, or is not seen at work any more, has been deleted, paused or changed its mind.
-        shared.launching.retain(|_, seen| now.since(*seen) < FORGOTTEN);
-        shared.queue.retain(|(_, asked)| now.since(*asked) < FORGOTTEN);
-        if let Some(seen) = shared.launching.get_mut(uid) {
-            *seen = now;
-            return true;
-        }
-        match shared.queue.iter_mut().find(|(waiting, _)| waiting == uid) {
-            Some((_, asked)) => *asked = now,
-            None => shared.queue.push((uid.to_owned(), now)),
-        }
-        let free = most.saturating_sub(shared.launching.len());
-        let granted = shared.queue.iter().take(free).any(|(waiting, _)| waiting == uid);
-        if granted {
-            shared.queue.retain(|(waiting, _)| waiting != uid);
-            shared.launching.insert(uid.to_owned(), now);
-        }
-        granted
+        self.sharing.permit(&self.key, uid, most, now)
     }
 
     /// Takes a permit without asking: an operation that was open before this process began goes on.
     pub fn resume(&self, uid: &str, now: BootTime) {
-        let mut shared = self.shared();
-        shared.queue.retain(|(waiting, _)| waiting != uid);
-        shared.launching.insert(uid.to_owned(), now);
+        self.sharing.launches(&self.key, |launches| launches.begin(uid, now));
     }
 
     /// A worker is at work under its permit.
     pub fn at_work(&self, uid: &str, now: BootTime) {
-        if let Some(seen) = self.shared().launching.get_mut(uid) {
-            *seen = now;
-        }
+        self.sharing.launches(&self.key, |launches| launches.at_work(uid, now));
     }
 
     /// Gives a permit, and a place in the queue, back.
     pub fn done(&self, uid: &str) {
-        let mut shared = self.shared();
-        shared.launching.remove(uid);
-        shared.queue.retain(|(waiting, _)| waiting != uid);
+        self.sharing.launches(&self.key, |launches| launches.end(uid));
     }
 
     /// Reserves a VM id for a worker: the next one after the highest that was ever given out or is named by a status,
-    /// turning at the end of the range; none that is in use, named, reserved or resting.
+    /// turning at the end of the range; none that is in use, named, resting, or reserved by anybody who reaches the same
+    /// cluster.
     pub fn reserve_id(&self, uid: &str, named: &BTreeSet<u32>) -> Option<u32> {
         let state = self.state();
-        let in_use: BTreeSet<u32> =
-            self.view(|view| view.inventory().vms.keys().filter_map(|id| id.parse().ok()).collect());
-        let mut shared = self.shared();
-        let reserved: BTreeSet<u32> = shared.ids.iter().filter(|(owner, _)| *owner != uid).map(|(_, id)| *id).collect();
-        let taken =
-            |id: &u32| in_use.contains(id) || named.contains(id) || reserved.contains(id) || state.resting.contains(id);
-        if let Some(id) = shared.ids.get(uid).copied().filter(|id| !taken(id)) {
-            return Some(id);
-        }
-        let (min, max) = state.vm_ids;
-        let highest =
-            named.iter().chain(&state.resting).chain([&shared.last_id]).copied().filter(|id| (min..=max).contains(id));
-        let start = highest.max().map_or(min, |id| if id >= max { min } else { id + 1 });
-        let id = (start..=max).chain(min..start).find(|id| !taken(id))?;
-        shared.ids.insert(uid.to_owned(), id);
-        shared.last_id = id;
-        Some(id)
+        let in_use = self.view(|view| view.inventory().vms.keys().filter_map(|id| id.parse().ok()).collect());
+        let range = Range { ends: state.vm_ids, in_use, named: named.union(&state.resting).copied().collect() };
+        self.sharing.reserve(&self.key, uid, &range)
     }
 
     /// The id is used, or no longer wanted.
     pub fn free_id(&self, uid: &str) {
-        self.shared().ids.remove(uid);
+        self.sharing.free(&self.key, uid);
     }
 
     /// Remembers that no task was found that makes this VM.
     pub fn note_untasked(&self, vm_id: &str, now: BootTime) {
-        self.shared().untasked.entry(vm_id.to_owned()).or_insert(now);
+        self.noted().untasked.entry(vm_id.to_owned()).or_insert(now);
     }
 
     /// A task was found after all.
     pub fn note_tasked(&self, vm_id: &str) {
-        self.shared().untasked.remove(vm_id);
+        self.noted().untasked.remove(vm_id);
     }
 
     /// When it was first seen that no task makes this VM.
     pub fn untasked_since(&self, vm_id: &str) -> Option<BootTime> {
-        self.shared().untasked.get(vm_id).copied()
+        self.noted().untasked.get(vm_id).copied()
     }
 }
 
@@ -229,6 +207,7 @@ pub struct Connections {
     by_key: RwLock<BTreeMap<Key, Arc<Connection>>>,
     /// Held while a deletion is entered, because several `Hypervisor`s may share one budget.
     pub(super) entering: tokio::sync::Mutex<()>,
+    sharing: Arc<Sharing>,
     bell: Option<UnboundedSender<Key>>,
 }
 
@@ -249,64 +228,21 @@ impl Connections {
             return connection;
         }
         let mut all = self.by_key.write().unwrap_or_else(PoisonError::into_inner);
-        let bell = self.bell.clone().map(|bell| (bell, key.clone()));
-        let made = || Arc::new(Connection { bell, ..Connection::default() });
-        Arc::clone(all.entry(key.clone()).or_insert_with(made))
+        let made = || Connection {
+            key: key.clone(),
+            sharing: Arc::clone(&self.sharing),
+            bell: self.bell.clone(),
+            ..Connection::default()
+        };
+        Arc::clone(all.entry(key.clone()).or_insert_with(|| Arc::new(made())))
     }
 
     /// Forgets a `Hypervisor` that is gone.
     pub fn remove(&self, key: &Key) {
         self.by_key.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.sharing.leave(key);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn permits_are_given_in_turn() {
-        let connection = Connection::default();
-        let at = |second| BootTime::from_start(Duration::from_secs(second));
-        assert!(connection.permit("a", 1, at(1)));
-        assert!(connection.permit("a", 1, at(1)));
-        assert!(!connection.permit("b", 1, at(1)));
-        assert!(!connection.permit("c", 1, at(1)));
-        connection.done("a");
-        assert!(!connection.permit("c", 1, at(2)), "b asked first");
-        assert!(connection.permit("b", 1, at(2)));
-        connection.resume("d", at(2));
-        connection.done("b");
-        assert!(!connection.permit("c", 1, at(2)), "an operation that was resumed counts");
-    }
-
-    #[test]
-    fn who_is_not_heard_of_any_more_holds_nobody_up() {
-        let connection = Connection::default();
-        let at = |second| BootTime::from_start(Duration::from_secs(second));
-        assert!(connection.permit("a", 1, at(1)));
-        assert!(!connection.permit("gone", 1, at(1)));
-        assert!(!connection.permit("c", 1, at(50)));
-        connection.at_work("a", at(50));
-        assert!(!connection.permit("c", 1, at(100)), "a is at work");
-        connection.done("a");
-        assert!(connection.permit("c", 1, at(101)), "the one before it in the queue never asked again");
-        assert!(connection.permit("d", 1, at(300)), "c was never seen at work");
-    }
-
-    #[test]
-    fn ids_go_in_turn_and_none_is_given_twice() {
-        let connection = Connection::default();
-        connection.update(|state| {
-            state.vm_ids = (5000, 5003);
-            state.resting = BTreeSet::from([5001]);
-        });
-        let named = BTreeSet::from([5000]);
-        assert_eq!(connection.reserve_id("a", &named), Some(5002));
-        assert_eq!(connection.reserve_id("a", &named), Some(5002));
-        assert_eq!(connection.reserve_id("b", &named), Some(5003));
-        assert_eq!(connection.reserve_id("c", &named), None);
-        connection.free_id("b");
-        assert_eq!(connection.reserve_id("c", &named), Some(5003));
-    }
-}
+mod tests;

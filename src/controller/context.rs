@@ -108,7 +108,8 @@ pub trait Connect: Debug + Send + Sync {
     fn connect(&self, settings: &ConnectionSettings) -> Result<SharedHypervisor, Fault>;
 }
 
-/// What a client of a hypervisor is made from. Two equal settings mean the same client.
+/// What a client of a hypervisor is made from. Two equal settings mean the same client: what is no matter of whom to
+/// talk to and how, such as limits, is not in here, for it must not cost a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionSettings {
     /// `https://host:port`, one or more.
@@ -117,19 +118,6 @@ pub struct ConnectionSettings {
     pub credential: Credential,
     /// How the server is trusted.
     pub trust: Trust,
-    /// Requests at a time.
-    pub parallel_operations: usize,
-    /// The storages, bridges and hosts that workers name: what privileges are needed on.
-    pub in_use: InUse,
-}
-
-/// What workers name on a hypervisor.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InUse {
-    /// Storages.
-    pub storages: Vec<String>,
-    /// Bridges.
-    pub bridges: Vec<String>,
 }
 
 /// How to log in.

@@ -1,10 +1,12 @@
 //! The only caller of a changing hypervisor method, and the only place where crash safety has to be argued.
 //!
 //! The order never varies: finalizer; record, compare-and-swap, and the answer contains it; the leader's permission for
-//! as long as the call can take; a fresh read in which all marks fit; the call, at once; the task handle into the
-//! record where the call must not be repeated blindly. A crash between any two of these leaves a record that says
-//! what may have happened, and the next decision looks before it repeats.
+//! as long as the call can take; a fresh read in which all marks fit; the call, within a window that closes when the
+//! read has grown old or the permission has ended; the task handle into the record where the call must not be repeated
+//! blindly. A crash between any two of these leaves a record that says what may have happened, and the next decision
+//! looks before it repeats.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Api;
@@ -16,14 +18,16 @@ use super::looks::wanted_of;
 use super::record::{self, WriteError};
 use super::{finalizer, tracks::Track};
 use crate::api::{Worker, names};
+use crate::clock::BootTime;
 use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Ownership, judge};
 use crate::domain::observation::Declared;
 use crate::domain::operation::Operation;
 use crate::domain::plan::Effect;
+use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::vm::{CreateOrder, Power, Started, VmDetail};
-use crate::hypervisor::{Hypervisor, SharedHypervisor};
+use crate::hypervisor::window::Window;
 
 /// A changing call is sent only within this time of the read that proved the VM to be ours.
 const PROOF_LASTS: Duration = Duration::from_secs(5);
@@ -37,7 +41,7 @@ pub enum ExecuteError {
     /// This process is not the leader, or not for long enough.
     #[error("not the leader for long enough to send a changing call")]
     NotLeader,
-    /// The proof of identity failed or took too long; nothing was sent.
+    /// The proof of identity failed; nothing was sent.
     #[error("{0}")]
     Unproven(Fault),
 }
@@ -74,7 +78,7 @@ pub async fn carry_out(
     if !work.context.gate.may_change(work.context.patience.call) {
         return Err(ExecuteError::NotLeader);
     }
-    let outcome = send(work, record, effect, proof.as_ref()).await;
+    let outcome = send(work, record, effect, proof).await;
     tracing::info!(
         worker = %work.declared.wanted.mark.worker, operation = %record.id, vm = %record.target.vm_id, ?effect,
         sends = record.sends, outcome = %told(&outcome), "changing call"
@@ -111,23 +115,38 @@ fn remember_failure(work: &Work<'_>, uid: &str, fault: Fault) {
     work.context.tracks.with(uid, |track: &mut Track| track.failed(fault, now, u64::from(seed)));
 }
 
+/// What was seen right before a call, and justifies it for a moment.
+struct Proof {
+    /// The VM, if there is one to be changed.
+    seen: Option<VmDetail>,
+    /// When that was so.
+    at: BootTime,
+}
+
+impl Proof {
+    /// The time within which the call may leave: it is still the proof's moment, and this process leads for longer than
+    /// the call can take.
+    fn window(&self, work: &Work<'_>) -> Window {
+        let (gate, longest) = (Arc::clone(&work.context.gate), work.context.patience.call);
+        Window::until(self.at.plus(PROOF_LASTS), Arc::clone(&work.context.clock))
+            .while_true(move || gate.may_change(longest))
+    }
+}
+
 /// Reads the VM and sees that all marks fit. A create has nothing to prove of its VM: its id makes it safe. Making and
 /// deleting take a quorate cluster, as it is now and not as the latest poll has it: without quorum Proxmox VE destroys
 /// a VM's disks and keeps its configuration.
-async fn prove(work: &Work<'_>, record: &Operation, effect: Effect) -> Result<Option<VmDetail>, Fault> {
+async fn prove(work: &Work<'_>, record: &Operation, effect: Effect) -> Result<Proof, Fault> {
     if matches!(effect, Effect::Create | Effect::Destroy) && !work.client.inventory().await?.quorate {
         let text = "the cluster has no quorum: nothing is made or deleted until it has";
         return Err(Fault::new(FaultKind::NoQuorum, text));
     }
+    let at = work.context.clock.boot();
     if effect == Effect::Create {
-        return Ok(None);
+        return Ok(Proof { seen: None, at });
     }
-    let begun = work.context.clock.boot();
     let detail = work.client.vm(&record.target.at()).await?;
     let refuse = |text: String| Err(Fault::new(FaultKind::Refused, text));
-    if work.context.clock.boot().since(begun) > PROOF_LASTS {
-        return Err(Fault::new(FaultKind::Busy, format!("reading {} took too long to act upon", detail.at)));
-    }
     let mark = &work.declared.wanted.mark;
     match judge(&detail.shown, &mark.installation, &mark.worker_uid) {
         Ownership::Ours => {}
@@ -145,14 +164,14 @@ async fn prove(work: &Work<'_>, record: &Operation, effect: Effect) -> Result<Op
     if needs_off && detail.power != Power::Off {
         return Err(Fault::new(FaultKind::Busy, format!("{} is not powered off any more", detail.at)));
     }
-    Ok(Some(detail))
+    Ok(Proof { seen: Some(detail), at })
 }
 
 /// Sends the call.
-async fn send(work: &Work<'_>, record: &Operation, effect: Effect, seen: Option<&VmDetail>) -> Result<Started, Fault> {
-    let client: &dyn Hypervisor = work.client.as_ref();
+async fn send(work: &Work<'_>, record: &Operation, effect: Effect, proof: Proof) -> Result<Started, Fault> {
+    let client = work.client.within(proof.window(work));
     let at = record.target.at();
-    match (effect, seen) {
+    match (effect, proof.seen.as_ref()) {
         (Effect::Create, _) => {
             let wanted = declare::wanted_by(&work.declared.wanted, record);
             client.create(&CreateOrder { wanted, at, since: record.step_since }).await

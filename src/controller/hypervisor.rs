@@ -16,6 +16,7 @@ pub(super) mod peers;
 mod poll;
 mod probe;
 mod publish;
+mod share;
 mod sights;
 mod status;
 mod subject;
@@ -65,6 +66,7 @@ pub async fn reconcile(hypervisor: Arc<Hypervisor>, context: Arc<Context>) -> Re
     let mut memory = connection.poller.lock().await;
     let (latest, is_new) = memory.latest(&hypervisor);
     if is_new {
+        connection.part();
         connection.update(|state| *state = super::connection::State::default());
         connection.change_view(|view| *view = super::view::View::default());
     }

@@ -148,8 +148,8 @@ impl Looker<'_> {
     async fn strangers(&self) -> Result<Vec<String>, Fault> {
         let range = self.connection.state().vm_ids;
         let workers = self.context.workers.state();
-        let key = hypervisor_key(self.worker);
-        let named = named_ids(workers.iter().filter(|worker| hypervisor_key(worker) == key));
+        let here = self.connection.sharers();
+        let named = named_ids(workers.iter().filter(|worker| here.contains(&hypervisor_key(worker))));
         let (strangers, latest) = self.connection.view(|view| (view.strangers(range, &named), view.latest()));
         let mut in_the_way = Vec::new();
         for at in strangers {
@@ -170,9 +170,9 @@ impl Looker<'_> {
 
     fn new_id(&self) -> NewId {
         let workers = self.context.workers.state();
-        let key = hypervisor_key(self.worker);
         let uid = self.worker.uid();
-        let others = workers.iter().filter(|worker| hypervisor_key(worker) == key && worker.uid() != uid);
+        let here = self.connection.sharers();
+        let others = workers.iter().filter(|worker| here.contains(&hypervisor_key(worker)) && worker.uid() != uid);
         let mut named: std::collections::BTreeSet<u32> =
             named_ids(others).iter().filter_map(|id| id.parse().ok()).collect();
         // An id that this very operation was refused is not tried again.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::BootTime;
 use crate::domain::backoff;
-use crate::domain::fault::Fault;
+use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::operation::{Operation, Step};
 use crate::domain::plan::Effect;
 use crate::hypervisor::vm::{Power, TaskHandle};
@@ -113,7 +113,13 @@ impl Track {
     /// A changing call is about to be sent.
     pub fn sending(&mut self, operation: &Operation, now: BootTime) {
         self.step_age(operation, now);
+        if let Some((_, since)) = self.step.as_mut().filter(|_| self.calls == 0) {
+            // What was held up on its way so far has not begun before now.
+            *since = now;
+        }
         self.calls = self.calls.saturating_add(1);
+        // From here on nobody can say that it was not sent, should the answer never be seen.
+        self.last_call.take_if(|fault| fault.kind == FaultKind::NotSent);
         self.task = None;
         self.changed = now;
     }
@@ -131,8 +137,11 @@ impl Track {
         self.accepted.map(|(effect, until)| (effect, until.since(now))).filter(|(_, left)| !left.is_zero())
     }
 
-    /// It failed.
+    /// It failed. What was not sent after all is not counted as a call.
     pub fn failed(&mut self, fault: Fault, now: BootTime, seed: u64) {
+        if fault.kind == FaultKind::NotSent {
+            self.calls = self.calls.saturating_sub(1);
+        }
         self.failures = self.failures.saturating_add(1);
         self.not_before = now.plus(backoff::CALL.delay(self.failures, seed));
         self.last_call = Some(fault);
@@ -202,5 +211,21 @@ mod tests {
         assert_eq!(track.known_step_age(&operation(Step::Configure), second(9)), Duration::ZERO);
         assert_eq!(track.step_age(&operation(Step::Start), second(9)), Duration::from_secs(8));
         assert!(track.task(&operation(Step::Start)).is_some());
+    }
+
+    #[test]
+    fn a_call_that_was_not_sent_has_not_begun_its_step() {
+        let second = |seconds| BootTime::from_start(Duration::from_secs(seconds));
+        let fault = |kind| Fault::new(kind, "no");
+        let mut track = Track::default();
+        track.sending(&operation(Step::Start), second(1));
+        track.failed(fault(FaultKind::NotSent), second(2), 0);
+        assert_eq!(track.calls(), 0);
+        assert!(!track.hold(second(2)).is_zero());
+        track.sending(&operation(Step::Start), second(400));
+        track.failed(fault(FaultKind::Busy), second(401), 0);
+        assert_eq!((track.calls(), track.step_age(&operation(Step::Start), second(401)).as_secs()), (1, 1));
+        track.sending(&operation(Step::Start), second(410));
+        assert_eq!((track.calls(), track.step_age(&operation(Step::Start), second(410)).as_secs()), (2, 10));
     }
 }

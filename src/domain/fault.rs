@@ -49,6 +49,9 @@ pub enum FaultKind {
     GuestAway,
     /// The request was understood and refused; repeating it unchanged is useless.
     Refused,
+    /// A request that changes something was not sent: by the time that it could leave, what justified it had grown old.
+    /// Nothing has happened, and it is worth another try.
+    NotSent,
     /// A request that changes something was sent and no answer came: it may have happened.
     UnknownOutcome,
     /// Anything else.
@@ -86,6 +89,7 @@ impl Fault {
                 | FaultKind::Locked(_)
                 | FaultKind::NoQuorum
                 | FaultKind::GuestAway
+                | FaultKind::NotSent
         )
     }
 }

@@ -191,7 +191,7 @@ pub async fn ask_checks(
     deadline: Duration,
 ) -> Result<Vec<CheckResult>, Fault> {
     match examine(channel, plan, seen, clock, deadline).await {
-        (_, Some(fault)) if fault.is_away() || fault.kind == FaultKind::Busy => Err(fault),
+        (_, Some(fault)) if fault.is_away() || matches!(fault.kind, FaultKind::Busy | FaultKind::NotSent) => Err(fault),
         (results, _) => Ok(results),
     }
 }

@@ -1,8 +1,7 @@
 //! Floor 2. The outside world of VMs. Knows nothing of Kubernetes.
 //!
-//! [`Hypervisor`] is what a provider implements; [`vm`] has the values that go in and out, the same for all providers.
-//! Every method that changes something is either safe to repeat after looking (start, stop, configure, grow) or made
-//! for an operation whose record decides about repeating it (create, destroy).
+//! [`Hypervisor`] is what a provider implements: it looks. Whoever wants to change something says until when that may
+//! still be begun, and gets [`Changes`] for it. [`vm`] has the values that go in and out, the same for all providers.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -17,26 +16,33 @@ pub mod proxmox;
 pub mod registry;
 pub mod transport;
 pub mod vm;
+pub mod window;
 
 use inventory::Inventory;
+use registry::ConnectionLimits;
 use vm::{
-    Capabilities, CreateOrder, MissingPrivilege, Obstacle, Probe, Started, TaskHandle, TaskState, VmDetail, VmRef,
-    VmWanted,
+    Capabilities, CreateOrder, InUse, MissingPrivilege, Obstacle, Probe, Started, TaskHandle, TaskState, VmDetail,
+    VmRef, VmWanted,
 };
+use window::Window;
 
 /// One hypervisor: one Proxmox VE cluster (or lone node), reached with one credential.
 ///
-/// Every method has a deadline of its own and answers within it. None repeats a changing request.
+/// Every method has a deadline of its own and answers within it.
 #[async_trait]
 pub trait Hypervisor: Debug + Send + Sync {
     /// What this provider can do; what it cannot is refused by the caller, never ignored.
     fn capabilities(&self) -> Capabilities;
 
+    /// Shares these limits from now on: it is known by now which cluster this is, or that it is another one.
+    fn use_limits(&self, limits: Arc<ConnectionLimits>);
+
     /// Who answers: product, version, identity, quorum, the certificate's expiry. Changes nothing.
     async fn probe(&self) -> Result<Probe, Fault>;
 
-    /// Which of the privileges that the work needs are missing, each with its path.
-    async fn missing_privileges(&self) -> Result<Vec<MissingPrivilege>, Fault>;
+    /// Which of the privileges that the work needs are missing, each with its path; with those that are needed on what
+    /// is `in_use`.
+    async fn missing_privileges(&self, in_use: &InUse) -> Result<Vec<MissingPrivilege>, Fault>;
 
     /// One poll: a fixed number of requests, whatever the number of VMs (two on Proxmox VE).
     async fn inventory(&self) -> Result<Inventory, Fault>;
@@ -57,6 +63,29 @@ pub trait Hypervisor: Debug + Send + Sync {
     /// Whether a task that creates or clones runs that could be the one that makes `order`'s VM.
     async fn is_being_made(&self, order: &CreateOrder) -> Result<bool, Fault>;
 
+    /// The way to change something for as long as `window` is open.
+    fn within(&self, window: Window) -> Box<dyn Changes + '_>;
+
+    /// The addresses of a running guest, by MAC address in upper case; an empty list for a card without any.
+    async fn guest_addresses(&self, at: &VmRef) -> Result<Vec<vm::GuestAddress>, Fault>;
+
+    /// Whether the guest answers at all. A guest that does not is `Ok(false)`, not a fault.
+    async fn guest_answers(&self, at: &VmRef) -> Result<bool, Fault>;
+
+    /// The way into the guest of a running VM.
+    fn guest(&self, at: &VmRef) -> Arc<dyn GuestChannel>;
+}
+
+/// What can be done to VMs.
+///
+/// Each method sends at most one changing request, and that one only while the window is open in which these changes
+/// are allowed: whatever is waited for, read or tried before, it is looked at when the request is about to leave.
+/// [`FaultKind::NotSent`](crate::domain::fault::FaultKind::NotSent) if it had closed.
+///
+/// None is repeated here. Each is either safe to repeat after looking (start, stop, configure, grow) or made for an
+/// operation whose record decides about repeating it (create, destroy).
+#[async_trait]
+pub trait Changes: Send + Sync {
     /// Makes the VM, powered off and marked, by cloning the template. Not safe to repeat blindly.
     async fn create(&self, order: &CreateOrder) -> Result<Started, Fault>;
 
@@ -78,15 +107,6 @@ pub trait Hypervisor: Debug + Send + Sync {
 
     /// Deletes a powered-off VM with its disks. Not safe to repeat blindly.
     async fn destroy(&self, at: &VmRef) -> Result<Started, Fault>;
-
-    /// The addresses of a running guest, by MAC address in upper case; an empty list for a card without any.
-    async fn guest_addresses(&self, at: &VmRef) -> Result<Vec<vm::GuestAddress>, Fault>;
-
-    /// Whether the guest answers at all. A guest that does not is `Ok(false)`, not a fault.
-    async fn guest_answers(&self, at: &VmRef) -> Result<bool, Fault>;
-
-    /// The way into the guest of a running VM.
-    fn guest(&self, at: &VmRef) -> Arc<dyn GuestChannel>;
 }
 
 /// A hypervisor that many parts share.

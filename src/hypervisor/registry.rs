@@ -1,12 +1,16 @@
-//! What connections to one hypervisor share: how much may go on at once.
+//! How many calls may be under way at a hypervisor at once.
 //!
 //! A Proxmox VE node has three single-threaded API workers, and its people's web interface needs one of them: so at
 //! most two calls that occupy a worker, and one that waits for a guest agent, are under way per
 //! node. Over all nodes a limit applies that halves when the hypervisor shows signs of overload and grows again by
 //! one for every so many calls that go well.
+//!
+//! All of this is the hypervisor's to bear, whoever calls: [`ConnectionLimits`] are therefore shared by all connections
+//! that lead to one cluster, also by those that replace one another. Each says how much it would allow, and the lowest
+//! word counts.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,6 +21,8 @@ use crate::clock::BootTime;
 const PROTECTED_PER_NODE: usize = 2;
 /// Calls per node that wait for a guest agent, at most.
 const AGENT_PER_NODE: usize = 1;
+/// Calls at once to a hypervisor of which it is not known yet which one it is: it may be one that others share.
+const FIRST_CALLS: usize = 2;
 /// Calls that must go well before one more at once is tried.
 const GOOD_CALLS: u32 = 16;
 /// The limit halves at most once in this time, because many calls feel the same overload.
@@ -41,11 +47,20 @@ pub struct ConnectionLimits {
     nodes: Mutex<HashMap<String, NodeLimits>>,
 }
 
+/// How many calls may be under way over all nodes.
 #[derive(Debug)]
 struct Pace {
+    /// What each of those who share the limits would allow.
+    words: BTreeMap<String, usize>,
+    /// The lowest of these: it counts while nothing is overloaded.
     most: usize,
-    withheld: usize,
+    /// How many may be under way now, 1 to `most`.
+    allowed: usize,
+    /// How many more than that are under way, because they had begun before the limit fell: none takes their place.
+    surplus: usize,
+    /// Calls that went well since the limit last moved.
     good: u32,
+    /// When it fell last.
     slowed: Option<BootTime>,
 }
 
@@ -58,22 +73,48 @@ struct NodeLimits {
 /// The right to have one call under way; given back when dropped.
 #[derive(Debug)]
 pub struct Admission {
-    _permits: [Option<OwnedSemaphorePermit>; 3],
+    limits: Arc<ConnectionLimits>,
+    call: Option<OwnedSemaphorePermit>,
+    _on_node: [Option<OwnedSemaphorePermit>; 2],
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.limits.give_back(call);
+        }
+    }
 }
 
 impl ConnectionLimits {
     /// Limits that allow `parallel` calls at once (at least 1).
     pub fn new(parallel: usize) -> Arc<Self> {
         let most = parallel.max(1);
-        Arc::new(Self {
-            calls: Arc::new(Semaphore::new(most)),
-            pace: Mutex::new(Pace { most, withheld: 0, good: 0, slowed: None }),
-            nodes: Mutex::default(),
-        })
+        let pace = Pace { words: BTreeMap::new(), most, allowed: most, surplus: 0, good: 0, slowed: None };
+        Arc::new(Self { calls: Arc::new(Semaphore::new(most)), pace: Mutex::new(pace), nodes: Mutex::default() })
+    }
+
+    /// The limits of a connection that may lead anywhere: few calls at once, shared with nobody.
+    pub fn unshared() -> Arc<Self> {
+        Self::new(FIRST_CALLS)
+    }
+
+    /// `who` would allow `parallel` calls at once (at least 1). The lowest of such words counts, at once.
+    pub fn allow(&self, who: &str, parallel: usize) {
+        let mut pace = self.pace();
+        pace.words.insert(who.to_owned(), parallel.max(1));
+        self.heed(&mut pace);
+    }
+
+    /// `who` shares these limits no longer.
+    pub fn withdraw(&self, who: &str) {
+        let mut pace = self.pace();
+        pace.words.remove(who);
+        self.heed(&mut pace);
     }
 
     /// Waits until a call of that cost to `node` may be sent.
-    pub async fn admit(&self, node: Option<&str>, cost: CallCost) -> Admission {
+    pub async fn admit(self: &Arc<Self>, node: Option<&str>, cost: CallCost) -> Admission {
         let limits = node.map(|node| self.node(node));
         // Always in this order, so that no two calls wait for each other.
         let agent = match (&limits, cost) {
@@ -87,17 +128,17 @@ impl ConnectionLimits {
             _ => None,
         };
         let call = self.calls.clone().acquire_owned().await.ok();
-        Admission { _permits: [agent, protected, call] }
+        Admission { limits: Arc::clone(self), call, _on_node: [agent, protected] }
     }
 
     /// A call went well.
     pub fn went_well(&self) {
         let mut pace = self.pace();
         pace.good = pace.good.saturating_add(1);
-        if pace.withheld > 0 && pace.good >= GOOD_CALLS {
+        if pace.allowed < pace.most && pace.good >= GOOD_CALLS {
             pace.good = 0;
-            pace.withheld -= 1;
-            self.calls.add_permits(1);
+            let one_more = pace.allowed + 1;
+            self.set_allowed(&mut pace, one_more);
         }
     }
 
@@ -109,21 +150,48 @@ impl ConnectionLimits {
         }
         pace.slowed = Some(now);
         pace.good = 0;
-        let now_allowed = pace.most.saturating_sub(pace.withheld);
-        pace.withheld += self.calls.forget_permits(now_allowed / 2);
+        let half = pace.allowed.div_ceil(2);
+        self.set_allowed(&mut pace, half);
     }
 
     /// How many calls are allowed at once just now.
     pub fn allowed(&self) -> usize {
-        let pace = self.pace();
-        pace.most.saturating_sub(pace.withheld)
+        self.pace().allowed
     }
 
-    fn lower_to(&self, parallel: usize) {
+    /// Goes by what those who share the limits say now. While the hypervisor recovers from an overload, a higher word
+    /// only says how far the pace may grow.
+    fn heed(&self, pace: &mut Pace) {
+        let is_slowed = pace.allowed < pace.most;
+        pace.most = pace.words.values().copied().min().unwrap_or(pace.most);
+        if !is_slowed || pace.allowed > pace.most {
+            let most = pace.most;
+            self.set_allowed(pace, most);
+        }
+    }
+
+    fn set_allowed(&self, pace: &mut Pace, allowed: usize) {
+        if allowed >= pace.allowed {
+            let more = allowed - pace.allowed;
+            let kept = more.min(pace.surplus);
+            pace.surplus -= kept;
+            self.calls.add_permits(more - kept);
+        } else {
+            let fewer = pace.allowed - allowed;
+            pace.surplus += fewer - self.calls.forget_permits(fewer);
+        }
+        pace.allowed = allowed;
+    }
+
+    fn give_back(&self, call: OwnedSemaphorePermit) {
         let mut pace = self.pace();
-        let surplus = pace.most.saturating_sub(parallel.max(1));
-        let removed = self.calls.forget_permits(surplus);
-        pace.most -= removed;
+        if pace.surplus > 0 {
+            pace.surplus -= 1;
+            call.forget();
+        } else {
+            // While the pace is held, so that a limit that falls just now sees it.
+            drop(call);
+        }
     }
 
     fn node(&self, node: &str) -> NodeLimits {
@@ -140,26 +208,6 @@ impl ConnectionLimits {
     }
 }
 
-/// Hands the same limits to all connections that reach the same hypervisor.
-#[derive(Debug, Default)]
-pub struct LimitsRegistry(Mutex<HashMap<String, Weak<ConnectionLimits>>>);
-
-impl LimitsRegistry {
-    /// The limits of the hypervisor known as `key`; of several values for `parallel` the lowest counts, until no
-    /// connection uses them any more.
-    pub fn shared(&self, key: &str, parallel: usize) -> Arc<ConnectionLimits> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, limits| limits.strong_count() > 0);
-        if let Some(limits) = known.get(key).and_then(Weak::upgrade) {
-            limits.lower_to(parallel);
-            return limits;
-        }
-        let limits = ConnectionLimits::new(parallel);
-        known.insert(key.to_owned(), Arc::downgrade(&limits));
-        limits
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,7 +216,7 @@ mod tests {
         BootTime::from_start(Duration::from_secs(secs))
     }
 
-    async fn admitted(limits: &ConnectionLimits, node: &str, cost: CallCost) -> Option<Admission> {
+    async fn admitted(limits: &Arc<ConnectionLimits>, node: &str, cost: CallCost) -> Option<Admission> {
         tokio::time::timeout(Duration::from_secs(1), limits.admit(Some(node), cost)).await.ok()
     }
 
@@ -204,15 +252,70 @@ mod tests {
         assert_eq!(limits.allowed(), 8);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_falls_under_load_holds_when_the_load_ends() {
+        let limits = ConnectionLimits::new(4);
+        let mut busy = Vec::new();
+        for _ in 0..4 {
+            busy.push(admitted(&limits, "pve1", CallCost::Plain).await.unwrap());
+        }
+        limits.slow_down(at(0));
+        assert_eq!(limits.allowed(), 2);
+        busy.truncate(2);
+        assert!(admitted(&limits, "pve1", CallCost::Plain).await.is_none(), "two are still under way");
+        busy.truncate(1);
+        let second = admitted(&limits, "pve1", CallCost::Plain).await;
+        assert!(second.is_some());
+        assert!(admitted(&limits, "pve1", CallCost::Plain).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_falls_and_rises_under_load_is_the_same_as_before() {
+        let limits = ConnectionLimits::new(4);
+        let mut busy = Vec::new();
+        for _ in 0..4 {
+            busy.push(admitted(&limits, "pve1", CallCost::Plain).await.unwrap());
+        }
+        limits.allow("a", 1);
+        limits.allow("a", 3);
+        drop(busy);
+        let mut again = Vec::new();
+        while let Some(admission) = admitted(&limits, "pve1", CallCost::Plain).await {
+            again.push(admission);
+        }
+        assert_eq!(again.len(), 3);
+    }
+
     #[test]
-    fn of_two_connections_the_lower_limit_counts() {
-        let registry = LimitsRegistry::default();
-        let first = registry.shared("lab", 8);
-        let second = registry.shared("lab", 2);
-        assert!(Arc::ptr_eq(&first, &second));
-        assert_eq!(first.allowed(), 2);
-        assert_eq!(registry.shared("other", 5).allowed(), 5);
-        drop((first, second));
-        assert_eq!(registry.shared("lab", 8).allowed(), 8);
+    fn the_lowest_word_counts_until_it_is_taken_back() {
+        let limits = ConnectionLimits::unshared();
+        limits.allow("a", 8);
+        assert_eq!(limits.allowed(), 8, "it is known now whose limits they are");
+        limits.allow("b", 2);
+        assert_eq!(limits.allowed(), 2);
+        limits.allow("b", 16);
+        assert_eq!(limits.allowed(), 8);
+        limits.allow("b", 0);
+        assert_eq!(limits.allowed(), 1, "none at all would be for ever");
+        limits.withdraw("b");
+        assert_eq!(limits.allowed(), 8);
+        limits.withdraw("a");
+        assert_eq!(limits.allowed(), 8);
+    }
+
+    #[test]
+    fn an_overload_is_not_forgotten_over_what_people_say() {
+        let limits = ConnectionLimits::new(8);
+        limits.allow("a", 8);
+        limits.slow_down(at(0));
+        limits.allow("b", 6);
+        assert_eq!(limits.allowed(), 4);
+        limits.withdraw("b");
+        limits.allow("a", 16);
+        assert_eq!(limits.allowed(), 4);
+        for _ in 0..GOOD_CALLS * 12 {
+            limits.went_well();
+        }
+        assert_eq!(limits.allowed(), 16);
     }
 }

@@ -1,6 +1,6 @@
 //! The values that go into a hypervisor and come out of it, the same for every provider.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -60,6 +60,15 @@ pub struct ClusterIdentity {
     pub nodes: Vec<String>,
     /// SHA-256 fingerprint of the cluster's own root CA, upper-case pairs with colons; empty if it was not readable.
     pub ca_fingerprint: String,
+}
+
+/// What is in use on a hypervisor, so that privileges are needed there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// Names of storages.
+    pub storages: BTreeSet<String>,
+    /// Names of bridges.
+    pub bridges: BTreeSet<String>,
 }
 
 /// A privilege that the credential lacks.

@@ -8,3 +8,4 @@ mod parameters;
 mod reading;
 mod simulator;
 mod tls;
+mod window;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::json;
-use stevedore::api::Hypervisor;
+use stevedore::api::{Hypervisor, Worker};
 use stevedore::clock::BootTime;
 use stevedore::controller::view::Seeker;
 use stevedore::domain::fault::FaultKind;
@@ -384,6 +384,53 @@ async fn two_hypervisors_of_one_cluster_share_limits() {
     let limits = rig.status().limits.unwrap();
     assert_eq!((limits.parallel_launches, limits.deletions_per_hour), (2, 3));
     assert_eq!(rig.state().parallel_launches, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_of_one_cluster_go_by_the_same_limits_and_keep_the_pace() {
+    let mut rig = Rig::new().await;
+    rig.add_hypervisor("twin", json!({"limits": {"parallelOperations": 6}})).await;
+    rig.reconcile().await;
+    rig.reconcile_cached("twin").await;
+    let limits = |rig: &Rig, client: usize| rig.world.answers().limits[&client].clone();
+    assert!(Arc::ptr_eq(&limits(&rig, 1), &limits(&rig, 2)));
+    assert_eq!(limits(&rig, 1).allowed(), 6, "the lower one counts at once, also for the one that was there first");
+    rig.edit::<Hypervisor>("twin", json!({"spec": {"limits": {"parallelOperations": 16}}})).await;
+    rig.sync();
+    rig.reconcile_cached("twin").await;
+    rig.reconcile().await;
+    assert_eq!(limits(&rig, 1).allowed(), 8, "nobody has a lower one than 8");
+
+    limits(&rig, 1).slow_down(rig.context.clock.boot());
+    rig.edit::<Secret>("pve", json!({"data": {"tokenId": "c3RldmVkb3JlQHB2ZSFvdGhlcg=="}})).await;
+    tokio::time::sleep(IDLE).await;
+    rig.reconcile().await;
+    assert_eq!(rig.world.answers().clients, 3, "another credential is another client");
+    assert!(Arc::ptr_eq(&limits(&rig, 3), &limits(&rig, 2)));
+    assert_eq!(limits(&rig, 3).allowed(), 4);
+
+    // Who answers is another cluster: it has no part in these limits, and they none in it.
+    rig.world.answers().probe.identity = cluster("test", "BB");
+    rig.run_for(Duration::from_secs(620)).await;
+    assert_eq!(rig.condition("Ready"), "False/IdentityChanged");
+    assert!(!Arc::ptr_eq(&limits(&rig, 3), &limits(&rig, 2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_new_worker_names_costs_a_question_and_no_new_client() {
+    let mut rig = Rig::new().await;
+    rig.add_worker("w1").await;
+    rig.run_for(Duration::from_secs(91)).await;
+    assert_eq!(rig.world.answers().in_use.storages, ["local-lvm".to_owned()].into());
+    let before = asked(&rig);
+    rig.edit::<Worker>("w1", json!({"spec": {"proxmox": {"storage": "fast"}}})).await;
+    rig.run_for(IDLE).await;
+    let answers = rig.world.answers();
+    assert_eq!(answers.in_use.storages, ["fast".to_owned()].into());
+    assert_eq!(answers.in_use.bridges, ["vmbr0".to_owned()].into());
+    assert_eq!((answers.clients, answers.probes), (1, before[1]));
+    drop(answers);
+    assert!(matches!(presence(&rig, "u"), Presence::Absent { polls: 3.. }), "what was seen before still counts");
 }
 
 #[tokio::test(start_paused = true)]

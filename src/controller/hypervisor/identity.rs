@@ -81,8 +81,8 @@ pub(super) fn from_status(pinned: &Pinned) -> ClusterIdentity {
 }
 
 /// Whether two pinned identities are those of one cluster.
-pub(super) fn is_same(one: &Pinned, other: &Pinned) -> bool {
-    difference(&from_status(one), &from_status(other), true).is_none()
+pub(super) fn is_same(one: &ClusterIdentity, other: &ClusterIdentity) -> bool {
+    difference(one, other, true).is_none()
 }
 
 #[cfg(test)]
@@ -147,8 +147,8 @@ mod tests {
             assert_eq!(from_status(&to_status(&identity)), identity);
         }
         assert_eq!(to_status(&cluster("pve", &["pve"], "")).cluster_name, None);
-        let prod = to_status(&cluster("prod", &["pve1"], "AA"));
-        assert!(is_same(&prod, &to_status(&cluster("prod", &["pve1", "pve2"], "AA"))));
-        assert!(!is_same(&prod, &to_status(&cluster("prod", &["pve1"], "BB"))));
+        let prod = cluster("prod", &["pve1"], "AA");
+        assert!(is_same(&prod, &cluster("prod", &["pve1", "pve2"], "AA")));
+        assert!(!is_same(&prod, &cluster("prod", &["pve1"], "BB")));
     }
 }

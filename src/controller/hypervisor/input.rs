@@ -15,7 +15,7 @@ use super::subject::Subject;
 use super::trouble::Trouble;
 use crate::api::hypervisor::{CaKind, CaRef};
 use crate::api::reasons::HypervisorReason;
-use crate::controller::context::{ConnectionSettings, Credential, InUse, Trust};
+use crate::controller::context::{ConnectionSettings, Credential, Trust};
 use crate::secret::Secret;
 
 /// The form of the credential that is wanted, for messages.
@@ -70,27 +70,11 @@ pub(super) fn settings(subject: &Subject<'_>, memory: &Memory, input: &Input) ->
         Some(_) => Some(input.ca_pem.clone().or_else(|| before.and_then(|settings| settings.trust.ca_pem.clone()))?),
         None => None,
     };
-    let limits = super::peers::limits(&subject.hypervisor, &subject.peers);
     Some(ConnectionSettings {
         endpoints: spec.endpoints.clone(),
         credential,
         trust: Trust { ca_pem, fingerprints: spec.tls.fingerprints.clone(), insecure: spec.tls.insecure_skip_verify },
-        parallel_operations: usize::try_from(limits.parallel_operations).unwrap_or(1),
-        in_use: in_use(subject),
     })
-}
-
-fn in_use(subject: &Subject<'_>) -> InUse {
-    let workers = || subject.workers.iter().filter(|worker| worker.metadata.deletion_timestamp.is_none());
-    let sorted = |mut names: Vec<String>| {
-        names.sort();
-        names.dedup();
-        names
-    };
-    let storages = workers().filter_map(|worker| worker.spec.proxmox.as_ref()).map(|proxmox| proxmox.storage.clone());
-    let networks = workers().flat_map(|worker| &worker.spec.networks);
-    let bridges = networks.filter_map(|network| network.bridge.clone());
-    InUse { storages: sorted(storages.collect()), bridges: sorted(bridges.collect()) }
 }
 
 /// A Secret, or what a person must know about its absence.

@@ -11,7 +11,7 @@ use crate::clock::BootTime;
 use crate::controller::context::ConnectionSettings;
 use crate::domain::backoff;
 use crate::hypervisor::SharedHypervisor;
-use crate::hypervisor::vm::{MissingPrivilege, Probe, VmRef};
+use crate::hypervisor::vm::{InUse, MissingPrivilege, Probe, VmRef};
 
 /// A timer may fire this much early: the look is then made all the same, instead of after another tiny wait.
 const EARLY: Duration = Duration::from_millis(50);
@@ -74,8 +74,10 @@ pub(super) struct Probed {
     pub(super) probe: Probe,
     /// Whether it is the cluster that was pinned.
     pub(super) standing: Standing,
-    /// What the credential lacks.
+    /// What the credential lacks, to work with what was in use then.
     pub(super) missing: Vec<MissingPrivilege>,
+    /// What was in use when that was asked.
+    pub(super) in_use: InUse,
 }
 
 impl Memory {

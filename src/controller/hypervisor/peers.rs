@@ -1,4 +1,7 @@
 //! `Hypervisor`s that reach one cluster share its limits: of each, the lowest counts.
+//!
+//! Who they are is told by the identity that is pinned in the status. What they share within this process is in
+//! [`Sharing`](crate::controller::connection::sharing::Sharing).
 
 use std::sync::Arc;
 
@@ -6,30 +9,53 @@ use kube::ResourceExt as _;
 
 use super::identity;
 use crate::api::Hypervisor;
+use crate::api::hypervisor::Provider;
 use crate::api::hypervisor_status::EffectiveLimits;
 use crate::controller::context::Context;
+use crate::hypervisor::vm::ClusterIdentity;
 
 /// Launches at a time, if the spec does not say.
 const PARALLEL_LAUNCHES: i32 = 4;
 
+/// The cluster that a Hypervisor reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::controller) struct Reach {
+    provider: Provider,
+    cluster: ClusterIdentity,
+    /// Whether the server must prove who it is.
+    is_verified: bool,
+}
+
+impl Reach {
+    /// What `hypervisor` reaches, if the cluster behind its endpoints is this one.
+    pub(in crate::controller) fn of(hypervisor: &Hypervisor, cluster: ClusterIdentity) -> Self {
+        let spec = &hypervisor.spec;
+        Self { provider: spec.provider, cluster, is_verified: !spec.tls.insecure_skip_verify }
+    }
+
+    fn pinned(hypervisor: &Hypervisor) -> Option<Self> {
+        let identity = hypervisor.status.as_ref()?.identity.as_ref()?;
+        Some(Self::of(hypervisor, identity::from_status(identity)))
+    }
+
+    /// Whether what another Hypervisor says and does counts for this one, too: it reaches the same cluster. One that does
+    /// not check whom it talks to could claim any identity, so it has no say in the limits of one that does.
+    pub(in crate::controller) fn heeds(&self, other: &Self) -> bool {
+        self.provider == other.provider
+            && (other.is_verified || !self.is_verified)
+            && identity::is_same(&self.cluster, &other.cluster)
+    }
+}
+
 /// The other Hypervisors whose pinned cluster is the same one.
-///
-/// One that does not check whom it talks to could claim any identity, so it has no say in the limits of one that does.
 pub(in crate::controller) fn of(context: &Context, hypervisor: &Hypervisor) -> Vec<Arc<Hypervisor>> {
-    let Some(own) = identity_of(hypervisor) else { return Vec::new() };
+    let Some(own) = Reach::pinned(hypervisor) else { return Vec::new() };
     let is_peer = |other: &Hypervisor| {
-        other.metadata.uid != hypervisor.metadata.uid
-            && other.spec.provider == hypervisor.spec.provider
-            && (!other.spec.tls.insecure_skip_verify || hypervisor.spec.tls.insecure_skip_verify)
-            && identity_of(other).is_some_and(|identity| identity::is_same(own, identity))
+        other.metadata.uid != hypervisor.metadata.uid && Reach::pinned(other).is_some_and(|other| own.heeds(&other))
     };
     let mut peers = context.hypervisors.state_filter(is_peer);
     peers.sort_by_key(|peer| (peer.namespace(), peer.name_any()));
     peers
-}
-
-fn identity_of(hypervisor: &Hypervisor) -> Option<&crate::api::hypervisor_status::ClusterIdentity> {
-    hypervisor.status.as_ref()?.identity.as_ref()
 }
 
 /// The limits in force.

@@ -31,9 +31,9 @@ pub(super) async fn poll(subject: &Subject<'_>, memory: &mut Memory, client: &Sh
     if is_vm_missing(subject, &inventory) {
         memory.recheck = RECHECKS;
     }
-    if memory.recheck > 0 {
-        memory.recheck -= 1;
-        probe::look_at_privileges(memory, client).await?;
+    if memory.recheck > 0 || probe::is_out_of_date(subject, memory) {
+        memory.recheck = memory.recheck.saturating_sub(1);
+        probe::look_at_privileges(subject, memory, client).await?;
     }
     memory.quorate = inventory.quorate;
     memory.unread = read.unread;

@@ -2,13 +2,14 @@
 
 use super::identity::{self, Standing};
 use super::memory::{Memory, Probed};
+use super::share;
 use super::subject::Subject;
 use super::trouble::Trouble;
 use crate::api::hypervisor::Provider;
 use crate::api::names::ACCEPT_IDENTITY;
 use crate::api::reasons::HypervisorReason;
 use crate::hypervisor::SharedHypervisor;
-use crate::hypervisor::vm::Probe;
+use crate::hypervisor::vm::{InUse, Probe};
 
 /// The oldest Proxmox VE that is supported: major and minor version.
 const OLDEST_PROXMOX: (u32, u32) = (8, 4);
@@ -28,20 +29,41 @@ pub(super) async fn probe(
     memory.quorate = probe.quorate;
     let refused = refusal(subject.hypervisor.spec.provider, &probe, &standing);
     let at = subject.context.clock.boot();
-    memory.probed = Some(Probed { at, probe, standing, missing: Vec::new() });
+    memory.probed = Some(Probed { at, probe, standing, missing: Vec::new(), in_use: InUse::default() });
+    share::share(subject, memory);
     match refused {
         Some(trouble) => Err(trouble),
-        None => look_at_privileges(memory, client).await,
+        None => look_at_privileges(subject, memory, client).await,
     }
 }
 
 /// Asks what the credential lacks.
-pub(super) async fn look_at_privileges(memory: &mut Memory, client: &SharedHypervisor) -> Result<(), Trouble> {
-    let missing = client.missing_privileges().await.map_err(|fault| Trouble::from(&fault))?;
+pub(super) async fn look_at_privileges(
+    subject: &Subject<'_>,
+    memory: &mut Memory,
+    client: &SharedHypervisor,
+) -> Result<(), Trouble> {
+    let in_use = in_use(subject);
+    let missing = client.missing_privileges(&in_use).await.map_err(|fault| Trouble::from(&fault))?;
     if let Some(probed) = &mut memory.probed {
         probed.missing = missing;
+        probed.in_use = in_use;
     }
     Ok(())
+}
+
+/// Whether workers name something now on which privileges were not looked at, or no longer what they were looked at for.
+pub(super) fn is_out_of_date(subject: &Subject<'_>, memory: &Memory) -> bool {
+    memory.probed.as_ref().is_some_and(|probed| probed.in_use != in_use(subject))
+}
+
+/// What the workers name, apart from those that go.
+fn in_use(subject: &Subject<'_>) -> InUse {
+    let workers = || subject.workers.iter().filter(|worker| worker.metadata.deletion_timestamp.is_none());
+    let storages = workers().filter_map(|worker| worker.spec.proxmox.as_ref()).map(|proxmox| proxmox.storage.clone());
+    let networks = workers().flat_map(|worker| &worker.spec.networks);
+    let bridges = networks.filter_map(|network| network.bridge.clone());
+    InUse { storages: storages.collect(), bridges: bridges.collect() }
 }
 
 /// Whether a cluster that was refused may be taken over by now.

@@ -8,6 +8,7 @@ use super::facts::Facts;
 use super::identity::Standing;
 use super::memory::Memory;
 use super::poll::vm_ids;
+use super::share;
 use super::sights::Sights;
 use super::subject::Subject;
 use crate::api::reasons::WorkerReason;
@@ -21,6 +22,7 @@ const HTTPS: u16 = 443;
 
 /// Publishes to the connection, and wakes the workers that this concerns. `before` is what was seen of their VMs then.
 pub(super) fn publish(subject: &Subject<'_>, memory: &mut Memory, before: &Sights) {
+    share::share(subject, memory);
     let next = state(subject, memory, &Facts::of(subject, memory));
     let former = subject.connection.update(|state| std::mem::replace(state, next.clone()));
     let concerns_all = reason(&former.verdict) != reason(&next.verdict)

@@ -406,12 +406,18 @@ impl Facts {
             let left = SLOW.saturating_sub(self.observed.quiet_for);
             return self.waiting(Problem::new(WorkerReason::OperationFailed, text), operation, left);
         }
-        let record = Box::new(if is_covered(operation, effect) {
+        let record = Box::new(if is_covered(operation, effect) || self.is_unsent(operation, effect) {
             operation.clone()
         } else {
             operation.intending(effect.step(), self.now)
         });
         self.say(Next::Act { record, effect }, Some(operation))
+    }
+
+    /// Whether the call that the record intends was not sent after all, so that the same intent still stands.
+    fn is_unsent(&self, operation: &Operation, effect: Effect) -> bool {
+        let unsent = self.observed.last_call.as_ref().is_some_and(|fault| fault.kind == FaultKind::NotSent);
+        unsent && operation.sends > 0 && operation.step == effect.step()
     }
 
     fn conclude(&self, operation: &Operation, check: &'static str, message: impl Into<String>) -> Decision {

@@ -238,6 +238,7 @@ fn passes(kind: &FaultKind) -> bool {
             | FaultKind::Locked(_)
             | FaultKind::NoQuorum
             | FaultKind::GuestAway
+            | FaultKind::NotSent
             | FaultKind::UnknownOutcome
             | FaultKind::AlreadyDone
             | FaultKind::Unauthorized

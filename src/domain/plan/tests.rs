@@ -207,6 +207,28 @@ fn a_test_goes_through_its_steps() {
 }
 
 #[test]
+fn a_call_that_was_not_sent_is_still_the_one_that_stands_in_the_record() {
+    let mut facts = facts();
+    facts.declared.has_finalizer = true;
+    facts.remembered.operation = Some(Ok(operation(Kind::Test, Step::Create)));
+    let mut world = well(Live::NotThere);
+    world.being_made = Some(false);
+    let mut sends = |kind| {
+        facts.observed.last_call = Some(Fault::new(kind, "no"));
+        let Next::Act { record, effect: Effect::Create } = settle(facts.clone(), &world).next else { panic!() };
+        record.sends
+    };
+    assert_eq!((sends(FaultKind::NotSent), sends(FaultKind::UnknownOutcome)), (1, 2));
+
+    // Another step is another call.
+    facts.observed.last_call = Some(Fault::new(FaultKind::NotSent, "no"));
+    let Next::Act { record, effect: Effect::Start } = settle(facts, &well(Live::Found(vm(Power::Off)))).next else {
+        panic!()
+    };
+    assert_eq!((record.step, record.sends), (Step::Start, 1));
+}
+
+#[test]
 fn an_id_that_was_taken_at_the_first_send_is_given_up_and_after_that_it_may_be_ours() {
     let mut facts = facts();
     facts.declared.has_finalizer = true;

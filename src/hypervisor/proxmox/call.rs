@@ -12,12 +12,15 @@ use super::params::{Params, percent_encoded};
 use super::routes::Route;
 use super::texts::{forbidden, joined, kind_of_text, one_line};
 use crate::domain::fault::{Fault, FaultKind};
+use crate::hypervisor::window::Window;
 
 /// A call: a route, its variable path segments in order, its parameters.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     pub(super) route: &'static Route,
     pub(super) params: Params,
+    /// Within which it may leave, if it changes something.
+    pub(super) window: Option<Window>,
     path: String,
     node: Option<String>,
 }
@@ -40,13 +43,20 @@ impl Call {
                 path.push_str(segment);
             }
         }
-        Self { route, params: Params::default(), path, node }
+        Self { route, params: Params::default(), window: None, path, node }
     }
 
     /// The same call with parameters.
     #[must_use]
     pub(super) fn with(mut self, params: Params) -> Self {
         self.params = params;
+        self
+    }
+
+    /// The same call, to leave while `window` is open or not at all.
+    #[must_use]
+    pub(super) fn within(mut self, window: Window) -> Self {
+        self.window = Some(window);
         self
     }
 
@@ -68,6 +78,11 @@ impl Call {
     /// The kind of a fault whose request was sent and not answered.
     pub(super) fn unanswered(&self) -> FaultKind {
         if self.route.changes { FaultKind::UnknownOutcome } else { FaultKind::Unreachable }
+    }
+
+    /// The kind of a fault whose request was not sent, because too much else was under way.
+    pub(super) fn unsent(&self) -> FaultKind {
+        if self.route.changes { FaultKind::NotSent } else { FaultKind::Busy }
     }
 
     /// The request to `endpoint` (`https://host:port`), with the credential's `headers`.

@@ -1,7 +1,8 @@
 //! The way to the API: endpoints and fail-over, admission, deadline, session, and the sorting of what goes wrong.
 //!
 //! What may be repeated: a request that was not sent, on another endpoint; a request that changes nothing, once. A
-//! changing request that was sent is never repeated: a lost answer is an unknown outcome.
+//! changing request that was sent is never repeated: a lost answer is an unknown outcome. One that has a window leaves
+//! while that is open or not at all, whatever it waited for before.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,12 +21,11 @@ use super::routes::TICKET;
 use super::texts::shows_overload;
 use crate::clock::SharedClock;
 use crate::domain::fault::{Fault, FaultKind};
-use crate::hypervisor::registry::{Admission, CallCost, ConnectionLimits};
+use crate::hypervisor::registry::{Admission, ConnectionLimits};
 use crate::hypervisor::transport::{CallObserver, Exchange, ExchangeError, PeerCertificate};
 
-/// How long a changing call may wait for its turn. The look at the VM that justifies it must not grow old meanwhile.
-const LONGEST_QUEUE: Duration = Duration::from_secs(3);
-/// The same for a program in a guest: it may stand behind questions to agents that do not answer, 3 s each.
+/// How long a program in a guest may wait for its turn: it may stand behind questions to agents that do not answer, 3 s
+/// each.
 const LONGEST_AGENT_QUEUE: Duration = Duration::from_secs(20);
 
 /// A connection to one cluster.
@@ -81,7 +81,7 @@ impl Connection {
                 self.limits().slow_down(self.clock.boot());
                 Err(call.fault(call.unanswered(), &format!("no answer within {seconds} s")))
             } else {
-                Err(call.fault(FaultKind::Busy, &format!("not sent, its turn did not come within {seconds} s")))
+                Err(call.fault(call.unsent(), &format!("not sent, its turn did not come within {seconds} s")))
             }
         })
     }
@@ -108,15 +108,16 @@ impl Connection {
         call.judge(&answer)
     }
 
-    async fn admission(limits: &ConnectionLimits, call: &Call) -> Result<Admission, Fault> {
+    async fn admission(limits: &Arc<ConnectionLimits>, call: &Call) -> Result<Admission, Fault> {
         let turn = limits.admit(call.node(), call.route.cost);
-        if !call.route.changes {
-            return Ok(turn.await);
-        }
-        let longest = if call.route.cost == CallCost::Agent { LONGEST_AGENT_QUEUE } else { LONGEST_QUEUE };
+        let longest = match &call.window {
+            Some(window) => window.left(),
+            None if call.route.changes => LONGEST_AGENT_QUEUE,
+            None => return Ok(turn.await),
+        };
         timeout(longest, turn)
             .await
-            .map_err(|_| call.fault(FaultKind::Busy, "not sent, too many calls are under way on this host"))
+            .map_err(|_| call.fault(call.unsent(), "not sent, too many calls are under way on this host"))
     }
 
     /// Sends with the credential; a refused ticket is fetched anew, once. A 401 comes before anything is done.
@@ -161,6 +162,9 @@ impl Connection {
                     let text = format!("sent to {}, but no answer came: {text}", endpoint.base);
                     return Err(call.fault(FaultKind::UnknownOutcome, &text));
                 }
+                Err(error @ ExchangeError::TooLate) => {
+                    return Err(call.fault(FaultKind::NotSent, &error.to_string()));
+                }
                 Err(error) => failures.push((endpoint.base.clone(), error)),
             }
         }
@@ -192,11 +196,15 @@ impl Connection {
         let request = call.request(&endpoint.base, headers)?;
         let started = self.clock.boot();
         sent.store(true, Ordering::Relaxed);
-        let outcome = self.exchange.send(request).await;
+        let outcome = match &call.window {
+            Some(window) => self.exchange.send_within(request, window).await,
+            None => self.exchange.send(request).await,
+        };
         let code = match &outcome {
             Ok(answer) => answer.status().as_str().to_owned(),
             Err(ExchangeError::NotSent(_)) => "connect".to_owned(),
             Err(ExchangeError::Certificate(_)) => "certificate".to_owned(),
+            Err(ExchangeError::TooLate) => "late".to_owned(),
             Err(ExchangeError::Lost(_)) => "lost".to_owned(),
         };
         if !matches!(outcome, Ok(_) | Err(ExchangeError::Lost(_))) {

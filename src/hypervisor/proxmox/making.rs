@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::changes::{CLOUD_INIT_DRIVE, changes};
+use super::changing::Changing;
 use super::connection::Connection;
 use super::detail::boot_disk;
 use super::inventory::resources;
@@ -9,7 +10,7 @@ use super::obstacles::{NoTemplate, template};
 use super::params::Params;
 use super::routes::{CLONE, CONFIGURE, CONFIGURE_TASK, RESIZE};
 use super::storages::snapshots;
-use super::tasks::{running, started};
+use super::tasks::running;
 use super::wire::{Resource, Task};
 use crate::domain::fault::Fault;
 use crate::hypervisor::vm::{CreateOrder, Started, Takes, VmDetail, VmWanted};
@@ -19,9 +20,9 @@ const CLOCK_SLACK: i64 = 300;
 
 /// Clones the template, whole and marked. The description goes with the call, so that the mark is there as soon as
 /// anything of the VM is.
-pub(super) async fn create(connection: &Connection, order: &CreateOrder, pool: Option<&str>) -> Result<Started, Fault> {
+pub(super) async fn create(changing: &Changing<'_>, order: &CreateOrder) -> Result<Started, Fault> {
     let wanted = &order.wanted;
-    let resources = resources(connection).await?;
+    let resources = resources(changing.connection).await?;
     let source = template(&resources, wanted).map_err(NoTemplate::fault)?;
     let mut params = Params::default()
         .with("newid", &order.at.id)
@@ -32,10 +33,10 @@ pub(super) async fn create(connection: &Connection, order: &CreateOrder, pool: O
     if let Some(format) = disk_format(&resources, wanted) {
         params.push("format", format);
     }
-    if let Some(pool) = pool {
+    if let Some(pool) = changing.pool {
         params.push("pool", pool);
     }
-    started(connection, Call::new(&CLONE, &[&order.at.host, source]).with(params)).await
+    changing.started(Call::new(&CLONE, &[&order.at.host, source]).with(params)).await
 }
 
 /// On file storages a clone's disk would be raw, which has no snapshots.
@@ -72,7 +73,7 @@ fn is(task: &Task, kind: &str) -> bool {
 
 /// Sends what differs, in one call, with the digest of what was seen. Adding the cloud-init drive allocates a disk, so
 /// then a task does it all.
-pub(super) async fn configure(connection: &Connection, wanted: &VmWanted, seen: &VmDetail) -> Result<Started, Fault> {
+pub(super) async fn configure(changing: &Changing<'_>, wanted: &VmWanted, seen: &VmDetail) -> Result<Started, Fault> {
     let changes = changes(wanted, seen);
     let mut params = Params::default();
     let mut deleted: Vec<&str> = Vec::new();
@@ -94,15 +95,15 @@ pub(super) async fn configure(connection: &Connection, wanted: &VmWanted, seen: 
         params.push("digest", &seen.digest);
     }
     let route = if allocates { &CONFIGURE_TASK } else { &CONFIGURE };
-    started(connection, Call::new(route, &[&seen.at.host, &seen.at.id]).with(params)).await
+    changing.started(Call::new(route, &[&seen.at.host, &seen.at.id]).with(params)).await
 }
 
 /// Grows the boot disk to an absolute size, so that asking again changes nothing.
-pub(super) async fn grow_disk(connection: &Connection, wanted: &VmWanted, seen: &VmDetail) -> Result<Started, Fault> {
+pub(super) async fn grow_disk(changing: &Changing<'_>, wanted: &VmWanted, seen: &VmDetail) -> Result<Started, Fault> {
     if !changes(wanted, seen).iter().any(|change| change.takes == Takes::Grow) {
         return Ok(Started::Done);
     }
     let Some((disk, _)) = boot_disk(&seen.config) else { return Ok(Started::Done) };
     let params = Params::default().with("disk", disk).with("size", format!("{}G", wanted.disk_gib));
-    started(connection, Call::new(&RESIZE, &[&seen.at.host, &seen.at.id]).with(params)).await
+    changing.started(Call::new(&RESIZE, &[&seen.at.host, &seen.at.id]).with(params)).await
 }

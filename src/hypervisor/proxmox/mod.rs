@@ -2,7 +2,8 @@
 //!
 //! From the wire inwards: `connection` brings answers, `wire` and `lenient` read them, the other rooms turn them into
 //! the values that all providers share: `inventory` and `probe` what a cluster is, `detail` what a VM is, `changes`
-//! what it lacks, `making` and `power` what is done to it, `tasks` what became of that, `agent` its inside.
+//! what it lacks, `changing` the way to change it, `making` and `power` what is done to it, `tasks` what became of
+//! that, `agent` its inside.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,19 +15,21 @@ use crate::clock::SharedClock;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::guest::channel::GuestChannel;
 
-use super::Hypervisor;
 use super::inventory::Inventory;
 use super::registry::ConnectionLimits;
 use super::transport::{CallObserver, Exchange};
 use super::vm::{
-    Capabilities, CreateOrder, Difference, GuestAddress, MissingPrivilege, Obstacle, Probe, Started, TaskHandle,
+    Capabilities, CreateOrder, Difference, GuestAddress, InUse, MissingPrivilege, Obstacle, Probe, TaskHandle,
     TaskState, VmDetail, VmRef, VmWanted,
 };
+use super::window::Window;
+use super::{Changes, Hypervisor};
 
 mod agent;
 mod auth;
 mod call;
 mod changes;
+mod changing;
 mod connection;
 mod detail;
 mod inventory;
@@ -47,8 +50,8 @@ mod upid;
 mod wire;
 
 pub use auth::Credential;
-pub use privileges::Scope;
 
+use changing::Changing;
 use connection::{Connection, Endpoint};
 
 /// What is needed to reach a Proxmox VE cluster.
@@ -60,7 +63,7 @@ pub struct ProxmoxSettings {
     pub credential: Credential,
     /// The pool that VMs are made in, if the credential's rights come by a pool.
     pub pool: Option<String>,
-    /// How much may go on at once; shared by all connections to the same cluster.
+    /// How much may go on at once, until others are [shared](Hypervisor::use_limits).
     pub limits: Arc<ConnectionLimits>,
     /// How long a call may take, waiting for its turn included. Usually
     /// [`CALL_DEADLINE`](crate::domain::fault::CALL_DEADLINE).
@@ -76,7 +79,6 @@ pub struct ProxmoxSettings {
 pub struct Proxmox {
     connection: Arc<Connection>,
     pool: Option<String>,
-    scope: RwLock<Scope>,
     running: tasks::RunningTasks,
 }
 
@@ -97,27 +99,7 @@ impl Proxmox {
             clock: settings.clock,
             observer: settings.observer,
         };
-        Ok(Self {
-            connection: Arc::new(connection),
-            pool: settings.pool,
-            scope: RwLock::default(),
-            running: tasks::RunningTasks::default(),
-        })
-    }
-
-    /// Sets which storages and bridges are in use, for
-    /// [`missing_privileges`](Hypervisor::missing_privileges).
-    pub fn set_scope(&self, scope: Scope) {
-        *self.scope.write().unwrap_or_else(PoisonError::into_inner) = scope;
-    }
-
-    /// Shares `limits` from now on, once it is known which cluster this is.
-    pub fn use_limits(&self, limits: Arc<ConnectionLimits>) {
-        *self.connection.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
-    }
-
-    fn scope(&self) -> Scope {
-        self.scope.read().unwrap_or_else(PoisonError::into_inner).clone()
+        Ok(Self { connection: Arc::new(connection), pool: settings.pool, running: tasks::RunningTasks::default() })
     }
 }
 
@@ -127,12 +109,16 @@ impl Hypervisor for Proxmox {
         Capabilities { provider: "Proxmox", chooses_ids: true, requests_per_poll: 2 }
     }
 
+    fn use_limits(&self, limits: Arc<ConnectionLimits>) {
+        *self.connection.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
     async fn probe(&self) -> Result<Probe, Fault> {
         probe::probe(&self.connection).await
     }
 
-    async fn missing_privileges(&self) -> Result<Vec<MissingPrivilege>, Fault> {
-        privileges::missing(&self.connection, &self.scope(), self.pool.as_deref()).await
+    async fn missing_privileges(&self, in_use: &InUse) -> Result<Vec<MissingPrivilege>, Fault> {
+        privileges::missing(&self.connection, in_use, self.pool.as_deref()).await
     }
 
     async fn inventory(&self) -> Result<Inventory, Fault> {
@@ -159,32 +145,8 @@ impl Hypervisor for Proxmox {
         making::is_being_made(&self.connection, order).await
     }
 
-    async fn create(&self, order: &CreateOrder) -> Result<Started, Fault> {
-        making::create(&self.connection, order, self.pool.as_deref()).await
-    }
-
-    async fn configure(&self, wanted: &VmWanted, seen: &VmDetail) -> Result<Started, Fault> {
-        making::configure(&self.connection, wanted, seen).await
-    }
-
-    async fn grow_disk(&self, wanted: &VmWanted, seen: &VmDetail) -> Result<Started, Fault> {
-        making::grow_disk(&self.connection, wanted, seen).await
-    }
-
-    async fn start(&self, at: &VmRef) -> Result<Started, Fault> {
-        power::start(&self.connection, at).await
-    }
-
-    async fn shut_down(&self, at: &VmRef, grace: Duration) -> Result<Started, Fault> {
-        power::shut_down(&self.connection, at, grace).await
-    }
-
-    async fn power_off(&self, at: &VmRef) -> Result<Started, Fault> {
-        power::power_off(&self.connection, at).await
-    }
-
-    async fn destroy(&self, at: &VmRef) -> Result<Started, Fault> {
-        power::destroy(&self.connection, at).await
+    fn within(&self, window: Window) -> Box<dyn Changes + '_> {
+        Box::new(Changing { connection: &self.connection, pool: self.pool.as_deref(), window })
     }
 
     async fn guest_addresses(&self, at: &VmRef) -> Result<Vec<GuestAddress>, Fault> {

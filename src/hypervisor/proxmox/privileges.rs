@@ -3,7 +3,7 @@
 //! `/access/permissions` lists the credential's effective privileges for every path that an access rule names, each
 //! with whether it propagates. A path that is not listed inherits from the nearest one above it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -13,16 +13,7 @@ use super::lenient::{scalar, truth};
 use super::probe::{major, version};
 use super::routes::PERMISSIONS;
 use crate::domain::fault::Fault;
-use crate::hypervisor::vm::MissingPrivilege;
-
-/// What is in use on a cluster, so that rights are needed there.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// Names of storages.
-    pub storages: BTreeSet<String>,
-    /// Names of bridges.
-    pub bridges: BTreeSet<String>,
-}
+use crate::hypervisor::vm::{InUse, MissingPrivilege};
 
 /// Needed on each VM.
 const ON_VMS: [&str; 12] = [
@@ -48,12 +39,12 @@ type Permissions = BTreeMap<String, BTreeMap<String, bool>>;
 /// Two requests: the version, because the guest agent's privileges changed with 9, and the permissions.
 pub(super) async fn missing(
     connection: &Connection,
-    scope: &Scope,
+    in_use: &InUse,
     pool: Option<&str>,
 ) -> Result<Vec<MissingPrivilege>, Fault> {
     let major = major(&version(connection).await?);
     let permissions = read(&connection.value(&Call::new(&PERMISSIONS, &[])).await?);
-    Ok(judge(&permissions, major, scope, pool))
+    Ok(judge(&permissions, major, in_use, pool))
 }
 
 fn read(data: &Value) -> Permissions {
@@ -82,7 +73,7 @@ fn holds(permissions: &Permissions, path: &str, privilege: &str, below: bool) ->
     }
 }
 
-fn judge(permissions: &Permissions, major: u32, scope: &Scope, pool: Option<&str>) -> Vec<MissingPrivilege> {
+fn judge(permissions: &Permissions, major: u32, in_use: &InUse, pool: Option<&str>) -> Vec<MissingPrivilege> {
     let mut missing = Vec::new();
     let mut need = |privilege: &str, path: &str, held: bool| {
         if !held {
@@ -107,13 +98,13 @@ fn judge(permissions: &Permissions, major: u32, scope: &Scope, pool: Option<&str
     } else {
         need("VM.Monitor", vms, on_vms("VM.Monitor"));
     }
-    for storage in &scope.storages {
+    for storage in &in_use.storages {
         let path = format!("/storage/{storage}");
         for privilege in ON_STORAGE {
             need(privilege, &path, holds(permissions, &path, privilege, false));
         }
     }
-    for bridge in &scope.bridges {
+    for bridge in &in_use.bridges {
         let path = format!("/sdn/zones/localnetwork/{bridge}");
         // A bridge of another zone is an SDN vnet; a right on it is listed under that zone.
         let as_vnet = permissions.iter().any(|(path, held)| {
@@ -126,6 +117,8 @@ fn judge(permissions: &Permissions, major: u32, scope: &Scope, pool: Option<&str
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::json;
 
     use super::*;
@@ -140,8 +133,8 @@ mod tests {
         missing.iter().map(ToString::to_string).collect()
     }
 
-    fn scope() -> Scope {
-        Scope { storages: BTreeSet::from(["fast".to_owned()]), bridges: BTreeSet::from(["vmbr0".to_owned()]) }
+    fn in_use() -> InUse {
+        InUse { storages: BTreeSet::from(["fast".to_owned()]), bridges: BTreeSet::from(["vmbr0".to_owned()]) }
     }
 
     fn vm_privileges(extra: &[&'static str]) -> Vec<&'static str> {
@@ -157,15 +150,15 @@ mod tests {
             ("/storage/fast", &ON_STORAGE, 0),
             ("/sdn/zones/localnetwork", &["SDN.Use"], 1),
         ]);
-        assert_eq!(names(&judge(&permissions, 9, &scope(), None)), Vec::<String>::new());
-        assert_eq!(names(&judge(&permissions, 8, &scope(), None)), ["VM.Monitor on /vms"]);
+        assert_eq!(names(&judge(&permissions, 9, &in_use(), None)), Vec::<String>::new());
+        assert_eq!(names(&judge(&permissions, 8, &in_use(), None)), ["VM.Monitor on /vms"]);
     }
 
     #[test]
     fn what_does_not_propagate_does_not_reach_a_vm() {
         let on_vms = vm_privileges(&["VM.Monitor"]);
         let permissions = granted(&[("/", &["Sys.Audit", "SDN.Use", "Datastore.Audit"], 1), ("/vms", &on_vms, 0)]);
-        let missing = names(&judge(&permissions, 8, &scope(), None));
+        let missing = names(&judge(&permissions, 8, &in_use(), None));
         assert!(missing.contains(&"VM.Allocate on /vms".to_owned()), "{missing:?}");
         assert!(missing.contains(&"Datastore.AllocateSpace on /storage/fast".to_owned()));
         assert!(!missing.iter().any(|line| line.contains("SDN.Use") || line.contains("Datastore.Audit")));
@@ -188,14 +181,14 @@ mod tests {
             ("/sdn/zones/blue/vmbr0", &["SDN.Use"], 1),
             ("/storage/fast", &ON_STORAGE, 1),
         ]);
-        assert_eq!(names(&judge(&permissions, 8, &scope(), Some("backup"))), Vec::<String>::new());
-        let without_pool = judge(&permissions, 8, &scope(), None);
+        assert_eq!(names(&judge(&permissions, 8, &in_use(), Some("backup"))), Vec::<String>::new());
+        let without_pool = judge(&permissions, 8, &in_use(), None);
         assert!(names(&without_pool).contains(&"VM.Clone on /vms".to_owned()));
     }
 
     #[test]
     fn no_permission_at_all_names_everything() {
-        let missing = judge(&Permissions::new(), 9, &scope(), None);
+        let missing = judge(&Permissions::new(), 9, &in_use(), None);
         assert_eq!(missing.len(), 1 + ON_VMS.len() + 2 + ON_STORAGE.len() + 1);
     }
 }

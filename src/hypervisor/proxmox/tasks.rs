@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::call::Call;
@@ -17,7 +16,7 @@ use super::upid::Upid;
 use super::wire::{LogLine, Task, TaskStatus};
 use crate::clock::BootTime;
 use crate::domain::fault::{Fault, FaultKind};
-use crate::hypervisor::vm::{Started, TaskHandle, TaskState};
+use crate::hypervisor::vm::{TaskHandle, TaskState};
 
 /// How long a node's list of running tasks serves all who follow one of them.
 const LIST_AGE: Duration = Duration::from_secs(1);
@@ -57,17 +56,6 @@ pub(super) async fn running(connection: &Connection, node: &str) -> Result<Vec<T
     let tasks: Vec<Task> = elements(connection.value(&Call::new(&TASKS, &[node]).with(params)).await?);
     // The list has tasks that ended a moment ago, too, with their end as status.
     Ok(tasks.into_iter().filter(|task| task.status.as_deref() == Some("RUNNING")).collect())
-}
-
-/// Makes a changing call and reads what it started. An answer without a task id means that it is done.
-pub(super) async fn started(connection: &Connection, call: Call) -> Result<Started, Fault> {
-    match connection.value(&call).await? {
-        Value::Null => Ok(Started::Done),
-        Value::String(upid) if Upid::parse(&upid).is_ok() => Ok(Started::Task(TaskHandle(upid))),
-        other => {
-            Err(call.fault(FaultKind::UnknownOutcome, &format!("answered with neither a task nor nothing: {other}")))
-        }
-    }
 }
 
 /// The state of a task.

@@ -1,4 +1,7 @@
 //! The HTTP client of production: HTTP/1.1 over TLS.
+//!
+//! Questions go over connections that are kept for a moment. A request that must leave within a window gets a
+//! connection of its own, so that the window can be looked at when that stands.
 
 use std::error::Error;
 use std::future::Future;
@@ -10,17 +13,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::header::HOST;
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tower::Service;
+use tokio::time::timeout;
+use tower::{Service, ServiceExt};
 
 use super::tls::{Presented, TlsSettings, client_config};
 use super::{Exchange, ExchangeError, PeerCertificate};
 use crate::domain::fault::Fault;
+use crate::hypervisor::window::Window;
 
 /// How long an unused connection is kept. Proxmox VE closes one after 5 s; a longer time here would race with it.
 const POOL_IDLE: Duration = Duration::from_secs(3);
@@ -33,6 +41,7 @@ const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub struct HttpExchange {
     client: Client<Connector, Full<Bytes>>,
+    connector: Connector,
     presented: Arc<Presented>,
 }
 
@@ -46,37 +55,75 @@ impl HttpExchange {
         http.set_nodelay(true);
         let https =
             HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().wrap_connector(http);
+        let connector = Connector(https);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
-            .build(Connector(https));
-        Ok(Self { client, presented })
+            .build(connector.clone());
+        Ok(Self { client, connector, presented })
+    }
+
+    /// A connection for one request, ended when the sender is dropped.
+    async fn connect(&self, to: Uri) -> Result<http1::SendRequest<Full<Bytes>>, ExchangeError> {
+        let stream = self.connector.clone().oneshot(to).await.map_err(|e| not_connected(e.as_ref()))?;
+        let (sender, connection) = http1::handshake(stream).await.map_err(|e| not_connected(&e))?;
+        // Its error is that of the request, too, which tells it.
+        tokio::spawn(connection);
+        Ok(sender)
     }
 }
 
 #[async_trait]
 impl Exchange for HttpExchange {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ExchangeError> {
-        let answer = self.client.request(request.map(Full::new)).await.map_err(|e| {
-            if let Some(text) = refused_certificate(&e) {
-                ExchangeError::Certificate(text)
-            } else if e.is_connect() {
-                ExchangeError::NotSent(innermost(&e))
-            } else {
-                ExchangeError::Lost(innermost(&e))
-            }
-        })?;
-        let (head, body) = answer.into_parts();
-        let body = Limited::new(body, LARGEST_ANSWER)
-            .collect()
+        let answer = self
+            .client
+            .request(request.map(Full::new))
             .await
-            .map_err(|e| ExchangeError::Lost(format!("the answer broke off: {e}")))?;
-        Ok(Response::from_parts(head, body.to_bytes()))
+            .map_err(|e| if e.is_connect() { not_connected(&e) } else { ExchangeError::Lost(innermost(&e)) })?;
+        whole(answer).await
+    }
+
+    async fn send_within(&self, request: Request<Bytes>, window: &Window) -> Result<Response<Bytes>, ExchangeError> {
+        let connecting = self.connect(request.uri().clone());
+        let mut sender = timeout(window.left(), connecting).await.map_err(|_| ExchangeError::TooLate)??;
+        let request = in_origin_form(request)?;
+        if !window.is_open() {
+            return Err(ExchangeError::TooLate);
+        }
+        let answer = sender.try_send_request(request).await.map_err(|e| {
+            // A request that comes back was not begun to be written.
+            let text = innermost(e.error());
+            if e.message().is_some() { ExchangeError::NotSent(text) } else { ExchangeError::Lost(text) }
+        })?;
+        whole(answer).await
     }
 
     fn peer(&self, host: &str) -> Option<PeerCertificate> {
         self.presented.get(host)
     }
+}
+
+/// The whole of an answer.
+async fn whole(answer: Response<Incoming>) -> Result<Response<Bytes>, ExchangeError> {
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, LARGEST_ANSWER)
+        .collect()
+        .await
+        .map_err(|e| ExchangeError::Lost(format!("the answer broke off: {e}")))?;
+    Ok(Response::from_parts(head, body.to_bytes()))
+}
+
+/// The request as it goes over a connection: the path in its first line, the host in a header.
+fn in_origin_form(request: Request<Bytes>) -> Result<Request<Full<Bytes>>, ExchangeError> {
+    let (mut head, body) = request.into_parts();
+    let host = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    let (Some(host), Some(path)) = (host, head.uri.path_and_query()) else {
+        return Err(ExchangeError::NotSent(format!("{} names no host", head.uri)));
+    };
+    head.uri = path.clone().into();
+    head.headers.insert(HOST, host);
+    Ok(Request::from_parts(head, Full::new(body)))
 }
 
 /// Connects within [`CONNECT_LIMIT`].
@@ -98,7 +145,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = self.0.call(uri);
         Box::pin(async move {
-            tokio::time::timeout(CONNECT_LIMIT, connecting)
+            timeout(CONNECT_LIMIT, connecting)
                 .await
                 .unwrap_or_else(|_| Err(format!("no connection within {} s", CONNECT_LIMIT.as_secs()).into()))
         })
@@ -115,6 +162,14 @@ fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),
         None => error.source(),
+    }
+}
+
+/// No connection came about.
+fn not_connected(error: &(dyn Error + 'static)) -> ExchangeError {
+    match refused_certificate(error) {
+        Some(text) => ExchangeError::Certificate(text),
+        None => ExchangeError::NotSent(innermost(error)),
     }
 }
 

@@ -11,6 +11,8 @@ use http::{Request, Response};
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::window::Window;
+
 pub mod client;
 pub mod tls;
 
@@ -22,6 +24,12 @@ pub mod tls;
 pub trait Exchange: Debug + Send + Sync {
     /// Sends `request`.
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ExchangeError>;
+
+    /// Sends `request` if `window` is open at the moment when its first byte is to leave. What takes time before that,
+    /// such as connecting, must be done by then.
+    async fn send_within(&self, request: Request<Bytes>, window: &Window) -> Result<Response<Bytes>, ExchangeError> {
+        if window.is_open() { self.send(request).await } else { Err(ExchangeError::TooLate) }
+    }
 
     /// The certificate that `host` presented last, if it is known.
     fn peer(&self, host: &str) -> Option<PeerCertificate> {
@@ -39,6 +47,9 @@ pub enum ExchangeError {
     /// The server's certificate is not accepted: nothing was sent.
     #[error("{0}")]
     Certificate(String),
+    /// The window closed before the request could leave: nothing was sent.
+    #[error("not sent, for it could not leave in time; what it was based on must be looked at anew")]
+    TooLate,
     /// The request, or a part of it, was sent, and no complete answer came: it may have had its effect.
     #[error("{0}")]
     Lost(String),
@@ -58,7 +69,7 @@ pub struct PeerCertificate {
 /// Is told of every call, for metrics. Gets no names of objects: a route is a template such as
 /// `/nodes/{node}/qemu/{vmid}/config`.
 pub trait CallObserver: Debug + Send + Sync {
-    /// A call ended with `code`: the HTTP status, or `connect`, `certificate`, `lost`, `deadline`.
+    /// A call ended with `code`: the HTTP status, or `connect`, `certificate`, `late`, `lost`, `deadline`.
     fn observed(&self, method: &str, route: &'static str, code: &str, took: Duration);
 }
 

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use hyper::ext::ReasonPhrase;
 use serde_json::Value;
-use stevedore::clock::TimerClock;
+use stevedore::clock::{BootTime, SystemClock, TimerClock};
 use stevedore::domain::fault::CALL_DEADLINE;
 use stevedore::domain::identity::Mark;
 use stevedore::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
 use stevedore::hypervisor::registry::ConnectionLimits;
 use stevedore::hypervisor::transport::{Exchange, ExchangeError, Unobserved};
 use stevedore::hypervisor::vm::{AddressWanted, NetworkWanted, VmRef, VmWanted};
+use stevedore::hypervisor::window::Window;
 use stevedore::secret::Secret;
 
 /// A recorded answer: what a real server said.
@@ -180,6 +181,11 @@ pub(super) fn settings(endpoints: &[&str], credential: Credential) -> ProxmoxSet
         clock: Arc::new(TimerClock::starting_at("2026-11-22T02:00:00Z".parse().unwrap())),
         observer: Arc::new(Unobserved),
     }
+}
+
+/// A window that never closes.
+pub(super) fn any_time() -> Window {
+    Window::until(BootTime::from_start(Duration::MAX), Arc::new(SystemClock))
 }
 
 /// A client of one endpoint.

@@ -14,7 +14,7 @@ use stevedore::hypervisor::registry::ConnectionLimits;
 use stevedore::hypervisor::transport::{CallObserver, Exchange, ExchangeError};
 use stevedore::secret::Secret;
 
-use super::canned::{Canned, Recorded, at, client, recorded, settings, token};
+use super::canned::{Canned, Recorded, any_time, at, client, recorded, settings, token};
 
 const TWO: [&str; 2] = ["https://pve1:8006", "https://pve2:8006/"];
 
@@ -36,8 +36,8 @@ async fn what_was_not_sent_goes_to_the_next_endpoint_and_stays_there() {
     canned.say("pve1:8006 POST /nodes/pve1/qemu/100/status/start", down());
     canned.say("pve2:8006 POST /nodes/pve1/qemu/100/status/start", Ok(started()));
     let client = Proxmox::new(settings(&TWO, token()), canned.clone()).unwrap();
-    client.start(&at("100")).await.unwrap();
-    client.start(&at("100")).await.unwrap();
+    client.within(any_time()).start(&at("100")).await.unwrap();
+    client.within(any_time()).start(&at("100")).await.unwrap();
     let asked: Vec<String> = canned.log().into_iter().map(|sent| sent.endpoint).collect();
     assert_eq!(asked, ["pve1:8006", "pve2:8006", "pve2:8006"]);
 }
@@ -47,7 +47,7 @@ async fn a_change_that_was_sent_is_never_sent_again() {
     let canned = Arc::new(Canned::default());
     canned.say("POST /nodes/pve1/qemu/100/status/start", lost());
     let client = Proxmox::new(settings(&TWO, token()), canned.clone()).unwrap();
-    let fault = client.start(&at("100")).await.unwrap_err();
+    let fault = client.within(any_time()).start(&at("100")).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::UnknownOutcome);
     assert_eq!(canned.log().len(), 1);
 }
@@ -73,7 +73,7 @@ async fn an_endpoint_that_cannot_begin_is_passed_over() {
     canned.say("pve2:8006 POST /nodes/pve2/qemu/100/status/start", Ok(started()));
     let client = Proxmox::new(settings(&TWO, token()), canned.clone()).unwrap();
     let on_pve2 = stevedore::hypervisor::vm::VmRef { host: "pve2".into(), id: "100".into() };
-    assert!(client.start(&on_pve2).await.is_ok());
+    assert!(client.within(any_time()).start(&on_pve2).await.is_ok());
     assert_eq!(canned.log().len(), 2);
 }
 
@@ -134,16 +134,16 @@ async fn a_ticket_is_fetched_once_renewed_in_time_and_replaced_when_refused() {
         || canned.last("POST /nodes/pve1/qemu/100/status/start").headers["cookie"].to_str().unwrap().to_owned();
     let logins = || canned.lines().iter().filter(|line| line.contains("ticket")).count();
 
-    client.start(&at("100")).await.unwrap();
-    client.start(&at("100")).await.unwrap();
+    client.within(any_time()).start(&at("100")).await.unwrap();
+    client.within(any_time()).start(&at("100")).await.unwrap();
     assert_eq!((cookie().as_str(), logins()), ("PVEAuthCookie=PVE%3Aone%3D", 1));
     assert_eq!(canned.last("POST /nodes/pve1/qemu/100/status/start").headers["csrfpreventiontoken"], "csrf-1");
 
     tokio::time::sleep(Duration::from_secs(91 * 60)).await;
-    client.start(&at("100")).await.unwrap();
+    client.within(any_time()).start(&at("100")).await.unwrap();
     assert_eq!((cookie().as_str(), logins()), ("PVEAuthCookie=PVE%3Atwo%3D", 2));
 
-    client.start(&at("100")).await.unwrap();
+    client.within(any_time()).start(&at("100")).await.unwrap();
     assert_eq!((cookie().as_str(), logins()), ("PVEAuthCookie=PVE%3Athree%3D", 3));
 }
 
@@ -151,7 +151,7 @@ async fn a_ticket_is_fetched_once_renewed_in_time_and_replaced_when_refused() {
 async fn a_wrong_password_is_refused_without_showing_it() {
     let canned = Canned::always("004-login-wrong-password");
     let client = Proxmox::new(settings(&TWO[..1], password()), canned.clone()).unwrap();
-    let fault = client.start(&at("100")).await.unwrap_err();
+    let fault = client.within(any_time()).start(&at("100")).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Unauthorized);
     assert!(fault.message.contains("authentication failure") && !fault.message.contains("hunter2"), "{fault}");
     assert_eq!(canned.lines(), ["POST /access/ticket"]);
@@ -183,27 +183,11 @@ async fn a_silent_server_is_given_up_at_the_deadline() {
     let settings = ProxmoxSettings { observer: heard.clone(), ..settings(&TWO, token()) };
     let client = Proxmox::new(settings, Arc::new(Silent)).unwrap();
     let began = tokio::time::Instant::now();
-    assert_eq!(client.start(&at("100")).await.unwrap_err().kind, FaultKind::UnknownOutcome);
+    assert_eq!(client.within(any_time()).start(&at("100")).await.unwrap_err().kind, FaultKind::UnknownOutcome);
     assert_eq!(client.vm(&at("100")).await.unwrap_err().kind, FaultKind::Unreachable);
     assert_eq!(began.elapsed().as_secs(), 70);
     let heard = heard.0.lock().unwrap();
     assert_eq!(heard[0], "POST /nodes/{node}/qemu/{vmid}/status/start deadline");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_change_does_not_wait_long_for_its_turn() {
-    let client = Arc::new(Proxmox::new(settings(&TWO, token()), Arc::new(Silent)).unwrap());
-    // Two calls occupy the node.
-    for _ in 0..2 {
-        let client = client.clone();
-        tokio::spawn(async move { client.start(&at("100")).await });
-    }
-    tokio::task::yield_now().await;
-    let began = tokio::time::Instant::now();
-    let fault = client.start(&at("101")).await.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Busy);
-    assert!(fault.message.contains("not sent"), "{fault}");
-    assert!(began.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,6 +197,6 @@ async fn an_answer_from_something_else_is_not_taken_for_done() {
     canned.say("POST /nodes/pve1/qemu/100/status/start", page());
     canned.say("GET /nodes/pve1/qemu/100/config", page());
     let client = client(canned);
-    assert_eq!(client.start(&at("100")).await.unwrap_err().kind, FaultKind::UnknownOutcome);
+    assert_eq!(client.within(any_time()).start(&at("100")).await.unwrap_err().kind, FaultKind::UnknownOutcome);
     assert_eq!(client.vm(&at("100")).await.unwrap_err().kind, FaultKind::Other);
 }

@@ -3,7 +3,7 @@
 use stevedore::domain::fault::{Fault, FaultKind};
 use stevedore::hypervisor::Hypervisor;
 
-use super::canned::{Canned, at, client, recorded, wanted};
+use super::canned::{Canned, any_time, at, client, recorded, wanted};
 
 /// The fault that the recorded answer `name` makes of a call with the recorded request's method.
 async fn fault(name: &str) -> Fault {
@@ -11,16 +11,16 @@ async fn fault(name: &str) -> Fault {
     let client = client(canned.clone());
     match recorded(name).request.split(' ').next().unwrap() {
         "GET" => client.vm(&at("100")).await.unwrap_err(),
-        "POST" => client.start(&at("100")).await.unwrap_err(),
+        "POST" => client.within(any_time()).start(&at("100")).await.unwrap_err(),
         "PUT" => {
             canned.say("GET /nodes/pve1/qemu/100/config", Ok(recorded("532-cloudinit-config")));
             canned.say("GET /nodes/pve1/qemu/100/status/current", Ok(recorded("224-status-current-stopped")));
             let seen = client.vm(&at("100")).await.unwrap();
-            client.configure(&wanted(), &seen).await.unwrap_err()
+            client.within(any_time()).configure(&wanted(), &seen).await.unwrap_err()
         }
         "DELETE" => {
             canned.say("GET /cluster/ha/status/current", Ok(recorded("840-ha-status")));
-            client.destroy(&at("100")).await.unwrap_err()
+            client.within(any_time()).destroy(&at("100")).await.unwrap_err()
         }
         other => panic!("{other}"),
     }

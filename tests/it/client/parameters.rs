@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use stevedore::guest::channel::Script;
 use stevedore::hypervisor::Hypervisor;
 use stevedore::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
-use stevedore::hypervisor::vm::{AddressWanted, CreateOrder, TaskHandle, VmWanted};
+use stevedore::hypervisor::vm::{AddressWanted, CreateOrder, InUse, TaskHandle, VmWanted};
 use stevedore::secret::Secret;
 
-use super::canned::{Canned, LONG, Recorded, Sent, at, recorded, settings, wanted};
+use super::canned::{Canned, LONG, Recorded, Sent, any_time, at, recorded, settings, wanted};
 
 /// Parameter names by call, as the API schemas of 8.4 and 9.2 have them.
 fn schema() -> Vec<(String, BTreeSet<String>)> {
@@ -109,24 +109,24 @@ async fn drive(client: &Proxmox) {
     let wanted = everything_wanted();
     let order = CreateOrder { wanted: wanted.clone(), at: at("5000"), since: "2026-11-22T02:00:00Z".parse().unwrap() };
     client.probe().await.unwrap();
-    client.missing_privileges().await.unwrap();
+    client.missing_privileges(&InUse::default()).await.unwrap();
     client.inventory().await.unwrap();
     client.obstacles(&wanted).await.unwrap();
     client.is_being_made(&order).await.unwrap();
-    client.create(&order).await.unwrap();
+    client.within(any_time()).create(&order).await.unwrap();
     let seen = client.vm(&at("200")).await.unwrap();
-    client.configure(&wanted, &seen).await.unwrap();
-    client.grow_disk(&wanted, &seen).await.unwrap();
+    client.within(any_time()).configure(&wanted, &seen).await.unwrap();
+    client.within(any_time()).grow_disk(&wanted, &seen).await.unwrap();
     let seen = client.vm(&at("201")).await.unwrap();
-    client.configure(&VmWanted { authorized_keys: Vec::new(), ..wanted }, &seen).await.unwrap();
-    client.start(&at("200")).await.unwrap();
+    client.within(any_time()).configure(&VmWanted { authorized_keys: Vec::new(), ..wanted }, &seen).await.unwrap();
+    client.within(any_time()).start(&at("200")).await.unwrap();
     client.guest_answers(&at("200")).await.unwrap();
     client.guest_addresses(&at("200")).await.unwrap();
     let script = Script { name: "sample", text: "true" };
     client.guest(&at("200")).run(script, &["x".to_owned()], b"in", LONG).await.unwrap();
-    client.shut_down(&at("200"), Duration::from_secs(120)).await.unwrap();
-    client.power_off(&at("200")).await.unwrap();
-    client.destroy(&at("200")).await.unwrap();
+    client.within(any_time()).shut_down(&at("200"), Duration::from_secs(120)).await.unwrap();
+    client.within(any_time()).power_off(&at("200")).await.unwrap();
+    client.within(any_time()).destroy(&at("200")).await.unwrap();
     let task = TaskHandle("UPID:pve1:0000025B:00039E36:6B025509:qmdestroy:200:dev@pve!t1:".to_owned());
     client.task(&task).await.unwrap();
 }

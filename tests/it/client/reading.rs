@@ -6,10 +6,9 @@ use serde_json::json;
 use stevedore::domain::fault::FaultKind;
 use stevedore::guest::channel::{Output, Script};
 use stevedore::hypervisor::Hypervisor;
-use stevedore::hypervisor::proxmox::Scope;
-use stevedore::hypervisor::vm::{CreateOrder, ObstacleKind, Power, Started, Takes, TaskHandle, TaskState};
+use stevedore::hypervisor::vm::{CreateOrder, InUse, ObstacleKind, Power, Started, Takes, TaskHandle, TaskState};
 
-use super::canned::{Canned, LONG, Recorded, at, client, recorded, wanted};
+use super::canned::{Canned, LONG, Recorded, any_time, at, client, recorded, wanted};
 
 const SCRIPT: Script = Script { name: "sample", text: "cat; echo \"$1\"" };
 
@@ -90,7 +89,7 @@ async fn what_differs_is_sent_once_with_the_digest() {
         fields.contains(&"cloud-init drive".to_owned()) && fields.contains(&"resources.disk".to_owned()),
         "{fields:?}"
     );
-    assert!(matches!(client.configure(&wanted(), &seen).await.unwrap(), Started::Task(_)));
+    assert!(matches!(client.within(any_time()).configure(&wanted(), &seen).await.unwrap(), Started::Task(_)));
     // The drive allocates a disk, so the call that makes a task is taken, for all of it.
     let sent = canned.last("POST /nodes/pve1/qemu/200/config");
     assert_eq!(sent.param("digest"), Some(seen.digest.as_str()));
@@ -111,11 +110,11 @@ async fn a_disk_grows_to_an_absolute_size() {
     let canned = std::sync::Arc::new(canned);
     let client = client(canned.clone());
     let mut seen = client.vm(&at("200")).await.unwrap();
-    assert!(matches!(client.grow_disk(&wanted(), &seen).await.unwrap(), Started::Task(_)));
+    assert!(matches!(client.within(any_time()).grow_disk(&wanted(), &seen).await.unwrap(), Started::Task(_)));
     let sent = canned.last("PUT /nodes/pve1/qemu/200/resize");
     assert_eq!((sent.param("disk"), sent.param("size")), (Some("virtio0"), Some("32G")));
     seen.disk_bytes = Some(32 << 30);
-    assert_eq!(client.grow_disk(&wanted(), &seen).await.unwrap(), Started::Done);
+    assert_eq!(client.within(any_time()).grow_disk(&wanted(), &seen).await.unwrap(), Started::Done);
     assert!(!client.differences(&wanted(), &seen).iter().any(|difference| difference.takes == Takes::Grow));
 }
 
@@ -204,7 +203,7 @@ async fn a_clone_is_whole_marked_and_can_make_snapshots() {
     canned.say("POST /nodes/pve1/qemu/200/clone", Ok(recorded("240-start")));
     let canned = std::sync::Arc::new(canned);
     let client = client(canned.clone());
-    assert!(matches!(client.create(&order()).await.unwrap(), Started::Task(_)));
+    assert!(matches!(client.within(any_time()).create(&order()).await.unwrap(), Started::Task(_)));
     let sent = canned.last("POST /nodes/pve1/qemu/200/clone");
     let description = wanted().mark.describe("für die Nacht");
     for (name, value) in [
@@ -219,10 +218,10 @@ async fn a_clone_is_whole_marked_and_can_make_snapshots() {
     }
     let mut on_thin = order();
     on_thin.wanted.storage = "thin".into();
-    client.create(&on_thin).await.unwrap();
+    client.within(any_time()).create(&on_thin).await.unwrap();
     assert_eq!(canned.last("POST /nodes/pve1/qemu/200/clone").param("format"), None);
     on_thin.wanted.template = "gone".into();
-    assert_eq!(client.create(&on_thin).await.unwrap_err().kind, FaultKind::Refused);
+    assert_eq!(client.within(any_time()).create(&on_thin).await.unwrap_err().kind, FaultKind::Refused);
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,7 +236,7 @@ async fn a_template_is_not_missing_while_the_host_has_not_named_all_its_vms() {
     canned.say("GET /cluster/resources", Ok(Recorded::data(unnamed)));
     let client = client(canned);
     assert_eq!(client.obstacles(&wanted()).await.unwrap_err().kind, FaultKind::Busy);
-    assert_eq!(client.create(&order()).await.unwrap_err().kind, FaultKind::Busy);
+    assert_eq!(client.within(any_time()).create(&order()).await.unwrap_err().kind, FaultKind::Busy);
 }
 
 #[tokio::test(start_paused = true)]
@@ -324,11 +323,11 @@ async fn many_tasks_are_followed_with_one_list() {
 #[tokio::test(start_paused = true)]
 async fn no_delete_goes_out_without_quorum() {
     let canned = Canned::recorded(&["900-no-quorum-ha-status-current@9.2"]);
-    let fault = client(canned.clone()).destroy(&at("100")).await.unwrap_err();
+    let fault = client(canned.clone()).within(any_time()).destroy(&at("100")).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::NoQuorum);
     assert_eq!(canned.lines(), ["GET /cluster/ha/status/current"]);
     let canned = Canned::recorded(&["840-ha-status", "808-delete-on-inactive-storage"]);
-    assert!(matches!(client(canned.clone()).destroy(&at("101")).await.unwrap(), Started::Task(_)));
+    assert!(matches!(client(canned.clone()).within(any_time()).destroy(&at("101")).await.unwrap(), Started::Task(_)));
     let sent = canned.last("DELETE /nodes/pve1/qemu/101");
     assert_eq!(sent.params, [("purge".to_owned(), "1".to_owned())]);
     assert!(!sent.headers.contains_key("content-length") && !sent.headers.contains_key("content-type"));
@@ -408,15 +407,15 @@ async fn how_a_script_ends_badly_is_told_apart() {
 async fn missing_privileges_are_named_with_their_paths() {
     let canned = Canned::recorded(&["002-version-token", "032-access-permissions-dev"]);
     let administrator = client(canned);
-    administrator.set_scope(Scope { storages: ["store2".to_owned()].into(), bridges: ["vmbr0".to_owned()].into() });
-    assert_eq!(administrator.missing_privileges().await.unwrap(), []);
+    let in_use = InUse { storages: ["store2".to_owned()].into(), bridges: ["vmbr0".to_owned()].into() };
+    assert_eq!(administrator.missing_privileges(&in_use).await.unwrap(), []);
     // What an Administrator has on 8.4 lacks what 9 asks for.
     let canned = Canned::recorded(&["032-access-permissions-dev"]);
     canned.say("GET /version", Ok(Recorded::data(json!({"version": "9.2.11"}))));
-    let missing = client(canned).missing_privileges().await.unwrap();
+    let missing = client(canned).missing_privileges(&InUse::default()).await.unwrap();
     let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
     assert_eq!(missing, ["VM.GuestAgent.Audit on /vms", "VM.GuestAgent.Unrestricted on /vms"]);
     let canned = Canned::recorded(&["032-access-permissions-dev@9.2"]);
     canned.say("GET /version", Ok(Recorded::data(json!({"version": "9.2.11"}))));
-    assert_eq!(client(canned).missing_privileges().await.unwrap(), []);
+    assert_eq!(client(canned).missing_privileges(&InUse::default()).await.unwrap(), []);
 }

@@ -11,16 +11,18 @@ use stevedore::domain::fault::{Fault, FaultKind};
 use stevedore::domain::identity::{Ownership, judge};
 use stevedore::guest::channel::{Script, UnitState};
 use stevedore::hypervisor::Hypervisor;
-use stevedore::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings, Scope};
+use stevedore::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
 use stevedore::hypervisor::transport::{Exchange, ExchangeError};
-use stevedore::hypervisor::vm::{CreateOrder, NetworkWanted, ObstacleKind, Power, Started, TaskState, VmRef, VmWanted};
+use stevedore::hypervisor::vm::{
+    CreateOrder, InUse, NetworkWanted, ObstacleKind, Power, Started, TaskState, VmRef, VmWanted,
+};
 use stevedore::secret::Secret;
 use stevedore::simulator::fault::{Effect, Failure, Rule};
 use stevedore::simulator::proxmox::{Outcome, Simulator};
 use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Release, Scenario};
 use tokio::time::sleep;
 
-use super::canned::{at, settings, wanted};
+use super::canned::{any_time, at, settings, wanted};
 
 /// Requests go to the node that the endpoint names.
 #[derive(Debug)]
@@ -92,21 +94,19 @@ const ECHO: Script = Script { name: "sample", text: "echo \"$1\"" };
 async fn the_main_job(release: Release, storage: &str) {
     let lab = Lab::of(release);
     let client = &lab.client;
-    client.set_scope(Scope {
-        storages: [storage.to_owned()].into(),
-        bridges: ["vmbr0".to_owned(), "vmbr1".to_owned()].into(),
-    });
+    let in_use =
+        InUse { storages: [storage.to_owned()].into(), bridges: ["vmbr0".to_owned(), "vmbr1".to_owned()].into() };
     let probe = client.probe().await.unwrap();
     assert_eq!((probe.identity.name.as_str(), probe.quorate, probe.identity.nodes.len()), ("lab", true, 3));
     assert!(!probe.identity.ca_fingerprint.is_empty());
-    assert_eq!(client.missing_privileges().await.unwrap(), []);
+    assert_eq!(client.missing_privileges(&in_use).await.unwrap(), []);
 
     sleep(Duration::from_secs(15)).await;
     let order = order(storage);
     let wanted = &order.wanted;
     assert_eq!(client.obstacles(wanted).await.unwrap(), []);
     assert!(!client.is_being_made(&order).await.unwrap());
-    let started = client.create(&order).await;
+    let started = client.within(any_time()).create(&order).await;
     assert!(client.is_being_made(&order).await.unwrap());
     // The worker process writes the first configuration a moment after the answer.
     sleep(Duration::from_millis(200)).await;
@@ -118,20 +118,20 @@ async fn the_main_job(release: Release, storage: &str) {
     assert_eq!(judge(&seen.shown, "inst", "uid"), Ownership::Unfinished { operation: "op".to_owned() });
     let differences = client.differences(wanted, &seen);
     assert!(differences.iter().any(|difference| difference.field == "networks[1]"), "{differences:?}");
-    lab.done(client.configure(wanted, &seen).await).await;
-    let stale = client.configure(wanted, &seen).await.unwrap_err();
+    lab.done(client.within(any_time()).configure(wanted, &seen).await).await;
+    let stale = client.within(any_time()).configure(wanted, &seen).await.unwrap_err();
     assert_eq!(stale.kind, FaultKind::Busy, "{stale}");
     let seen = client.vm(&order.at).await.unwrap();
-    lab.done(client.grow_disk(wanted, &seen).await).await;
+    lab.done(client.within(any_time()).grow_disk(wanted, &seen).await).await;
     let seen = client.vm(&order.at).await.unwrap();
     assert_eq!(client.differences(wanted, &seen), []);
     assert_eq!(judge(&seen.shown, "inst", "uid"), Ownership::Ours);
     assert_eq!(seen.disk_bytes, Some(32 << 30));
-    assert_eq!(client.configure(wanted, &seen).await.unwrap(), Started::Done);
+    assert_eq!(client.within(any_time()).configure(wanted, &seen).await.unwrap(), Started::Done);
 
     assert!(!client.guest_answers(&order.at).await.unwrap());
-    lab.done(client.start(&order.at).await).await;
-    match lab.end(client.start(&order.at).await).await {
+    lab.done(client.within(any_time()).start(&order.at).await).await;
+    match lab.end(client.within(any_time()).start(&order.at).await).await {
         TaskState::Failed { kind, .. } => assert_eq!(kind, FaultKind::AlreadyDone),
         other => panic!("{other:?}"),
     }
@@ -144,10 +144,10 @@ async fn the_main_job(release: Release, storage: &str) {
     let output = client.guest(&order.at).run(ECHO, &["wörld".to_owned()], b"", Duration::from_secs(30)).await;
     assert!(output.is_ok(), "{output:?}");
 
-    lab.done(client.shut_down(&order.at, Duration::from_secs(120)).await).await;
+    lab.done(client.within(any_time()).shut_down(&order.at, Duration::from_secs(120)).await).await;
     assert_eq!(client.vm(&order.at).await.unwrap().power, Power::Off);
-    lab.done(client.power_off(&order.at).await).await;
-    assert_eq!(lab.done(client.destroy(&order.at).await).await, Vec::<String>::new());
+    lab.done(client.within(any_time()).power_off(&order.at).await).await;
+    assert_eq!(lab.done(client.within(any_time()).destroy(&order.at).await).await, Vec::<String>::new());
     assert_eq!(client.vm(&order.at).await.unwrap_err().kind, FaultKind::NotFound);
     assert!(!client.inventory().await.unwrap().vms.contains_key("5000"));
 }
@@ -172,7 +172,7 @@ async fn a_taken_id_is_told_as_such() {
     let lab = Lab::of(Release::V9);
     sleep(Duration::from_secs(15)).await;
     let order = CreateOrder { at: at("101"), ..order("local-lvm") };
-    let kind = match lab.client.create(&order).await {
+    let kind = match lab.client.within(any_time()).create(&order).await {
         Err(fault) => fault.kind,
         started => match lab.end(started).await {
             TaskState::Failed { kind, .. } => kind,
@@ -192,7 +192,7 @@ async fn a_lost_answer_is_an_unknown_outcome_and_the_change_is_not_repeated() {
         lab.simulator.faults().add(Rule::every("POST", "*/status/start", effect));
         let vm = VmRef { host: "pve2".into(), id: "103".into() };
         let before = lab.simulator.faults().changes().len();
-        assert_eq!(lab.client.start(&vm).await.unwrap_err().kind, FaultKind::UnknownOutcome);
+        assert_eq!(lab.client.within(any_time()).start(&vm).await.unwrap_err().kind, FaultKind::UnknownOutcome);
         assert_eq!(lab.simulator.faults().changes().len(), before + 1);
     }
 }

@@ -1,13 +1,16 @@
 //! Over real sockets: whom the client trusts, and what it reads off the wire.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Collected, Full};
+use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
@@ -15,12 +18,15 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use sha2::{Digest, Sha256};
+use stevedore::clock::{Clock, SystemClock};
 use stevedore::domain::fault::FaultKind;
 use stevedore::hypervisor::transport::client::HttpExchange;
 use stevedore::hypervisor::transport::tls::TlsSettings;
 use stevedore::hypervisor::transport::{Exchange, ExchangeError, PeerCertificate};
+use stevedore::hypervisor::window::Window;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio_rustls::TlsAcceptor;
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
@@ -52,6 +58,15 @@ impl Server {
 
     /// Serves one answer to everything; presents the certificate with `key`, which need not be its own.
     async fn serve(&self, key: &KeyPair) -> SocketAddr {
+        self.serve_with(key, service_fn(no_route)).await
+    }
+
+    /// The same with another service.
+    async fn serve_with<S>(&self, key: &KeyPair, service: S) -> SocketAddr
+    where
+        S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
         let provider = Arc::new(ring::default_provider());
         let der = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let signing = provider.key_provider.load_private_key(der).unwrap();
@@ -67,11 +82,11 @@ impl Server {
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
+                let (acceptor, service) = (acceptor.clone(), service.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let connection = hyper::server::conn::http1::Builder::new();
-                    let _ = connection.serve_connection(TokioIo::new(stream), service_fn(no_route)).await;
+                    let _ = connection.serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
@@ -79,15 +94,19 @@ impl Server {
     }
 }
 
+async fn no_route(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(answer_to(request.uri().path()))
+}
+
 /// What a proxy says of a node that is off: a status of its own, its text in the reason phrase only.
-async fn no_route(request: Request<hyper::body::Incoming>) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+fn answer_to(path: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::new()));
-    if request.uri().path() == "/api2/json/version" {
-        return Ok(response);
+    if path == "/api2/json/version" {
+        return response;
     }
     *response.status_mut() = StatusCode::from_u16(595).unwrap();
     response.extensions_mut().insert(ReasonPhrase::from_static(b"No route to host"));
-    Ok(response)
+    response
 }
 
 fn trusting(settings: &TlsSettings) -> HttpExchange {
@@ -206,4 +225,63 @@ async fn not_sent_and_lost_are_told_apart() {
         }
     });
     assert!(matches!(ask(&everyone(), address, "/").await, Err(ExchangeError::Lost(_))));
+}
+
+/// Longer than any machine needs.
+const LONG: Duration = Duration::from_secs(60);
+
+fn open_for(time: Duration) -> Window {
+    Window::until(SystemClock.boot().plus(time), Arc::new(SystemClock))
+}
+
+#[tokio::test]
+async fn what_leaves_within_a_window_arrives_whole_or_not_at_all() {
+    let ca = authority("PVE Cluster Manager CA");
+    let server = Server::signed_by(&ca, &["127.0.0.1"]);
+    let (sender, mut arrived) = unbounded_channel();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let sender = sender.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+            let host = head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+            let _ = sender.send((format!("{} {}", head.method, head.uri), host, body));
+            Ok(answer_to(head.uri.path()))
+        }
+    });
+    let address = server.serve_with(&server.key, service).await;
+    let exchange = trusting(&with_ca(&ca));
+    let request = |method: &str| {
+        let uri = format!("https://{address}/api2/json/nodes/pve2/qemu/100?purge=1");
+        Request::builder().method(method).uri(uri).header("content-length", 3).body(Bytes::from("a=b")).unwrap()
+    };
+
+    let answer = exchange.send_within(request("POST"), &open_for(LONG)).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 595);
+    assert_eq!(answer.extensions().get::<ReasonPhrase>().unwrap().as_bytes(), b"No route to host");
+    let line = "POST /api2/json/nodes/pve2/qemu/100?purge=1".to_owned();
+    assert_eq!(arrived.try_recv().unwrap(), (line, address.to_string(), Bytes::from("a=b")));
+
+    let closed = open_for(LONG).while_true(|| false);
+    assert_eq!(exchange.send_within(request("DELETE"), &closed).await.unwrap_err(), ExchangeError::TooLate);
+    // What was sent over the same exchange afterwards would have come later.
+    assert!(exchange.send(request("PUT")).await.is_ok());
+    assert!(arrived.try_recv().unwrap().0.starts_with("PUT"));
+    refused(trusting(&with_ca(&authority("ours"))).send_within(request("PUT"), &open_for(LONG)).await);
+    assert!(arrived.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_window_closes_over_a_connection_that_does_not_come_about() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let everyone = trusting(&TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() });
+    let request = Request::delete(format!("https://{address}/")).body(Bytes::new()).unwrap();
+    // The server takes the connection and then says nothing.
+    let outcome = everyone.send_within(request, &open_for(Duration::from_millis(200))).await;
+    assert_eq!(outcome.unwrap_err(), ExchangeError::TooLate);
+    drop(listener);
+    let request = Request::delete(format!("https://{address}/")).body(Bytes::new()).unwrap();
+    let outcome = everyone.send_within(request, &open_for(LONG)).await;
+    assert!(matches!(outcome, Err(ExchangeError::NotSent(_))), "{outcome:?}");
 }

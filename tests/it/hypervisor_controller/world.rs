@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use stevedore::controller::context::{Connect, ConnectionSettings, Credential};
@@ -10,11 +9,13 @@ use stevedore::domain::fault::{Fault, FaultKind};
 use stevedore::domain::identity::{Mark, Shown, TAG};
 use stevedore::guest::channel::GuestChannel;
 use stevedore::hypervisor::inventory::{HostSummary, Inventory, VmSummary};
+use stevedore::hypervisor::registry::ConnectionLimits;
 use stevedore::hypervisor::vm::{
-    Capabilities, ClusterIdentity, CreateOrder, Difference, GuestAddress, MissingPrivilege, Obstacle, Power, Probe,
-    Started, TaskHandle, TaskState, VmDetail, VmRef, VmWanted,
+    Capabilities, ClusterIdentity, CreateOrder, Difference, GuestAddress, InUse, MissingPrivilege, Obstacle, Power,
+    Probe, TaskHandle, TaskState, VmDetail, VmRef, VmWanted,
 };
-use stevedore::hypervisor::{Hypervisor, SharedHypervisor};
+use stevedore::hypervisor::window::Window;
+use stevedore::hypervisor::{Changes, Hypervisor, SharedHypervisor};
 use tokio::sync::Notify;
 
 pub(crate) const INSTALLATION: &str = "installation-1";
@@ -31,6 +32,12 @@ pub(crate) struct Answers {
     pub(crate) probes: usize,
     pub(crate) polls: usize,
     pub(crate) reads: usize,
+    /// Clients that were made.
+    pub(crate) clients: usize,
+    /// By what limits each goes.
+    pub(crate) limits: BTreeMap<usize, Arc<ConnectionLimits>>,
+    /// What privileges were asked for last.
+    pub(crate) in_use: InUse,
     /// The next probe rings the first bell and answers when the second one rings.
     pub(crate) bells: Option<[Arc<Notify>; 2]>,
 }
@@ -59,6 +66,9 @@ impl World {
             probes: 0,
             polls: 0,
             reads: 0,
+            clients: 0,
+            limits: BTreeMap::new(),
+            in_use: InUse::default(),
             bells: None,
         })))
     }
@@ -102,13 +112,16 @@ pub(crate) fn cluster(name: &str, ca: &str) -> ClusterIdentity {
 
 impl Connect for World {
     fn connect(&self, settings: &ConnectionSettings) -> Result<SharedHypervisor, Fault> {
-        Ok(Arc::new(Client { world: self.clone(), credential: settings.credential.clone() }))
+        let mut answers = self.answers();
+        answers.clients += 1;
+        Ok(Arc::new(Client { world: self.clone(), number: answers.clients, credential: settings.credential.clone() }))
     }
 }
 
 #[derive(Debug)]
 struct Client {
     world: World,
+    number: usize,
     credential: Credential,
 }
 
@@ -126,13 +139,17 @@ impl Client {
 }
 
 fn never<T>() -> Result<T, Fault> {
-    panic!("the controller of Hypervisors changes nothing and enters no guest")
+    panic!("the controller of Hypervisors asks nothing about workers and enters no guest")
 }
 
 #[async_trait]
 impl Hypervisor for Client {
     fn capabilities(&self) -> Capabilities {
         Capabilities { provider: "Proxmox", chooses_ids: true, requests_per_poll: 2 }
+    }
+
+    fn use_limits(&self, limits: Arc<ConnectionLimits>) {
+        self.world.answers().limits.insert(self.number, limits);
     }
 
     async fn probe(&self) -> Result<Probe, Fault> {
@@ -145,8 +162,10 @@ impl Hypervisor for Client {
         Ok(self.admitted()?.probe.clone())
     }
 
-    async fn missing_privileges(&self) -> Result<Vec<MissingPrivilege>, Fault> {
-        Ok(self.admitted()?.missing.clone())
+    async fn missing_privileges(&self, in_use: &InUse) -> Result<Vec<MissingPrivilege>, Fault> {
+        let mut answers = self.admitted()?;
+        answers.in_use = in_use.clone();
+        Ok(answers.missing.clone())
     }
 
     async fn inventory(&self) -> Result<Inventory, Fault> {
@@ -196,32 +215,8 @@ impl Hypervisor for Client {
         never()
     }
 
-    async fn create(&self, _: &CreateOrder) -> Result<Started, Fault> {
-        never()
-    }
-
-    async fn configure(&self, _: &VmWanted, _: &VmDetail) -> Result<Started, Fault> {
-        never()
-    }
-
-    async fn grow_disk(&self, _: &VmWanted, _: &VmDetail) -> Result<Started, Fault> {
-        never()
-    }
-
-    async fn start(&self, _: &VmRef) -> Result<Started, Fault> {
-        never()
-    }
-
-    async fn shut_down(&self, _: &VmRef, _: Duration) -> Result<Started, Fault> {
-        never()
-    }
-
-    async fn power_off(&self, _: &VmRef) -> Result<Started, Fault> {
-        never()
-    }
-
-    async fn destroy(&self, _: &VmRef) -> Result<Started, Fault> {
-        never()
+    fn within(&self, _: Window) -> Box<dyn Changes + '_> {
+        panic!("the controller of Hypervisors changes nothing")
     }
 
     async fn guest_addresses(&self, _: &VmRef) -> Result<Vec<GuestAddress>, Fault> {

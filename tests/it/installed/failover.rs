@@ -32,6 +32,10 @@ async fn the_standby_takes_over_and_there_are_never_two_writers() {
             workers.iter().any(|worker| worker.status.as_ref().is_some_and(|status| status.operation.is_some()))
         })
         .await;
+    // A record alone is no call yet.
+    while !first.process.log().unwrap().contains("changing call") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 
     first.process.kill9();
     let log_before = first.process.log().unwrap();

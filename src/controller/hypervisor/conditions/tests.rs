@@ -7,7 +7,7 @@ use crate::api::hypervisor_status::EffectiveLimits;
 use crate::clock::BootTime;
 use crate::controller::hypervisor::identity::Standing;
 use crate::controller::hypervisor::memory::Probed;
-use crate::hypervisor::vm::{ClusterIdentity, MissingPrivilege, Probe, VmRef};
+use crate::hypervisor::vm::{ClusterIdentity, InUse, MissingPrivilege, Probe, VmRef};
 
 fn at(day: i64) -> Timestamp {
     Timestamp::from_second(day * 24 * 3600).unwrap()
@@ -26,6 +26,7 @@ fn probed() -> Probed {
         },
         standing: Standing::Known(identity),
         missing: Vec::new(),
+        in_use: InUse::default(),
     }
 }
 
