@@ -52,12 +52,15 @@ impl Operator {
 
     /// The same with a lead that it may lose.
     pub(super) fn seated(world: &World, number: u64, gate: Arc<dyn Gate>) -> Self {
-        let connector = InProcessConnector { world: world.clone(), gate: Arc::clone(&gate) };
-        Self::connecting(world, number, gate, Arc::new(connector))
+        Self::made(world, number, gate, Arc::new(InProcessConnector(world.clone())))
     }
 
-    /// The same with another way to reach the hypervisor.
-    pub(crate) fn connecting(world: &World, number: u64, gate: Arc<dyn Gate>, connector: Arc<dyn Connect>) -> Self {
+    /// One with another way to reach the hypervisor.
+    pub(crate) fn connecting(world: &World, number: u64, connector: Arc<dyn Connect>) -> Self {
+        Self::made(world, number, Arc::new(OpenGate), connector)
+    }
+
+    fn made(world: &World, number: u64, gate: Arc<dyn Gate>, connector: Arc<dyn Connect>) -> Self {
         let (bell, hurried) = unbounded_channel();
         let (changed_sender, changed) = unbounded_channel();
         let (workers, worker_writer) = reflector::store();

@@ -35,7 +35,7 @@ impl Gate for Seat {
 fn changes(world: &World) -> Vec<String> {
     let writes = world.kube.writes().into_iter().map(|write| write.call).filter(is_ours);
     let writes = writes.map(|call| format!("{:?} {} {}", call.verb, call.target.resource, call.body));
-    let calls = world.pve.faults().changes().into_iter().map(|call| format!("{} {}", call.method, call.path));
+    let calls = world.effects().into_iter().map(|call| format!("{} {}", call.method, call.path));
     writes.chain(calls).collect()
 }
 

@@ -32,6 +32,7 @@ use stevedore::simulator::world as pve;
 use tokio::sync::Notify;
 
 use super::operator::Operator;
+pub(crate) use crate::support::seed::seed;
 
 pub(crate) const NAMESPACE: &str = "backup";
 pub(crate) const INSTALLATION: &str = "6a0f3f8e-8a86-4bd2-8f0a-2d9d64f7a001";

@@ -4,8 +4,7 @@ use serde_json::json;
 use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Scenario};
 
 use super::lab::{Lab, hypervisor_says, worker_says};
-use crate::crash::world::{World, base64, hypervisor, in_virtual_time, secret};
-use crate::support::seed::seed;
+use crate::crash::world::{World, base64, hypervisor, in_virtual_time, secret, seed};
 
 #[test]
 fn a_wrong_token() {

@@ -9,8 +9,7 @@ use stevedore::api::conditions::Condition;
 use stevedore::simulator::scenario::Scenario;
 
 use crate::crash::operator::Operator;
-use crate::crash::world::{World, is_tested, worker};
-use crate::support::seed::seed;
+use crate::crash::world::{World, is_tested, seed, worker};
 
 /// Long enough for every time-out and back-off on the way to a condition.
 const LONG: Duration = Duration::from_secs(3 * 3600);
