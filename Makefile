@@ -10,11 +10,15 @@ FEATURES := --features simulator
 # Where everything is built that is not the project's own: see tests/controlplane/build.sh.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/stevedore
 SCRIPTS := .ci/run tests/controlplane/build.sh
+# What runs inside guests is POSIX sh: each of these with common.sh in front of it, and the programs of simulated guests.
+GUEST_COMMON := src/guest/scripts/common.sh
+GUEST_SCRIPTS := $(filter-out $(GUEST_COMMON),$(wildcard src/guest/scripts/*.sh))
+STAND_INS := $(wildcard src/simulator/guest/stand_ins/*.sh)
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 CHART_CRDS := charts/stevedore/files/crds
 
-.PHONY: help demo test lint advisories crds docs clean control-plane build-tests build-demo
+.PHONY: help demo test bench lint advisories crds docs clean control-plane shellcheck build-tests build-demo
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +32,9 @@ test: ## build all that the tests need, and run them
 	$(CARGO) test $(FEATURES) --doc
 	$(CARGO) test $(FEATURES) --no-fail-fast --lib --test it
 
+bench: control-plane ## measure what docs/benchmarks.md tells, and write it (10 minutes on a quiet machine)
+	$(CARGO) bench $(FEATURES) --bench figures -- --write docs/benchmarks.md
+
 lint: $(DENY) ## check format, lints, documentation links, dependencies and scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets $(FEATURES) -- -D warnings
@@ -35,7 +42,10 @@ lint: $(DENY) ## check format, lints, documentation links, dependencies and scri
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(FEATURES)
 	$(DENY) check bans licenses sources
 	@for script in $(SCRIPTS); do bash -n $$script; done
-	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck is not installed: scripts were only parsed"; fi
+	@for script in $(STAND_INS); do sh -n $$script; done
+	@for script in $(GUEST_SCRIPTS); do cat $(GUEST_COMMON) $$script | sh -n || { echo "in $$script"; exit 1; }; done
+	@if command -v shellcheck >/dev/null; then $(MAKE) --no-print-directory shellcheck; \
+		else echo "shellcheck is not installed: scripts were only parsed"; fi
 
 advisories: $(DENY) ## check the dependencies against the published advisories (fetches them)
 	$(DENY) check advisories
@@ -55,6 +65,12 @@ clean: ## remove what was built, the control plane too
 
 control-plane: ## build etcd, Kubernetes' control plane, kubectl and helm from their Go modules (minutes, once)
 	@tests/controlplane/build.sh >/dev/null
+
+shellcheck:
+	@shellcheck $(SCRIPTS)
+	@shellcheck -s sh $(STAND_INS)
+	@for script in $(GUEST_SCRIPTS); do \
+		cat $(GUEST_COMMON) $$script | shellcheck -s sh - || { echo "in $$script, after $(GUEST_COMMON)"; exit 1; }; done
 
 build-tests:
 	$(CARGO) test $(FEATURES) --lib --test it --no-run

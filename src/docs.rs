@@ -1,4 +1,7 @@
-//! The parts of the documentation that follow from the code: the reasons, and the lifecycle.
+//! The parts of the documentation that follow from the code: the reference of the kinds, the reasons, the lifecycle.
+
+mod api;
+mod bounds;
 
 use std::fmt::Write as _;
 
@@ -44,8 +47,8 @@ const NOTES: &str = "
 ";
 
 /// The files: name and content.
-pub fn files() -> [(&'static str, String); 2] {
-    [("reasons.md", reasons()), ("lifecycle.md", lifecycle())]
+pub fn files() -> [(&'static str, String); 3] {
+    [("api.md", api::reference()), ("reasons.md", reasons()), ("lifecycle.md", lifecycle())]
 }
 
 // Writing into a String does not fail.

@@ -1,7 +1,7 @@
 //! A real Kubernetes control plane (etcd, kube-apiserver, kube-controller-manager) run as plain processes, for tests and the demo.
 //!
 //! There is no kubelet and no scheduler: Pods are accepted and never run. What a Deployment says can be run as a
-//! plain process, an [`OperatorProcess`]. Namespaces can be deleted, owner references are obeyed, service accounts
+//! plain process, an [`OperatorProcess`]; [`Installed`] is an operator that its chart has installed. Namespaces can be deleted, owner references are obeyed, service accounts
 //! have tokens, and RBAC is always on.
 //!
 //! The programs are found by [`Binaries::find`]; `make control-plane` builds them. Everything a control plane
@@ -22,6 +22,7 @@ pub mod deployment;
 mod error;
 mod etcd;
 mod files;
+mod installed;
 mod kubeconfig;
 mod operator;
 mod ports;
@@ -37,6 +38,7 @@ pub use audit::AuditEvent;
 pub use binaries::Binaries;
 pub use commands::Output;
 pub use error::Error;
+pub use installed::{Installed, Replica};
 pub use operator::OperatorProcess;
 
 use kubeconfig::Access;

@@ -105,6 +105,11 @@ impl OperatorProcess {
         let bytes = std::fs::read(&self.log).map_err(Error::file("read", &self.log))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
+
+    /// The last lines that it wrote, for people; empty if they cannot be read.
+    pub fn log_end(&self) -> String {
+        self.process.log_end()
+    }
 }
 
 impl Drop for OperatorProcess {

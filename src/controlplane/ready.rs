@@ -11,8 +11,9 @@ use super::Error;
 use super::process::Process;
 
 /// How long a process may take: builds and tests that run beside it can make it slow.
-const PATIENCE: Duration = Duration::from_secs(180);
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE: Duration = Duration::from_secs(180);
+/// Between two questions.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Waits until the API server says that it is ready and has made the namespace `default`.

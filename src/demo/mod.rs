@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use self::goal::Goal;
 use self::table::Table;
 use crate::clock::SystemClock;
-use crate::controlplane::{self, ControlPlane, OperatorProcess, Options, deployment};
+use crate::controlplane::{self, ControlPlane, Installed, OperatorProcess, Options};
 use crate::simulator::guest_exec::SharedGuestExec;
 use crate::simulator::proxmox::Simulator;
 use crate::simulator::scenario::{Scenario, Seconds, Timings};
@@ -120,17 +120,14 @@ async fn serve(simulator: &Simulator) -> Result<Server, DemoError> {
 /// Installs the chart, and runs what its Deployment says as a process: there is no kubelet here.
 async fn install(plane: &ControlPlane, project: &Path) -> Result<OperatorProcess, DemoError> {
     say("$ helm install stevedore charts/stevedore");
-    let chart = project.join("charts/stevedore").display().to_string();
-    let quick = "extraArgs={--settle-time=5s}";
-    let args = ["install", "stevedore", &chart, "--namespace", NAMESPACE, "--create-namespace", "--set", quick];
-    plane.helm(&args).await?.success()?;
-    let client = plane.client().await?;
-    let spec = deployment::read(&client, NAMESPACE, "stevedore", 0).await?.with_arg("--admin-address", "127.0.0.1:0");
+    let quick = ["extraArgs={--settle-time=5s}"];
+    let chart = project.join("charts/stevedore");
+    let installed = Installed::from_chart(plane, &chart, "stevedore", NAMESPACE, &quick).await?;
     let program =
         std::env::current_exe().map_err(|source| DemoError::Io { what: "finding this program".into(), source })?;
-    let operator = OperatorProcess::start(plane, &program, &spec).await?;
+    let replica = installed.start(plane, &program, 0).await?;
     say("the operator runs, with the rights that its chart gives it");
-    Ok(operator)
+    Ok(replica.process)
 }
 
 /// Applies the examples; the endpoint is replaced if the simulated cluster had to take another port.
@@ -165,10 +162,10 @@ async fn follow(plane: &ControlPlane, operator: &mut OperatorProcess, goal: Goal
         let missing = goal.missing(&json);
         let Some(missing) = missing else { return Ok(()) };
         if let Some(status) = operator.ended() {
-            return Err(DemoError::OperatorEnded { status: status.to_string(), log: last_lines(&operator.log()?) });
+            return Err(DemoError::OperatorEnded { status: status.to_string(), log: operator.log_end() });
         }
         if Instant::now() > end {
-            say(&last_lines(&operator.log()?));
+            say(&operator.log_end());
             return Err(DemoError::TooLong { missing });
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -199,11 +196,6 @@ async fn keep(plane: &ControlPlane) {
 
 async fn kubectl(plane: &ControlPlane, args: &[&str]) -> Result<String, DemoError> {
     Ok(plane.kubectl(args).await?.success()?)
-}
-
-fn last_lines(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
 /// Prints for the person who watches.

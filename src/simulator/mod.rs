@@ -2,10 +2,11 @@
 //!
 //! [`scenario`] describes a world, [`world`] is that world as a state machine on a clock, [`proxmox`] is its API,
 //! callable in the process, and [`server`] puts that API on a socket. [`fault`] scripts what goes wrong in between,
-//! and [`guest_exec`] is the seam to what runs inside the guests.
+//! and [`guest_exec`] is the seam to what runs inside the guests. [`declared`] is how Kubernetes hears of such a world.
 
 mod certificates;
 pub mod cli;
+pub mod declared;
 pub mod fault;
 pub mod guest;
 pub mod guest_exec;

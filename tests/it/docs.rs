@@ -17,6 +17,38 @@ fn the_written_files_are_fresh() {
     }
 }
 
+/// The fields below a schema, each with the path by which the reference calls it.
+fn fields(path: &str, schema: &serde_json::Value, found: &mut Vec<String>) {
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        found.push(path.clone());
+        fields(&path, field, found);
+        fields(&format!("{path}[]"), &field["items"], found);
+    }
+}
+
+#[test]
+fn the_reference_tells_about_every_field() {
+    let reference = std::fs::read_to_string(project().join("docs/api.md")).unwrap();
+    for (kind, least) in [("Hypervisor", 40), ("Worker", 60)] {
+        let crd = std::fs::read_to_string(project().join(format!("crds/{}s.yaml", kind.to_lowercase()))).unwrap();
+        let crd: serde_json::Value = serde_yaml::from_str(&crd).unwrap();
+        let root = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        let mut count = 0;
+        for part in ["spec", "status"] {
+            let section = reference.split(&format!("\n### The {part} of a {kind}\n")).nth(1).unwrap();
+            let section = section.split("\n##").next().unwrap();
+            let mut wanted = Vec::new();
+            fields("", &root[part], &mut wanted);
+            for field in &wanted {
+                assert!(section.contains(&format!("\n| `{field}` |")), "{kind}: {part}.{field} is not in docs/api.md");
+            }
+            count += wanted.len();
+        }
+        assert!(count > least, "only {count} fields of a {kind} were found: the reader of the CRDs is broken");
+    }
+}
+
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
@@ -74,7 +106,7 @@ fn the_guides_speak_of_what_exists() {
     for heading in headings {
         assert!(known(heading), "docs/operations.md explains {heading}, which is no reason");
     }
-    for name in ["README.md", "docs/operations.md", "docs/lifecycle.md", "docs/reasons.md"] {
+    for name in ["README.md", "docs/api.md", "docs/operations.md", "docs/lifecycle.md", "docs/reasons.md"] {
         let path = project().join(name);
         let text = std::fs::read_to_string(&path).unwrap();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -110,7 +110,9 @@ impl World {
         };
         let text = upid.to_string();
         self.by_upid.insert(text.clone(), id);
-        let task = Task { upid, log: Vec::new(), warnings: 0, end: None, job: Some(job), held: Vec::new(), wish: None };
+        let times = (self.now, None);
+        let (log, held) = (Vec::new(), Vec::new());
+        let task = Task { upid, log, warnings: 0, end: None, times, job: Some(job), held, wish: None };
         self.tasks.insert(id, task);
         self.plan(self.scenario.timings.fork.span(), Due::Task(id));
         text
@@ -171,8 +173,9 @@ impl World {
 
     /// Ends a task. `told` is false for a worker that died without a last line in its log.
     fn end(&mut self, id: TaskId, status: &str, told: bool) {
-        let now = self.wall();
+        let (now, ended) = (self.wall(), self.now);
         let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.times.1 = Some(ended);
         if told {
             let well = status == "OK" || status.starts_with("WARNINGS: ");
             task.log.push(if well { format!("TASK {status}") } else { format!("TASK ERROR: {status}") });

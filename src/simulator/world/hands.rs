@@ -1,5 +1,7 @@
 //! What people and accidents do to a world, besides the API: for tests and demonstrations.
 
+use std::time::Duration;
+
 use super::World;
 use super::refusal::no_config;
 use crate::simulator::scenario::{AclSpec, MachineSpec};
@@ -173,6 +175,14 @@ impl World {
     /// Removes the access control entries of `to` on `path`.
     pub fn withdraw(&mut self, path: &str, to: &str) {
         self.access.withdraw(path, to);
+    }
+
+    /// How long each task took that has ended, with its kind, oldest first.
+    pub fn task_times(&self) -> Vec<(String, Duration)> {
+        let mut times: Vec<(String, Duration)> =
+            self.tasks().filter_map(|task| Some((task.upid.kind.clone(), task.times.1?.since(task.times.0)))).collect();
+        times.reverse();
+        times
     }
 
     /// VMIDs of all machines, with the node of each.

@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::World;
+use crate::clock::BootTime;
 
 /// Number of a task in its world.
 pub(crate) type TaskId = u64;
@@ -52,6 +53,8 @@ pub(crate) struct Task {
     pub(crate) warnings: u32,
     /// How it ended, and when (seconds since 1970).
     pub(crate) end: Option<(String, i64)>,
+    /// When it began and ended, more exactly than clients are told.
+    pub(crate) times: (BootTime, Option<BootTime>),
     pub(crate) job: Option<Box<dyn Job>>,
     /// File locks that it holds.
     pub(crate) held: Vec<u32>,

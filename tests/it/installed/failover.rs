@@ -17,12 +17,12 @@ async fn the_standby_takes_over_and_there_are_never_two_writers() {
     let stage = Stage::set(quick()).await;
     let strangers = stage.strangers();
     let mut first = stage.operator(0).await;
-    first.until_ready(|status, _| status == 200).await;
+    first.until_ready(|status, _| status == 200).await.unwrap();
     while !holder(&stage).await.starts_with("stevedore-0") {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let second = stage.operator(1).await;
-    second.until_ready(|status, body| status == 200 && body.contains("stevedore-0")).await;
+    second.until_ready(|status, body| status == 200 && body.contains("stevedore-0")).await.unwrap();
     stage.apply_hypervisor("{parallelLaunches: 4}").await;
     let hosts = ["pve1", "pve2", "pve3"];
     let manifests: String = (0..6).map(|n| worker(&format!("w{n}"), hosts[n % 3], "OnChange")).collect();

@@ -26,7 +26,7 @@ async fn the_examples_come_to_where_they_should() {
     let stage = Stage::set(quick()).await;
     let strangers = stage.strangers();
     let operator = stage.operator(0).await;
-    operator.until_ready(|status, _| status == 200).await;
+    operator.until_ready(|status, _| status == 200).await.unwrap();
     stage.apply(&examples(&stage.server.addr.to_string())).await;
 
     let phases: Arc<Mutex<BTreeMap<String, Vec<String>>>> = Arc::default();

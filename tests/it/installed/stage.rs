@@ -1,7 +1,7 @@
 //! What these tests stand on: control plane, installed chart, simulated cluster, operator processes.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,21 @@ use std::time::Duration;
 use kube::{Api, ResourceExt};
 use stevedore::api::{Hypervisor, Worker};
 use stevedore::clock::SystemClock;
-use stevedore::controlplane::{AuditEvent, ControlPlane, OperatorProcess, Options, deployment};
+use stevedore::controlplane::{AuditEvent, ControlPlane, Installed, Options, Replica};
+use stevedore::simulator::declared::{self, Cluster};
 use stevedore::simulator::guest::CannedGuest;
 use stevedore::simulator::proxmox::Simulator;
-use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Scenario, Seconds, Timings};
+use stevedore::simulator::scenario::{Scenario, Seconds, Timings};
 use stevedore::simulator::server::Server;
 use tokio::time::Instant;
+
+pub(super) use stevedore::simulator::declared::is_tested;
 
 /// Where the operator is installed.
 pub(super) const SYSTEM: &str = "stevedore-system";
 /// Where workers live.
 pub(super) const NAMESPACE: &str = "backup";
+const HYPERVISOR: &str = "pve";
 /// Much longer than anything takes here: only a test that hangs gets there.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -28,12 +32,7 @@ pub(super) struct Stage {
     pub(super) plane: ControlPlane,
     pub(super) pve: Simulator,
     pub(super) server: Server,
-}
-
-/// An operator's process, and where it is asked how it is.
-pub(super) struct Running {
-    pub(super) process: OperatorProcess,
-    pub(super) admin: SocketAddr,
+    installed: Installed,
 }
 
 /// A world that does in a blink what takes seconds elsewhere.
@@ -59,33 +58,18 @@ impl Stage {
         let plane = ControlPlane::start(Options { audit: true, ..Options::default() }).await.unwrap();
         let pve = Simulator::with_guests(scenario, Arc::new(SystemClock), Arc::new(CannedGuest::default()));
         let server = Server::start(&pve, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/stevedore").display().to_string();
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/stevedore");
         let flags = "extraArgs={--settle-time=1s,--guest-timeout=20s,--call-deadline=2s}";
         let lease = "lease.duration=4s,lease.renewInterval=1s";
-        let args = [
-            "install",
-            "stevedore",
-            &chart,
-            "--namespace",
-            SYSTEM,
-            "--create-namespace",
-            "--set",
-            flags,
-            "--set",
-            lease,
-        ];
-        plane.helm(&args).await.unwrap().success().unwrap();
-        Self { plane, pve, server }
+        let values = [flags, lease];
+        let installed = Installed::from_chart(&plane, &chart, "stevedore", SYSTEM, &values).await.unwrap();
+        Self { plane, pve, server, installed }
     }
 
     /// Starts replica number `replica` of the installed Deployment.
-    pub(super) async fn operator(&self, replica: u32) -> Running {
-        let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let client = self.plane.client().await.unwrap();
-        let spec = deployment::read(&client, SYSTEM, "stevedore", replica).await.unwrap();
-        let spec = spec.with_arg("--admin-address", &admin.to_string());
+    pub(super) async fn operator(&self, replica: u32) -> Replica {
         let program = Path::new(env!("CARGO_BIN_EXE_stevedore"));
-        Running { process: OperatorProcess::start(&self.plane, program, &spec).await.unwrap(), admin }
+        self.installed.start(&self.plane, program, replica).await.unwrap()
     }
 
     /// Applies manifests as a person does.
@@ -99,19 +83,17 @@ impl Stage {
 
     /// Applies namespace, credential, CA and Hypervisor.
     pub(super) async fn apply_hypervisor(&self, limits: &str) {
-        let ca = format!("    {}\n", self.server.ca_pem.trim_end().replace('\n', "\n    "));
-        let endpoint = self.server.addr;
-        self.apply(&format!(
-            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n---\n\
-             apiVersion: v1\nkind: Secret\nmetadata: {{name: pve, namespace: {NAMESPACE}}}\n\
-             stringData: {{tokenId: {DEMO_TOKEN:?}, tokenSecret: {DEMO_SECRET:?}}}\n---\n\
-             apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: pve-ca, namespace: {NAMESPACE}}}\ndata:\n  ca.crt: |\n{ca}---\n\
-             apiVersion: stevedore.dev/v1alpha1\nkind: Hypervisor\nmetadata: {{name: pve, namespace: {NAMESPACE}}}\n\
-             spec:\n  provider: Proxmox\n  endpoints: [\"https://{endpoint}\"]\n  credentialsSecretRef: {{name: pve}}\n\
-             \x20 tls: {{caRef: {{kind: ConfigMap, name: pve-ca}}}}\n  proxmox: {{vmIdRange: {{min: 5000, max: 5999}}}}\n\
-             \x20 limits: {limits}\n  poll: {{idle: 10s, busy: 1s}}\n"
-        ))
-        .await;
+        let cluster = Cluster {
+            namespace: NAMESPACE,
+            name: HYPERVISOR,
+            endpoint: self.server.addr,
+            ca_pem: &self.server.ca_pem,
+            vm_ids: (5000, 5999),
+            limits,
+            poll: "{idle: 10s, busy: 1s}",
+        };
+        let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n---\n");
+        self.apply(&(namespace + &cluster.manifests())).await;
     }
 
     pub(super) async fn workers(&self) -> Vec<Worker> {
@@ -164,67 +146,22 @@ impl Stage {
 
     /// What the operator asked the API server to change, the Lease and events left out.
     pub(super) fn changes(&self) -> Vec<AuditEvent> {
-        let user = format!("system:serviceaccount:{SYSTEM}:stevedore");
-        let events = self.plane.audit_events().unwrap().into_iter();
+        let mut events = self.installed.requests(&self.plane).unwrap();
+        events.retain(|event| event.is_change() && event.resource != "leases" && event.resource != "events");
         events
-            .filter(|event| event.user == user && event.is_change())
-            .filter(|event| event.resource != "leases" && event.resource != "events")
-            .collect()
     }
 
     /// Requests of the operator that the API server refused for want of rights.
     pub(super) fn forbidden(&self) -> Vec<AuditEvent> {
-        let user = format!("system:serviceaccount:{SYSTEM}:stevedore");
-        self.plane
-            .audit_events()
-            .unwrap()
-            .into_iter()
-            .filter(|event| event.user == user && event.code == Some(403))
-            .collect()
-    }
-}
-
-impl Running {
-    /// What `/readyz` answers: status and body.
-    pub(super) async fn ready(&self) -> Option<(u16, String)> {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(self.admin).await.ok()?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        let status = answer.split_whitespace().nth(1)?.parse().ok()?;
-        Some((status, answer))
-    }
-
-    /// Waits until `/readyz` answers what is wanted.
-    pub(super) async fn until_ready(&self, wanted: impl Fn(u16, &str) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let answer = self.ready().await;
-            if answer.as_ref().is_some_and(|(status, body)| wanted(*status, body)) {
-                return;
-            }
-            assert!(Instant::now() < end, "never ready as wanted: {answer:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let mut events = self.installed.requests(&self.plane).unwrap();
+        events.retain(|event| event.code == Some(403));
+        events
     }
 }
 
 /// A worker of the demo world.
 pub(super) fn worker(name: &str, host: &str, policy: &str) -> String {
-    format!(
-        "apiVersion: stevedore.dev/v1alpha1\nkind: Worker\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n\
-         \x20 hypervisorRef: {{name: pve}}\n  proxmox: {{host: {host}, storage: local-lvm}}\n\
-         \x20 image: {{template: debian-worker}}\n  networks: [{{name: lan, bridge: vmbr0}}]\n  test: {{policy: {policy}}}\n---\n"
-    )
-}
-
-/// Whether a worker's test of its present declaration passed and its VM is off.
-pub(super) fn is_tested(worker: &Worker) -> bool {
-    let status = worker.status.clone().unwrap_or_default();
-    status.phase.as_deref() == Some("ShutDown")
-        && status.operation.is_none()
-        && status.last_test.is_some_and(|test| test.result == "Passed")
+    declared::worker(NAMESPACE, HYPERVISOR, name, host, policy)
 }
 
 pub(super) fn all_tested(workers: &[Worker], count: usize) -> bool {

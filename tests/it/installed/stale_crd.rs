@@ -26,14 +26,17 @@ async fn an_older_crd_stops_everything_until_it_is_upgraded() {
     let operator = stage.operator(0).await;
     stage.apply_hypervisor("{}").await;
     stage.apply(&worker("w1", "pve1", "OnChange")).await;
-    operator.until_ready(|status, body| status == 503 && body.contains(name) && body.contains("operation")).await;
+    operator
+        .until_ready(|status, body| status == 503 && body.contains(name) && body.contains("operation"))
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(stage.changes(), [], "nothing is written");
     assert_eq!(stage.pve.faults().log().len(), 0, "nobody is asked");
 
     let add = serde_json::from_value(json!([{"op": "add", "path": FIELD, "value": field}])).unwrap();
     crds.patch(name, &PatchParams::default(), &Patch::Json::<()>(add)).await.unwrap();
-    operator.until_ready(|status, _| status == 200).await;
+    operator.until_ready(|status, _| status == 200).await.unwrap();
     stage.until("the worker is tested", |workers| named(workers, "w1").is_some_and(is_tested)).await;
     stage.plane.stop().await;
 }
