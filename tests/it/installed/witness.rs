@@ -1,0 +1,151 @@
+//! Who changed what, and when: by the API server's audit log, which tells tokens apart, and by the calls to the simulated
+//! cluster, whose connections Linux knows the processes of.
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::{Arc, Mutex};
+
+use jiff::{SignedDuration, Timestamp};
+use stevedore::controlplane::{AuditEvent, Replica};
+use stevedore::simulator::fault::{CallKind, LoggedCall, Moment};
+
+use super::stage::Stage;
+
+/// One process of the operator.
+#[derive(Debug, Clone)]
+struct Party {
+    id: u32,
+    credential: String,
+}
+
+/// Looks on while one process after the other leads.
+pub(super) struct Witness {
+    /// In the order in which they lead.
+    parties: Arc<Mutex<Vec<Party>>>,
+    /// The changing calls to the cluster, in the order in which they came: who sent each. None has ended since.
+    calls: Arc<Mutex<Vec<(Option<usize>, String)>>>,
+}
+
+/// How the lead went from one process to the next.
+#[derive(Debug)]
+pub(super) struct Takeover {
+    /// From the last renewal to the take-over, by the times that stand in the Lease.
+    pub(super) after: SignedDuration,
+    /// How often the next one looked at the Lease after it had seen it unchanged for as long as it lasts.
+    pub(super) late_looks: usize,
+}
+
+impl Witness {
+    /// Begins to look.
+    pub(super) fn of(stage: &Stage) -> Self {
+        let witness = Self { parties: Arc::default(), calls: Arc::default() };
+        let (parties, calls) = (Arc::clone(&witness.parties), Arc::clone(&witness.calls));
+        stage.pve.faults().set_hook(Arc::new(move |moment: Moment, call: &LoggedCall| {
+            if moment == Moment::Before && call.kind == CallKind::Change {
+                let socket = call.peer.and_then(socket_of);
+                let owner = parties
+                    .lock()
+                    .unwrap()
+                    .iter()
+                    .position(|party| socket.as_deref().is_some_and(|socket| has_open(party.id, socket)));
+                calls.lock().unwrap().push((owner, format!("{} {}", call.method, call.path)));
+            }
+            None
+        }));
+        witness
+    }
+
+    /// Gets to know the process that leads next.
+    pub(super) fn meet(&self, replica: &Replica) {
+        let (id, credential) = (replica.process.id(), replica.process.credential().to_owned());
+        assert!(credential.starts_with("JTI="), "{credential}");
+        self.parties.lock().unwrap().push(Party { id, credential });
+    }
+
+    /// Checks in both logs that every process made all its changes before the next one made its first. The first
+    /// process is the one that was killed.
+    pub(super) fn swear(&self, stage: &Stage) -> String {
+        let calls = self.calls.lock().unwrap().clone();
+        let callers: Vec<usize> = calls.iter().map(|(owner, _)| owner.unwrap_or(0)).collect();
+        assert!(callers.is_sorted(), "two at a time changed something at the hypervisor: {calls:?}");
+        let parties = self.parties.lock().unwrap().clone();
+        let mut figures = Vec::new();
+        let mut until = Timestamp::MIN;
+        for (number, party) in parties.iter().enumerate() {
+            let writes = writes(stage, party);
+            let called = callers.iter().filter(|caller| **caller == number).count();
+            assert!(called > 0 && !writes.is_empty(), "process {number} of {parties:?} did not work");
+            let first = writes.iter().map(|event| event.received).min().unwrap();
+            assert!(until < first, "process {number} wrote at {first}, the one before it until {until}");
+            until = writes.iter().map(|event| event.reached).max().unwrap();
+            figures.push(format!("{} writes and {called} calls", writes.len()));
+        }
+        figures.join(", then ")
+    }
+
+    /// How the lead was handed on each time.
+    pub(super) fn takeovers(&self, stage: &Stage) -> Vec<Takeover> {
+        let parties = self.parties.lock().unwrap().clone();
+        parties.windows(2).map(|pair| takeover(stage, &pair[0], &pair[1])).collect()
+    }
+}
+
+/// What a process asked the API server to change, its Lease left out.
+fn writes(stage: &Stage, party: &Party) -> Vec<AuditEvent> {
+    let mut events = requests(stage, party);
+    events.retain(|event| event.is_change() && event.resource != "leases");
+    events
+}
+
+fn requests(stage: &Stage, party: &Party) -> Vec<AuditEvent> {
+    let mut events = stage.installed.requests(&stage.plane).unwrap();
+    events.retain(|event| event.credential == party.credential);
+    events
+}
+
+fn takeover(stage: &Stage, before: &Party, next: &Party) -> Takeover {
+    let held = |party: &Party| {
+        let mut events = requests(stage, party);
+        events.retain(|event| {
+            event.resource == "leases" && event.is_change() && event.code.is_some_and(|code| code < 300)
+        });
+        events
+    };
+    let (renewal, taking) = (held(before).pop().unwrap(), held(next).swap_remove(0));
+    assert!(renewal.reached < taking.received, "the Lease had two holders");
+    let lasts =
+        SignedDuration::from_secs(renewal.sent.as_ref().unwrap()["spec"]["leaseDurationSeconds"].as_i64().unwrap());
+    let mut looks = requests(stage, next);
+    looks.retain(|event| event.resource == "leases" && event.verb == "get");
+    looks.retain(|look| renewal.reached < look.received && look.received < taking.received);
+    // It saw the last renewal by its first look, and waits from then on.
+    let seen = looks.first().unwrap().reached;
+    let late_looks = looks.iter().filter(|look| look.received.duration_since(seen) >= lasts).count();
+    Takeover { after: time(&taking, "acquireTime").duration_since(time(&renewal, "renewTime")), late_looks }
+}
+
+/// A time in the Lease that was written.
+fn time(event: &AuditEvent, field: &str) -> Timestamp {
+    event.sent.as_ref().unwrap()["spec"][field].as_str().unwrap().parse().unwrap()
+}
+
+/// The socket of this end of a connection, as Linux shows it among the open files of its process.
+fn socket_of(end: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(end) = end else { return None };
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let of = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        (fields.get(1).copied() == Some(&local(end))).then(|| format!("socket:[{}]", fields[9]))
+    };
+    table.lines().skip(1).find_map(of)
+}
+
+/// An address as the kernel's table has it.
+fn local(end: SocketAddrV4) -> String {
+    format!("{:08X}:{:04X}", u32::from_ne_bytes(end.ip().octets()), end.port())
+}
+
+fn has_open(id: u32, socket: &str) -> bool {
+    // A process that has ended has no files.
+    let Ok(files) = std::fs::read_dir(format!("/proc/{id}/fd")) else { return false };
+    files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == socket))
+}
