@@ -46,14 +46,14 @@ async fn twenty_kills_leave_one_vm_for_each_worker() {
     let stage = Stage::with_short_lease(quick()).await;
     let strangers = stage.strangers();
     let mut dice = Dice::new(seed());
-    stage.apply_hypervisor("{parallelLaunches: 5, deletionsPerHour: 100}").await;
+    stage.apply_hypervisor("{parallelLaunches: 10, deletionsPerHour: 100}").await;
     let mut at_work = 0;
     for time in 0..KILLS {
         people(&stage, time).await;
         let mut operator = stage.operator(0).await;
         // The term of the one before must end first.
         operator.until_ready(leads).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(dice.below(2500))).await;
+        tokio::time::sleep(Duration::from_millis(dice.below(3500))).await;
         operator.process.kill9();
         at_work += u32::from(stage.workers().await.iter().any(is_worked_on));
         have_a_vm(&stage);
@@ -61,7 +61,7 @@ async fn twenty_kills_leave_one_vm_for_each_worker() {
     }
     let _operator = stage.operator(0).await;
     let left = |workers: &[_]| {
-        workers.len() == WORKERS - DELETED && workers.iter().all(|worker| is_tested_with(worker, "7168Mi"))
+        workers.len() == WORKERS - DELETED && workers.iter().all(|worker| is_tested_with(worker, "7Gi"))
     };
     stage.until("five tested workers", left).await;
     let clones = stage.pve.faults().changes().into_iter().filter(|call| call.path.ends_with("/clone")).count();

@@ -2,9 +2,12 @@
 //! cluster, whose connections Linux knows the processes of.
 
 use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::process::{Pid, Signal, kill_process};
 use stevedore::controlplane::{AuditEvent, Replica};
 use stevedore::simulator::fault::{CallKind, LoggedCall, Moment};
 
@@ -18,11 +21,14 @@ struct Party {
 }
 
 /// Looks on while one process after the other leads.
+#[derive(Clone, Default)]
 pub(super) struct Witness {
     /// In the order in which they lead.
     parties: Arc<Mutex<Vec<Party>>>,
     /// The changing calls to the cluster, in the order in which they came: who sent each. None has ended since.
     calls: Arc<Mutex<Vec<(Option<usize>, String)>>>,
+    /// Whether the next process that calls is stopped at that.
+    stops: Arc<AtomicBool>,
 }
 
 /// How the lead went from one process to the next.
@@ -37,21 +43,35 @@ pub(super) struct Takeover {
 impl Witness {
     /// Begins to look.
     pub(super) fn of(stage: &Stage) -> Self {
-        let witness = Self { parties: Arc::default(), calls: Arc::default() };
-        let (parties, calls) = (Arc::clone(&witness.parties), Arc::clone(&witness.calls));
+        let witness = Self::default();
+        let looker = witness.clone();
         stage.pve.faults().set_hook(Arc::new(move |moment: Moment, call: &LoggedCall| {
             if moment == Moment::Before && call.kind == CallKind::Change {
-                let socket = call.peer.and_then(socket_of);
-                let owner = parties
-                    .lock()
-                    .unwrap()
-                    .iter()
-                    .position(|party| socket.as_deref().is_some_and(|socket| has_open(party.id, socket)));
-                calls.lock().unwrap().push((owner, format!("{} {}", call.method, call.path)));
+                looker.saw(call);
             }
             None
         }));
         witness
+    }
+
+    fn saw(&self, call: &LoggedCall) {
+        let socket = call.peer.and_then(socket_of);
+        let parties = self.parties.lock().unwrap();
+        let sent = |party: &Party| socket.as_deref().is_some_and(|socket| has_open(party.id, socket));
+        let sender = parties.iter().position(sent);
+        self.calls.lock().unwrap().push((sender, format!("{} {}", call.method, call.path)));
+        if let Some(sender) = sender.filter(|_| self.stops.swap(false, Ordering::Relaxed)) {
+            let id = i32::try_from(parties[sender].id).ok().and_then(Pid::from_raw);
+            kill_process(id.unwrap(), Signal::STOP).unwrap();
+        }
+    }
+
+    /// Has the next process that calls the cluster stopped (SIGSTOP) while its call is on the way, and waits for that.
+    pub(super) async fn stop_at_a_call(&self) {
+        self.stops.store(true, Ordering::Relaxed);
+        while self.stops.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Gets to know the process that leads next.
@@ -69,15 +89,16 @@ impl Witness {
         assert!(callers.is_sorted(), "two at a time changed something at the hypervisor: {calls:?}");
         let parties = self.parties.lock().unwrap().clone();
         let mut figures = Vec::new();
-        let mut until = Timestamp::MIN;
+        let (mut until, mut last) = (Timestamp::MIN, None);
         for (number, party) in parties.iter().enumerate() {
             let writes = writes(stage, party);
             let called = callers.iter().filter(|caller| **caller == number).count();
             assert!(called > 0 && !writes.is_empty(), "process {number} of {parties:?} did not work");
-            let first = writes.iter().map(|event| event.received).min().unwrap();
-            assert!(until < first, "process {number} wrote at {first}, the one before it until {until}");
-            until = writes.iter().map(|event| event.reached).max().unwrap();
             figures.push(format!("{} writes and {called} calls", writes.len()));
+            let first = writes.iter().map(|event| event.received).min().unwrap();
+            assert!(until < first, "process {number} wrote at {first}, the one before it until {until}: {last:?}");
+            last = writes.into_iter().max_by_key(|event| event.reached);
+            until = last.as_ref().map_or(Timestamp::MIN, |event| event.reached);
         }
         figures.join(", then ")
     }
