@@ -92,7 +92,9 @@ pub fn with_config(
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(agent)));
     let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
-    let builder = ClientBuilder::try_from(config).map_err(|error| ClientError::Configuration(Box::new(error)))?;
+    let connections = fence::Connections(permission.clone());
+    let builder = ClientBuilder::try_from((config, connections));
+    let builder = builder.map_err(|error| ClientError::Configuration(Box::new(error)))?;
     let fence = fence::layer(permission, deadlines.request);
     Ok(builder.with_layer(&fence).with_layer(&layer(deadlines, metrics.clone(), host)).build())
 }

@@ -2,8 +2,8 @@
 //!
 //! A reconcile sees at its begin that this process leads. But a process may be suspended in the middle of one, for
 //! longer than its term, and goes on where it was when it wakes up: by then another one leads. So every write asks once
-//! more, at the last moment before it is sent, and is given up when the lead is lost before it is answered. Reads pass:
-//! a process that stands by keeps its caches warm.
+//! more before it is handed to a connection, and the connections are dropped when the lead is lost, with what waits in
+//! them. Reads need no permission, as far as a connection stands.
 
 use std::fmt;
 use std::future::Future;
@@ -44,9 +44,9 @@ impl fmt::Debug for Permission {
     }
 }
 
-/// A write that was kept back, or given up before it was answered.
+/// A write that was kept back: nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{method} {path} was kept back: this process does not lead, or not for long enough")]
+#[error("{method} {path} was not sent: this process does not lead, or not for long enough")]
 pub struct Withheld {
     /// The request's method.
     pub method: Method,
@@ -87,25 +87,30 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let reads = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let (permission, longest) = (self.permission.clone(), self.longest);
         // Nothing is sent before the answer is first asked for.
         let answer = self.inner.call(request);
-        if reads {
-            return Box::pin(async move { answer.await.map_err(Into::into) });
-        }
-        let (permission, longest) = (self.permission.clone(), self.longest);
         Box::pin(async move {
-            if !permission.is_given(longest) {
+            if !reads && !permission.is_given(longest) {
                 return Err(Withheld { method, path }.into());
             }
-            let mut answer = std::pin::pin!(answer);
-            std::future::poll_fn(move |context| {
-                if !permission.is_given(Duration::ZERO) {
-                    return Poll::Ready(Err(Withheld { method: method.clone(), path: path.clone() }.into()));
-                }
-                answer.as_mut().poll(context).map_err(Into::into)
-            })
-            .await
+            answer.await.map_err(Into::into)
         })
+    }
+}
+
+/// Runs connections as long as there is a permission, and drops them then: nothing that waits in one is sent.
+#[derive(Debug, Clone)]
+pub struct Connections(pub Permission);
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl hyper::rt::Executor<Work> for Connections {
+    fn execute(&self, mut work: Work) {
+        let permission = self.0.clone();
+        tokio::spawn(std::future::poll_fn(move |context| {
+            if permission.is_given(Duration::ZERO) { work.as_mut().poll(context) } else { Poll::Ready(()) }
+        }));
     }
 }
 
