@@ -127,6 +127,9 @@ pub enum Moment {
 /// Called before and after each call of kind change or exec.
 pub type Hook = Arc<dyn Fn(Moment, &LoggedCall) -> Option<Effect> + Send + Sync>;
 
+/// Called with the address of each client that connects, before anything else is done with it.
+pub type Porter = Arc<dyn Fn(SocketAddr) + Send + Sync>;
+
 /// Rules, hook and log. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
 pub struct Faults(Arc<Mutex<State>>);
@@ -135,6 +138,7 @@ pub struct Faults(Arc<Mutex<State>>);
 struct State {
     rules: Vec<(Rule, u64)>,
     hook: Option<Hook>,
+    porter: Option<Porter>,
     log: Vec<LoggedCall>,
     dropped: u64,
     numbered: u64,
@@ -164,6 +168,11 @@ impl Faults {
     /// Sets the hook that sees each changing call.
     pub fn set_hook(&self, hook: Hook) {
         self.state().hook = Some(hook);
+    }
+
+    /// Sets who sees each client that connects.
+    pub fn set_porter(&self, porter: Porter) {
+        self.state().porter = Some(porter);
     }
 
     /// The log, oldest call first.
@@ -212,6 +221,13 @@ impl Faults {
     pub(crate) fn hook(&self, moment: Moment, call: &LoggedCall) -> Option<Effect> {
         let hook = self.state().hook.clone().filter(|_| call.kind != CallKind::Read)?;
         hook(moment, call)
+    }
+
+    pub(crate) fn connected(&self, peer: SocketAddr) {
+        let porter = self.state().porter.clone();
+        if let Some(porter) = porter {
+            porter(peer);
+        }
     }
 
     pub(crate) fn answered(&self, place: u64, status: u16) {

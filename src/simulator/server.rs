@@ -112,6 +112,9 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, simulator: Simulato
 async fn connection(mut stream: TcpStream, acceptor: TlsAcceptor, simulator: Simulator, node: String) {
     let _ = stream.set_nodelay(true);
     let peer = stream.peer_addr().ok().map(Peer);
+    if let Some(Peer(address)) = peer {
+        simulator.faults().connected(address);
+    }
     let mut first = [0];
     if !matches!(stream.peek(&mut first).await, Ok(1)) {
         return;

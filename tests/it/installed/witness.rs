@@ -1,7 +1,8 @@
 //! Who changed what, and when: by the API server's audit log, which tells tokens apart, and by the calls to the simulated
 //! cluster, whose connections Linux knows the processes of.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,6 +26,8 @@ struct Party {
 pub(super) struct Witness {
     /// In the order in which they lead.
     parties: Arc<Mutex<Vec<Party>>>,
+    /// Who is at the other end of each connection to the cluster.
+    connections: Arc<Mutex<HashMap<SocketAddr, usize>>>,
     /// The changing calls to the cluster, in the order in which they came: who sent each. None has ended since.
     calls: Arc<Mutex<Vec<(Option<usize>, String)>>>,
     /// Whether the next process that calls is stopped at that.
@@ -44,6 +47,9 @@ impl Witness {
     /// Begins to look.
     pub(super) fn of(stage: &Stage) -> Self {
         let witness = Self::default();
+        let porter = witness.clone();
+        let server = stage.server.addr;
+        stage.pve.faults().set_porter(Arc::new(move |peer| porter.connected(peer, server)));
         let looker = witness.clone();
         stage.pve.faults().set_hook(Arc::new(move |moment: Moment, call: &LoggedCall| {
             if moment == Moment::Before && call.kind == CallKind::Change {
@@ -54,14 +60,25 @@ impl Witness {
         witness
     }
 
-    fn saw(&self, call: &LoggedCall) {
-        let socket = call.peer.and_then(socket_of);
+    fn connected(&self, peer: SocketAddr, server: SocketAddr) {
         let parties = self.parties.lock().unwrap();
-        let sent = |party: &Party| socket.as_deref().is_some_and(|socket| has_open(party.id, socket));
-        let sender = parties.iter().position(sent);
+        // The kernel's table may lack a line while others come and go.
+        for _ in 0..100 {
+            let socket = socket_of(peer, server);
+            let is_its = |party: &Party| socket.as_deref().is_some_and(|socket| has_open(party.id, socket));
+            if let Some(party) = parties.iter().position(is_its) {
+                self.connections.lock().unwrap().insert(peer, party);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn saw(&self, call: &LoggedCall) {
+        let sender = call.peer.and_then(|peer| self.connections.lock().unwrap().get(&peer).copied());
         self.calls.lock().unwrap().push((sender, format!("{} {}", call.method, call.path)));
         if let Some(sender) = sender.filter(|_| self.stops.swap(false, Ordering::Relaxed)) {
-            let id = i32::try_from(parties[sender].id).ok().and_then(Pid::from_raw);
+            let id = i32::try_from(self.parties.lock().unwrap()[sender].id).ok().and_then(Pid::from_raw);
             kill_process(id.unwrap(), Signal::STOP).unwrap();
         }
     }
@@ -149,20 +166,22 @@ fn time(event: &AuditEvent, field: &str) -> Timestamp {
     event.sent.as_ref().unwrap()["spec"][field].as_str().unwrap().parse().unwrap()
 }
 
-/// The socket of this end of a connection, as Linux shows it among the open files of its process.
-fn socket_of(end: SocketAddr) -> Option<String> {
-    let SocketAddr::V4(end) = end else { return None };
+/// The socket of a client's end of a connection, as Linux shows it among the open files of its process.
+fn socket_of(client: SocketAddr, server: SocketAddr) -> Option<String> {
+    let ends = [shown(client)?, shown(server)?];
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    // A port can be that of several connections to different servers.
     let of = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        (fields.get(1).copied() == Some(&local(end))).then(|| format!("socket:[{}]", fields[9]))
+        (fields.get(1..3)? == ends.as_slice()).then(|| format!("socket:[{}]", fields[9]))
     };
-    table.lines().skip(1).find_map(of)
+    table.lines().find_map(of)
 }
 
 /// An address as the kernel's table has it.
-fn local(end: SocketAddrV4) -> String {
-    format!("{:08X}:{:04X}", u32::from_ne_bytes(end.ip().octets()), end.port())
+fn shown(end: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(end) = end else { return None };
+    Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(end.ip().octets()), end.port()))
 }
 
 fn has_open(id: u32, socket: &str) -> bool {
