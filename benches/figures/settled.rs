@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::machine;
 use crate::report::{Bound, Figure, Report, say};
 use crate::settling::settle;
-use crate::stage::{Lab, Outcome, Stage, end, no_time};
+use crate::stage::{Lab, Outcome, Stage, end, no_time, until};
 
 /// What the bounds speak of.
 const WORKERS: usize = 10_000;
@@ -38,15 +38,19 @@ pub(crate) async fn measure(count: usize, clusters: usize, report: &mut Report) 
     say(&format!("they are there after {} s", begun.elapsed().as_secs()));
 
     let before = stage.changes()?.len();
+    labs[0].simulator.faults().forget();
     let operator = stage.operator().await?;
-    at_rest(&operator, count, Instant::now()).await?;
+    at_rest(&operator, &labs, &counts, Instant::now()).await?;
     check(&stage, &labs, &counts, &stage.changes()?[before..]).await?;
     sleep(BUSY).await;
     end(operator).await?;
 
+    for lab in &labs {
+        lab.simulator.faults().forget();
+    }
     let begun = Instant::now();
     let operator = stage.operator().await?;
-    let took = at_rest(&operator, count, begun).await?;
+    let took = at_rest(&operator, &labs, &counts, begun).await?;
     let comparable = (count, clusters) == (WORKERS, HYPERVISORS);
     let sizes = format!("{count} workers on {clusters} hypervisors");
     restarted(&sizes, comparable, took, &operator, report)?;
@@ -68,24 +72,31 @@ fn share(count: usize, clusters: usize) -> Outcome<Vec<usize>> {
     Ok(counts)
 }
 
-/// How long after `begun` the last worker was looked at. Until a hypervisor is known its workers wait; a worker at
-/// rest, seen at rest, is a success.
-async fn at_rest(operator: &Replica, count: usize, begun: Instant) -> Outcome<Duration> {
+/// How long after `begun` the last worker was looked at: when every hypervisor has shown every VM, as many reconciles
+/// have come to rest as there are workers, and none came for a while after. A worker whose hypervisor is not known yet
+/// does not come to rest.
+async fn at_rest(operator: &Replica, labs: &[Lab], counts: &[usize], begun: Instant) -> Outcome<Duration> {
+    let count = counts.iter().sum();
     let (mut last, mut seen) = (begun.elapsed(), (0, 0));
-    while seen.0 < count || begun.elapsed() < last + QUIET {
+    let mut unread: Vec<(&Lab, usize)> = labs.iter().zip(counts.iter().copied()).collect();
+    while !unread.is_empty() || seen.0 < count || begun.elapsed() < last + QUIET {
         if begun.elapsed() > PATIENCE {
-            let log = operator.process.log_end();
-            return Err(format!(
-                "{} of {count} workers were seen at rest; the operator's log ends with\n{log}",
-                seen.0
-            )
-            .into());
+            let (away, log) = (unread.len(), operator.process.log_end());
+            let text = format!("{} of {count} workers were seen at rest, {away} hypervisors were not read", seen.0);
+            return Err(format!("{text}; the operator's log ends with\n{log}").into());
         }
-        if let Some(now) = reconciles(operator).await.filter(|now| *now != seen) {
+        unread.retain(|(lab, count)| lab.reads() < *count);
+        if let Some(now) = reconciles(operator).await.filter(|now| *now != seen || !unread.is_empty()) {
             (last, seen) = (begun.elapsed(), now);
         }
         sleep(Duration::from_millis(50)).await;
     }
+    say(&format!(
+        "{} reconciles of {count} workers, {} of them at rest, in {:.1} s",
+        seen.1,
+        seen.0,
+        last.as_secs_f64()
+    ));
     Ok(last)
 }
 
@@ -108,11 +119,12 @@ async fn check(stage: &Stage, labs: &[Lab], counts: &[usize], changes: &[AuditEv
         return Err(format!("{} workers were not at rest: {:?} …", corrected.len(), corrected[0]).into());
     }
     for (lab, count) in labs.iter().zip(counts) {
-        let status = stage.hypervisors().get(&lab.name).await?.status.unwrap_or_default();
-        let known = (status.workers, status.orphan_count);
-        if known != (Some(i32::try_from(*count)?), Some(0)) {
-            return Err(format!("{} does not know its {count} workers' VMs: {known:?}", lab.name).into());
-        }
+        let all = Some(i32::try_from(*count)?);
+        let is_known = || async {
+            let status = stage.hypervisors().get(&lab.name).await?.status.unwrap_or_default();
+            Ok(status.workers == all && status.orphan_count == Some(0))
+        };
+        until("a Hypervisor's status knows its workers and no other VM of ours", PATIENCE, is_known).await?;
     }
     Ok(())
 }

@@ -136,6 +136,12 @@ impl Lab {
         self.simulator.faults().log().iter().filter(|call| call.path == "/cluster/resources").count()
     }
 
+    /// How many VMs' configurations were read, of what the log of calls still has.
+    pub(crate) fn reads(&self) -> usize {
+        let log = self.simulator.faults().log();
+        log.iter().filter(|call| call.path.ends_with("/config") && call.status == Some(200)).count()
+    }
+
     /// Waits until it was polled so often that the absence of a VM can be proven at once.
     pub(crate) async fn until_known(&self) -> Outcome<()> {
         until("the hypervisor was polled", Duration::from_secs(180), || async { Ok(self.polls() >= 3) }).await

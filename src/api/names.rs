@@ -36,9 +36,6 @@ pub const ACCEPT_IDENTITY: &str = "stevedore.dev/accept-identity";
 /// so that they are released even if the spec has come to name others.
 pub const HOLDS: &str = "stevedore.dev/holds";
 
-/// On a Worker: the UID of an earlier Worker whose VM it may take over.
-pub const ADOPT_UID: &str = "stevedore.dev/adopt-uid";
-
 /// The longest value of [`TEST_REQUESTED_AT`] that a status holds as it is.
 const LONGEST_TEST_REQUEST: usize = 253;
 

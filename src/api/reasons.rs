@@ -107,6 +107,9 @@ reasons! {
         VmLocked,
         /// The record of the work in progress cannot be read; the message says what to do.
         OperationUnreadable,
+        /// The object does not fit the types of this version of the operator, so that nothing is done for it; the message
+        /// says why. Edit it, or run the version that it was made for.
+        Unreadable,
         /// The VM is protected from removal on the hypervisor. Take the protection away to let the delete go on.
         VmProtected,
         /// The VM was turned into a template. It is not deleted; the message says what to do.
@@ -206,6 +209,9 @@ reasons! {
         Forbidden,
         /// It was released on request.
         Abandoned,
+        /// The object does not fit the types of this version of the operator, so that nothing is done for it; the message
+        /// says why. Edit it, or run the version that it was made for.
+        Unreadable,
         /// A step did not succeed and is tried again; the message says which one and why.
         OperationFailed,
     }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
-use crate::controller::context::{Connect, ConnectionSettings, Credential};
+use crate::controller::context::{Connect, ConnectionSettings};
 use crate::domain::fault::Fault;
 use crate::hypervisor::SharedHypervisor;
-use crate::hypervisor::proxmox::{self, Proxmox, ProxmoxSettings};
+use crate::hypervisor::proxmox::{Proxmox, ProxmoxSettings};
 use crate::hypervisor::registry::ConnectionLimits;
 use crate::hypervisor::transport::client::HttpExchange;
 use crate::hypervisor::transport::tls::TlsSettings;
@@ -44,14 +44,10 @@ pub fn proxmox(
     clock: SharedClock,
     observer: Arc<dyn CallObserver>,
 ) -> Result<SharedHypervisor, Fault> {
-    let credential = match settings.credential.clone() {
-        Credential::Token { id, secret } => proxmox::Credential::Token { id, secret },
-        Credential::Password { username, password } => proxmox::Credential::Password { username, password },
-    };
     let client = Proxmox::new(
         ProxmoxSettings {
             endpoints: settings.endpoints.clone(),
-            credential,
+            credential: settings.credential.clone(),
             pool: None,
             limits: ConnectionLimits::unshared(),
             deadline,

@@ -23,6 +23,7 @@ use crate::controller::context::{Context, Gate, Patience};
 use crate::controller::driver::{self, Objects, Wakes};
 use crate::controller::events::Events;
 use crate::controller::tracks::Tracks;
+use crate::controller::watch::watch;
 use crate::hypervisor::transport::CallObserver;
 use crate::runtime::admin::{Admin, Facts};
 use crate::runtime::client::{self, ClientError, Deadlines};
@@ -263,7 +264,7 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
     let Parts { client, writer, clock, metrics, readiness, gate, leadership, installation } = parts;
     let (bell, hurried) = unbounded_channel();
     let (changed_sender, changed) = unbounded_channel();
-    let objects = Objects { workers: driver::watch(client.clone()), hypervisors: driver::watch(client) };
+    let objects = Objects { workers: watch(client.clone()), hypervisors: watch(client) };
     let observer: Arc<dyn CallObserver> = Arc::new(Observer(metrics.clone()));
     let name = settings.lease.as_ref().map_or_else(|| "none".to_owned(), |lease| lease.name.clone());
     let following = tokio::spawn({
@@ -280,7 +281,9 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         gate,
         workers: objects.workers.store.clone(),
         workers_listed: objects.workers.listed.clone(),
+        unreadable_workers: objects.workers.unreadable.clone(),
         hypervisors: objects.hypervisors.store.clone(),
+        unreadable_hypervisors: objects.hypervisors.unreadable.clone(),
         tracks: Tracks::default(),
         events: Events::start(writer, settings.pod.clone()),
         operation_ids: Arc::new(|| Uuid::new_v4().to_string()),

@@ -21,7 +21,6 @@ use crate::api::reasons::WorkerReason;
 use crate::clock::BootTime;
 use crate::domain::observation::{HypervisorState, Problem};
 use crate::hypervisor::SharedHypervisor;
-use crate::hypervisor::vm::ClusterIdentity;
 
 /// Namespace and name of a `Hypervisor`.
 pub type Key = (String, String);
@@ -41,8 +40,6 @@ pub struct State {
     pub vm_ids: (u32, u32),
     /// Most launches at a time.
     pub parallel_launches: usize,
-    /// The cluster that was pinned.
-    pub identity: Option<ClusterIdentity>,
     /// VM ids that rest because a VM of that id was deleted or vanished a short while ago.
     pub resting: BTreeSet<u32>,
     /// The host and port of its API, as a worker reaches it.
@@ -59,7 +56,6 @@ impl Default for State {
             paused: false,
             vm_ids: (0, 0),
             parallel_launches: 1,
-            identity: None,
             resting: BTreeSet::new(),
             endpoints: Vec::new(),
         }
@@ -195,6 +191,11 @@ impl Connection {
         self.noted().untasked.remove(vm_id);
     }
 
+    /// Forgets those VMs that are not being made any more.
+    pub fn keep_untasked(&self, is_being_made: impl Fn(&str) -> bool) {
+        self.noted().untasked.retain(|vm_id, _| is_being_made(vm_id));
+    }
+
     /// When it was first seen that no task makes this VM.
     pub fn untasked_since(&self, vm_id: &str) -> Option<BootTime> {
         self.noted().untasked.get(vm_id).copied()
@@ -235,6 +236,12 @@ impl Connections {
             ..Connection::default()
         };
         Arc::clone(all.entry(key.clone()).or_insert_with(|| Arc::new(made())))
+    }
+
+    /// All connections, with their keys.
+    pub fn all(&self) -> Vec<(Key, Arc<Connection>)> {
+        let all = self.by_key.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(key, connection)| (key.clone(), Arc::clone(connection))).collect()
     }
 
     /// Forgets a `Hypervisor` that is gone.

@@ -11,12 +11,13 @@ use super::connection::Connections;
 use super::events::Events;
 use super::listed::Listed;
 use super::tracks::Tracks;
+use super::unreadable::Unreadables;
 use crate::api::{Hypervisor, Worker};
 use crate::clock::SharedClock;
 use crate::domain::fault::Fault;
 use crate::hypervisor::SharedHypervisor;
+pub use crate::hypervisor::credential::Credential;
 use crate::runtime::metrics::Metrics;
-use crate::secret::Secret;
 
 /// What every reconcile needs.
 pub struct Context {
@@ -36,8 +37,12 @@ pub struct Context {
     pub workers: Store<Worker>,
     /// Whether all Workers are known: not just after the start.
     pub workers_listed: Listed,
+    /// The Workers that cannot be read: they are there all the same.
+    pub unreadable_workers: Unreadables,
     /// All Hypervisors, as the watch shows them.
     pub hypervisors: Store<Hypervisor>,
+    /// The Hypervisors that cannot be read.
+    pub unreadable_hypervisors: Unreadables,
     /// Takes the workers whose VM, or whose hypervisor, looks different from before: they are reconciled.
     pub changed: UnboundedSender<ObjectRef<Worker>>,
     /// What this process remembers of each worker.
@@ -118,25 +123,6 @@ pub struct ConnectionSettings {
     pub credential: Credential,
     /// How the server is trusted.
     pub trust: Trust,
-}
-
-/// How to log in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// An API token.
-    Token {
-        /// Such as `stevedore@pve!operator`.
-        id: String,
-        /// Its secret.
-        secret: Secret,
-    },
-    /// User and password.
-    Password {
-        /// Such as `stevedore@pve`.
-        username: String,
-        /// The password.
-        password: Secret,
-    },
 }
 
 /// How a server's certificate is judged.

@@ -1,4 +1,4 @@
-//! What both controllers share: watches that keep only what is needed, triggers, a guard against panics, back-off.
+//! What both controllers share: triggers, a guard against panics, back-off, upkeep.
 //!
 //! A process that is not the leader runs all of it, so that its caches are warm, but reconciles nothing.
 
@@ -6,25 +6,21 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use futures::{FutureExt, Stream, StreamExt, TryFutureExt, TryStreamExt};
-use kube::core::object::HasStatus;
-use kube::runtime::PredicateConfig;
+use futures::{FutureExt, Stream, StreamExt, TryFutureExt};
+use kube::Resource;
 use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::runtime::reflector::{ObjectRef, Store};
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::connection::Key;
 use super::context::Context;
-use super::listed::Listed;
-use super::{hypervisor, worker};
+use super::watch::Watched;
+use super::{hypervisor, upkeep, worker};
 use crate::api::{Hypervisor, Worker};
 use crate::domain::backoff;
 use crate::runtime::metrics::Reconciled;
@@ -37,52 +33,6 @@ const HYPERVISORS_AT_A_TIME: u16 = 64;
 
 /// How soon an object is looked at again while this process may change nothing.
 const GATE_CLOSED: Duration = Duration::from_secs(20);
-
-/// Objects as a watch shows them, and the stream that keeps the store up to date while it is polled.
-pub struct Watched<K: Resource<DynamicType = ()> + 'static> {
-    /// All objects.
-    pub store: Store<K>,
-    /// Whether the first list has come.
-    pub listed: Listed,
-    stream: BoxStream<'static, Result<K, watcher::Error>>,
-}
-
-/// Watches all objects of a kind; fields that nothing here reads are not kept.
-pub fn watch<K>(client: kube::Client) -> Watched<K>
-where
-    K: Resource<DynamicType = ()> + HasStatus + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let (store, writer) = reflector::store();
-    let events = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff().modify(prune);
-    let (announcer, listed) = Listed::awaited();
-    let stream = reflector::reflector(writer, events)
-        .inspect_ok(move |event| {
-            // The reflector has taken it in before it comes here.
-            if matches!(event, watcher::Event::InitDone) {
-                announcer.listed();
-            }
-        })
-        .touched_objects()
-        .predicate_filter(matters::<K>, PredicateConfig::default());
-    Watched { store, listed, stream: stream.boxed() }
-}
-
-/// Most of an object's memory is what nothing here reads.
-fn prune<K: Resource>(object: &mut K) {
-    object.managed_fields_mut().clear();
-    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
-}
-
-/// Whether a change matters: another generation, finalizer, annotation or deletion; not our own status writes, but a
-/// status that somebody took away.
-#[allow(clippy::unnecessary_wraps, reason = "the shape of a predicate")]
-fn matters<K: Resource + HasStatus>(object: &K) -> Option<u64> {
-    let mut hasher = DefaultHasher::new();
-    let meta = object.meta();
-    (&meta.uid, meta.generation, &meta.finalizers, &meta.annotations).hash(&mut hasher);
-    (meta.deletion_timestamp.is_some(), object.status().is_some()).hash(&mut hasher);
-    Some(hasher.finish())
-}
 
 /// What wakes the controllers besides their watches.
 pub struct Wakes {
@@ -113,31 +63,71 @@ enum Failed {
     Panicked,
 }
 
-/// One controller's share of the process: the context, and how often each object failed in a row.
+/// One controller's share of the process.
 struct Driver {
     context: Arc<Context>,
     name: &'static str,
-    failures: Mutex<HashMap<(String, String), u32>>,
+    failures: Failures,
+}
+
+/// How often each object failed in a row.
+#[derive(Debug, Default)]
+struct Failures(Mutex<HashMap<Key, u32>>);
+
+impl Failures {
+    fn counts(&self) -> MutexGuard<'_, HashMap<Key, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more of this object; how many there were by now.
+    fn add(&self, object: Key) -> u32 {
+        let mut counts = self.counts();
+        let count = counts.entry(object).or_insert(0);
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    /// This object did not fail.
+    fn end(&self, object: &Key) {
+        self.counts().remove(object);
+    }
+
+    /// Forgets those of objects that are not there any more.
+    fn keep(&self, is_there: impl Fn(&Key) -> bool) {
+        self.counts().retain(|object, _| is_there(object));
+    }
 }
 
 /// Runs both controllers until `shutdown` is requested and the reconciles that run have ended.
 pub async fn run(context: Arc<Context>, objects: Objects, wakes: Wakes, shutdown: Shutdown) {
     let Wakes { hurried, changed, led } = wakes;
     let (led_workers, led_hypervisors) = fork(led);
+    let (worker_driver, hypervisor_driver) = (Driver::new(&context, "worker"), Driver::new(&context, "hypervisor"));
+    let upkeep = upkeep::run(Arc::clone(&context), [objects.workers.news, objects.hypervisors.news], {
+        let (worker_driver, hypervisor_driver) = (Arc::clone(&worker_driver), Arc::clone(&hypervisor_driver));
+        let context = Arc::clone(&context);
+        move || {
+            worker_driver.failures.keep(|key| is_in(&context.workers, key));
+            hypervisor_driver.failures.keep(|key| is_in(&context.hypervisors, key));
+        }
+    });
     let workers = Controller::for_stream(objects.workers.stream, objects.workers.store)
         .with_config(Config::default().concurrency(WORKERS_AT_A_TIME))
         .reconcile_on(received(changed))
         .reconcile_all_on(led_workers)
         .graceful_shutdown_on(requested(shutdown.clone()))
-        .run(one_worker, on_failure, Driver::new(&context, "worker"));
+        .run(one_worker, on_failure, worker_driver);
     let hurried = received(hurried).map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     let hypervisors = Controller::for_stream(objects.hypervisors.stream, objects.hypervisors.store)
         .with_config(Config::default().concurrency(HYPERVISORS_AT_A_TIME))
         .reconcile_on(hurried)
         .reconcile_all_on(led_hypervisors)
         .graceful_shutdown_on(requested(shutdown))
-        .run(one_hypervisor, on_failure, Driver::new(&context, "hypervisor"));
-    futures::join!(drain(workers), drain(hypervisors));
+        .run(one_hypervisor, on_failure, hypervisor_driver);
+    tokio::select! {
+        _ = futures::future::join(drain(workers), drain(hypervisors)) => {}
+        () = upkeep => {}
+    }
 }
 
 async fn drain<T, E: Debug>(outcomes: impl Stream<Item = Result<T, E>>) {
@@ -171,7 +161,7 @@ fn fork(stream: BoxStream<'static, ()>) -> (BoxStream<'static, ()>, BoxStream<'s
 
 impl Driver {
     fn new(context: &Arc<Context>, name: &'static str) -> Arc<Self> {
-        Arc::new(Self { context: Arc::clone(context), name, failures: Mutex::default() })
+        Arc::new(Self { context: Arc::clone(context), name, failures: Failures::default() })
     }
 
     /// Runs one reconcile: contained, counted, and only as the leader.
@@ -193,18 +183,16 @@ impl Driver {
         let took = self.context.clock.boot().since(begun);
         self.context.metrics.reconciled(self.name, result_of(&outcome), took);
         let after = outcome.map_err(|_| Failed::Panicked)??;
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(object));
+        self.failures.end(&key(object));
         Ok(after.map_or_else(Action::await_change, Action::requeue))
     }
 
     /// How long to wait after one more failure of this object.
     fn delay<K: Resource>(&self, object: &K) -> Duration {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(key(object)).or_insert(0);
-        *count = count.saturating_add(1);
+        let count = self.failures.add(key(object));
         let mut hasher = DefaultHasher::new();
         object.meta().uid.hash(&mut hasher);
-        backoff::CALL.delay(*count, hasher.finish())
+        backoff::CALL.delay(count, hasher.finish())
     }
 }
 
@@ -217,7 +205,11 @@ fn result_of<E, P>(outcome: &Result<Result<Option<Duration>, E>, P>) -> Reconcil
     }
 }
 
-fn key<K: Resource>(object: &K) -> (String, String) {
+fn is_in<K: Resource<DynamicType = ()> + Clone>(store: &Store<K>, (namespace, name): &Key) -> bool {
+    store.get(&ObjectRef::new(name).within(namespace)).is_some()
+}
+
+fn key<K: Resource>(object: &K) -> Key {
     (object.meta().namespace.clone().unwrap_or_default(), object.meta().name.clone().unwrap_or_default())
 }
 
@@ -245,4 +237,20 @@ fn on_failure<K: Resource>(object: Arc<K>, error: &Failed, driver: Arc<Driver>) 
     let (namespace, name) = key(object.as_ref());
     tracing::warn!(controller = driver.name, %namespace, %name, %error, retry_in = ?after, "reconcile failed");
     Action::requeue(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_counted_until_one_ends_well_or_the_object_is_gone() {
+        let object = |name: &str| ("ns".to_owned(), name.to_owned());
+        let failures = Failures::default();
+        assert_eq!([failures.add(object("a")), failures.add(object("a")), failures.add(object("b"))], [1, 2, 1]);
+        failures.end(&object("b"));
+        failures.add(object("c"));
+        failures.keep(|one| *one == object("a"));
+        assert_eq!(failures.counts().keys().cloned().collect::<Vec<_>>(), [object("a")]);
+    }
 }

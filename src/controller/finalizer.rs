@@ -6,6 +6,7 @@ use std::fmt::Debug;
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch as Operations, PatchOperation, RemoveOperation, ReplaceOperation};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -18,7 +19,12 @@ const TRIES: usize = 5;
 
 /// Whether an object carries a finalizer.
 pub fn has<K: Resource>(object: &K, finalizer: &str) -> bool {
-    object.meta().finalizers.as_ref().is_some_and(|all| all.iter().any(|one| one == finalizer))
+    is_in(object.meta(), finalizer)
+}
+
+/// Whether an object's metadata name a finalizer.
+pub fn is_in(metadata: &ObjectMeta, finalizer: &str) -> bool {
+    metadata.finalizers.as_ref().is_some_and(|all| all.iter().any(|one| one == finalizer))
 }
 
 /// Puts a finalizer on an object, which must exist and not be about to go; the object as it is then.

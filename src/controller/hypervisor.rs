@@ -29,6 +29,7 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 
 pub use self::error::Error;
+pub(super) use self::held::release_recorded;
 pub(super) use self::memory::Memory;
 
 use self::facts::Facts;

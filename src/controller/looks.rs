@@ -13,34 +13,11 @@ use crate::api::reasons::WorkerReason;
 use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, judge};
-use crate::domain::observation::{Budget, Declared, Live, LiveVm, NewId, Problem};
+use crate::domain::observation::{Budget, Declared, Live, LiveVm, Looks, NewId, Problem};
 use crate::domain::operation::Operation;
 use crate::domain::plan::Look;
 use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::vm::{CreateOrder, Obstacle, ObstacleKind, TaskState, VmDetail, VmRef, VmWanted};
-
-/// What was looked at so far, for one decision. An effect makes all of it void.
-#[derive(Debug, Clone, Default)]
-pub struct Looks {
-    /// The VM, read live.
-    pub live: Option<Live>,
-    /// The task of the present step.
-    pub task: Option<TaskState>,
-    /// Whether the VM is being made.
-    pub being_made: Option<bool>,
-    /// What stands in the way of making it.
-    pub obstacles: Option<Vec<Problem>>,
-    /// VMs that are being made by nobody we know.
-    pub strangers: Option<Vec<String>>,
-    /// An id for a new VM.
-    pub new_id: Option<NewId>,
-    /// A launch permit.
-    pub permit: Option<bool>,
-    /// The deletion budget's word.
-    pub budget: Option<Budget>,
-    /// Whether the guest answers.
-    pub guest: Option<bool>,
-}
 
 /// Who looks.
 pub struct Looker<'a> {
@@ -147,9 +124,7 @@ impl Looker<'_> {
     /// is an orphan of somebody's crash, and holds nobody up.
     async fn strangers(&self) -> Result<Vec<String>, Fault> {
         let range = self.connection.state().vm_ids;
-        let workers = self.context.workers.state();
-        let here = self.connection.sharers();
-        let named = named_ids(workers.iter().filter(|worker| here.contains(&hypervisor_key(worker))));
+        let named = named_ids(self.context, &self.connection.sharers(), None);
         let (strangers, latest) = self.connection.view(|view| (view.strangers(range, &named), view.latest()));
         let mut in_the_way = Vec::new();
         for at in strangers {
@@ -169,12 +144,9 @@ impl Looker<'_> {
     }
 
     fn new_id(&self) -> NewId {
-        let workers = self.context.workers.state();
         let uid = self.worker.uid();
-        let here = self.connection.sharers();
-        let others = workers.iter().filter(|worker| here.contains(&hypervisor_key(worker)) && worker.uid() != uid);
-        let mut named: std::collections::BTreeSet<u32> =
-            named_ids(others).iter().filter_map(|id| id.parse().ok()).collect();
+        let named = named_ids(self.context, &self.connection.sharers(), uid.as_deref());
+        let mut named: std::collections::BTreeSet<u32> = named.iter().filter_map(|id| id.parse().ok()).collect();
         // An id that this very operation was refused is not tried again.
         if let Some(Ok(operation)) = snapshot::operation(self.worker) {
             named.extend(operation.target.vm_id.parse::<u32>());

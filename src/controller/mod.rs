@@ -15,5 +15,8 @@ pub mod snapshot;
 pub mod status;
 pub mod testing;
 pub mod tracks;
+pub mod unreadable;
+pub mod upkeep;
 pub mod view;
+pub mod watch;
 pub mod worker;

@@ -2,22 +2,24 @@
 //! looks are taken only when a decision wants them.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 use super::connection::{Connection, Key};
 use super::context::Context;
-use super::looks::Looks;
 use super::view::{Known, Seeker};
+use crate::api::conditions::{self, Condition};
 use crate::api::reasons::WorkerReason;
 use crate::api::{Worker, WorkerStatus};
 use crate::clock::BootTime;
 use crate::domain::identity::{self, Mark};
 use crate::domain::observation::{
-    Declared, Facts, HypervisorState, Observed, Presence, Problem, Remembered, TestRecord,
+    Declared, Facts, HypervisorState, Looks, Observed, Presence, Problem, Remembered, TestRecord,
 };
 use crate::domain::operation::{Kind, Operation, RecordError};
 use crate::domain::{declare, network};
@@ -37,14 +39,39 @@ pub fn operation(worker: &Worker) -> Option<Result<Operation, RecordError>> {
     (!value.is_null()).then(|| Operation::from_json(value))
 }
 
-/// The VM ids that workers of a hypervisor name, in their status or in an operation.
-pub fn named_ids<'a>(workers: impl IntoIterator<Item = &'a Arc<Worker>>) -> BTreeSet<String> {
+/// The VM that a worker has, or may be getting, by its status.
+pub fn vm_of(worker: &Worker) -> Option<VmRef> {
+    match operation(worker) {
+        Some(Ok(operation)) => Some(operation.target.at()),
+        _ => known_vm(worker.status.as_ref()?),
+    }
+}
+
+/// The Workers that name a Hypervisor, as the watch shows them now.
+pub fn workers_of(context: &Context, hypervisor: &Key) -> Vec<Arc<Worker>> {
+    context.workers.state_filter(|worker| hypervisor_key(worker) == *hypervisor)
+}
+
+/// The UIDs of all Workers, also of those that cannot be read.
+pub fn uids(context: &Context) -> BTreeSet<String> {
+    let unreadable = context.unreadable_workers.all();
+    let mut uids: BTreeSet<String> = unreadable.iter().filter_map(|worker| worker.metadata.uid.clone()).collect();
+    uids.extend(context.workers.state().iter().filter_map(|worker| worker.metadata.uid.clone()));
+    uids
+}
+
+/// The VM ids that the workers of these hypervisors name in their status or in an operation, except for the worker
+/// `but`; also those of workers, and in operations, that cannot be read.
+pub fn named_ids(context: &Context, hypervisors: &BTreeSet<Key>, but: Option<&str>) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
-    for worker in workers {
-        ids.extend(worker.status.as_ref().and_then(|status| status.vm.as_ref()).and_then(|vm| vm.id.clone()));
-        if let Some(Ok(operation)) = operation(worker) {
-            ids.insert(operation.target.vm_id);
-        }
+    for worker in hypervisors.iter().flat_map(|hypervisor| workers_of(context, hypervisor)) {
+        let Some(status) = worker.status.as_ref().filter(|_| worker.metadata.uid.as_deref() != but) else { continue };
+        ids.extend(status.vm.as_ref().and_then(|vm| vm.id.clone()));
+        let intended = status.operation.as_ref().and_then(|operation| operation.pointer("/target/vmId")?.as_str());
+        ids.extend(intended.map(str::to_owned));
+    }
+    for worker in hypervisors.iter().flat_map(|hypervisor| context.unreadable_workers.of(hypervisor)) {
+        ids.extend(worker.vm_ids().map(str::to_owned));
     }
     ids
 }
@@ -93,18 +120,10 @@ pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared
             settling: holds.1,
             last_call,
             fresh_operation_id,
-            live: looks.live.clone(),
-            task: looks.task.clone(),
-            being_made: looks.being_made,
-            obstacles: looks.obstacles.clone(),
-            strangers: looks.strangers.clone(),
-            new_id: looks.new_id.clone(),
-            permit: looks.permit,
-            budget: looks.budget.clone(),
-            guest: looks.guest,
             guest_timeout: context.patience.guest,
             call_deadline: context.patience.call,
         },
+        looks: looks.clone(),
         now: whole_seconds(context.clock.wall()),
     }
 }
@@ -117,6 +136,7 @@ pub fn whole_seconds(time: Timestamp) -> Timestamp {
 fn remembered(worker: &Worker) -> Remembered {
     let status = worker.status.clone().unwrap_or_default();
     Remembered {
+        stalled: is_stalled(worker.metadata.generation, &status),
         operation: operation(worker),
         vm: known_vm(&status),
         uuid: status.vm.as_ref().and_then(|vm| vm.uuid.clone()),
@@ -127,6 +147,16 @@ fn remembered(worker: &Worker) -> Remembered {
         handled_request: status.last_handled_test_request,
         claims: 0,
     }
+}
+
+/// Whether the status says that the present declaration is stalled, for a reason that only the hypervisor shows.
+fn is_stalled(generation: Option<i64>, status: &WorkerStatus) -> bool {
+    let of_texts = [WorkerReason::ProviderMismatch, WorkerReason::OperationUnreadable, WorkerReason::Unreadable];
+    let of_texts = of_texts.map(WorkerReason::as_str);
+    let is_of_now =
+        |stalled: &Condition| stalled.observed_generation == generation && !of_texts.contains(&stalled.reason.as_str());
+    conditions::is_true(&status.conditions, conditions::STALLED)
+        && conditions::find(&status.conditions, conditions::STALLED).is_some_and(is_of_now)
 }
 
 fn known_vm(status: &WorkerStatus) -> Option<VmRef> {
@@ -159,23 +189,20 @@ fn hypervisor(
     let exists = context
         .hypervisors
         .find(|hypervisor| hypervisor.name_any() == name && hypervisor.namespace().unwrap_or_default() == namespace);
-    let Some(connection) = connection.filter(|_| exists.is_some()) else {
-        let problem = if exists.is_some() {
-            return (
-                HypervisorState::Away(Problem::new(
-                    WorkerReason::HypervisorNotReady,
-                    format!("Hypervisor {name} has not been reached yet"),
-                )),
-                Duration::ZERO,
-                false,
-            );
-        } else {
-            Problem::new(
-                WorkerReason::HypervisorMissing,
-                format!("there is no Hypervisor {name} in namespace {namespace}: create it, and the work goes on"),
-            )
-        };
+    let not_ready = |text: String| HypervisorState::Away(Problem::new(WorkerReason::HypervisorNotReady, text));
+    if exists.is_none() {
+        if let Some(unreadable) = context.unreadable_hypervisors.get(&hypervisor_key(worker)) {
+            let text =
+                format!("Hypervisor {name} cannot be read by this version of the operator ({})", unreadable.error);
+            // That will not pass in two minutes.
+            return (not_ready(text), Duration::MAX, false);
+        }
+        let text = format!("there is no Hypervisor {name} in namespace {namespace}: create it, and the work goes on");
+        let problem = Problem::new(WorkerReason::HypervisorMissing, text);
         return (HypervisorState::Missing(problem), Duration::ZERO, false);
+    }
+    let Some(connection) = connection else {
+        return (not_ready(format!("Hypervisor {name} has not been reached yet")), Duration::ZERO, false);
     };
     let state = connection.state();
     let away_for = state.away_since.map_or(Duration::ZERO, |since| now.since(since));
@@ -241,36 +268,48 @@ fn conflict(context: &Context, worker: &Worker, declared: &Declared) -> Option<P
     let key = hypervisor_key(worker);
     let name = declared.wanted.name.to_lowercase();
     let statics: Vec<_> = network::static_addresses(&declared.wanted.networks).collect();
-    context.workers.state().iter().find_map(|other| {
-        if other.uid() == worker.uid() || hypervisor_key(other) != key || !is_earlier(other, worker) {
+    let name_in_use = || {
+        let text = format!(
+            "the VM name {} is taken by an earlier Worker of this Hypervisor: set another spec.vmName",
+            declared.wanted.name
+        );
+        Problem::new(WorkerReason::VmNameInUse, text)
+    };
+    let address_in_use = |address: IpAddr, other: &str| {
+        let text = format!("the static address {address} is declared by Worker {other}, too: give one of them another");
+        Problem::new(WorkerReason::AddressInUse, text)
+    };
+    let readable = context.workers.state().iter().find_map(|other| {
+        if other.uid() == worker.uid() || hypervisor_key(other) != key || !is_earlier(&other.metadata, &worker.metadata)
+        {
             return None;
         }
         if other.vm_name().to_lowercase() == name {
-            return Some(Problem::new(
-                WorkerReason::VmNameInUse,
-                format!(
-                    "the VM name {} is taken by an earlier Worker of this Hypervisor: set another spec.vmName",
-                    declared.wanted.name
-                ),
-            ));
+            return Some(name_in_use());
         }
         let networks: Vec<_> = other.spec.networks.iter().filter_map(|network| network::wanted(network).ok()).collect();
         let (address, _) = statics.iter().find(|(address, mine)| {
             network::static_addresses(&networks)
                 .any(|(taken, theirs)| taken == *address && theirs.bridge == mine.bridge && theirs.vlan == mine.vlan)
         })?;
-        Some(Problem::new(
-            WorkerReason::AddressInUse,
-            format!(
-                "the static address {address} is declared by Worker {}, too: give one of them another",
-                other.name_any()
-            ),
-        ))
-    })
+        Some(address_in_use(*address, &other.name_any()))
+    });
+    let unreadable = || {
+        let earlier = context.unreadable_workers.of(&key).into_iter();
+        let mut earlier = earlier.filter(|other| is_earlier(&other.metadata, &worker.metadata));
+        earlier.find_map(|other| {
+            if other.vm_name().to_lowercase() == name {
+                return Some(name_in_use());
+            }
+            let taken = other.addresses().find(|taken| statics.iter().any(|(address, _)| address == taken))?;
+            Some(address_in_use(taken, other.name()))
+        })
+    };
+    readable.or_else(unreadable)
 }
 
-fn is_earlier(one: &Worker, other: &Worker) -> bool {
-    let key = |worker: &Worker| (worker.creation_timestamp().map(|time| time.0), worker.name_any());
+fn is_earlier(one: &ObjectMeta, other: &ObjectMeta) -> bool {
+    let key = |metadata: &ObjectMeta| (metadata.creation_timestamp.as_ref().map(|time| time.0), metadata.name.clone());
     key(one) < key(other)
 }
 

@@ -15,7 +15,7 @@ use crate::api::{Worker, WorkerStatus, names};
 use crate::domain::declare;
 use crate::domain::observation::{Declared, Problem};
 use crate::domain::phase::{PhaseFacts, phase};
-use crate::domain::plan::{KnownVm, Report, Verdict, VmReport};
+use crate::domain::plan::{KnownVm, Report, Stalling, Verdict, VmReport};
 use crate::hypervisor::vm::{Power, VmWanted};
 
 /// The status that a report makes of the one before. `declared` is absent if the declaration cannot be read.
@@ -107,16 +107,20 @@ fn apply_conditions(status: &mut WorkerStatus, generation: Option<i64>, report: 
             conditions::set(list, waiting.observed(generation), now);
         }
     }
-    for (kind, problem) in [(conditions::RECONCILING, &report.reconciling), (conditions::STALLED, &report.stalled)] {
-        match problem {
-            Some(Problem { reason, message }) => {
-                let condition = NewCondition::new(kind, Answer::True, *reason, message.clone());
-                conditions::set(list, condition.observed(generation), now);
-            }
-            None => {
-                conditions::remove(list, kind);
-            }
+    let mut is_so = |kind, problem: Option<&Problem>| match problem {
+        Some(Problem { reason, message }) => {
+            let condition = NewCondition::new(kind, Answer::True, *reason, message.clone());
+            conditions::set(list, condition.observed(generation), now);
         }
+        None => {
+            conditions::remove(list, kind);
+        }
+    };
+    is_so(conditions::RECONCILING, report.reconciling.as_ref());
+    match &report.stalled {
+        Stalling::Stays => {}
+        Stalling::No => is_so(conditions::STALLED, None),
+        Stalling::Yes(problem) => is_so(conditions::STALLED, Some(problem)),
     }
     // One order, so that the status reads the same whichever condition came first.
     list.sort_by_key(|condition| ORDER.iter().position(|kind| *kind == condition.type_).unwrap_or(ORDER.len()));

@@ -5,12 +5,18 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::api::reasons::WorkerReason;
 use crate::clock::BootTime;
 use crate::domain::backoff;
+use crate::domain::effect::Effect;
 use crate::domain::fault::{Fault, FaultKind};
+use crate::domain::observation::Problem;
 use crate::domain::operation::{Operation, Step};
-use crate::domain::plan::Effect;
 use crate::hypervisor::vm::{Power, TaskHandle};
+
+/// Looks that failed this often in a row, and for this long, are worth a word to people. By then a poll has shown whether
+/// it is the hypervisor as a whole that cannot be asked.
+const LASTING: (u32, Duration) = (3, Duration::from_secs(30));
 
 /// What an accepted call did may take this long to show.
 const SHOWS_AFTER: Duration = Duration::from_secs(2);
@@ -35,6 +41,32 @@ impl From<&Operation> for StepKey {
     }
 }
 
+/// Looks that failed one after the other.
+#[derive(Debug, Clone, Default)]
+struct Failing {
+    /// How many there were.
+    failures: u32,
+    /// When the first one was.
+    since: BootTime,
+    /// Why the last ones failed, and how many of them did for that reason.
+    lately: Option<(WorkerReason, u32)>,
+    /// What people were told.
+    told: Option<Problem>,
+}
+
+/// What follows from a look that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hindrance {
+    /// Looks in a row that failed, this one included.
+    pub failures: u32,
+    /// When to try again.
+    pub again: Duration,
+    /// What people are told, once it has lasted. The words stay the same as long as the reason does.
+    pub lasting: Option<Problem>,
+    /// Whether they were told something else before, or nothing.
+    pub is_news: bool,
+}
+
 /// What is remembered of one worker.
 #[derive(Debug, Clone, Default)]
 pub struct Track {
@@ -46,6 +78,8 @@ pub struct Track {
     not_before: BootTime,
     /// The effect that was accepted last, and until when it is not repeated: what it did must show first.
     accepted: Option<(Effect, BootTime)>,
+    /// Looks that fail at present.
+    failing: Failing,
     /// The last change of ours: polls that began before it prove nothing.
     pub changed: BootTime,
     /// Since when the VM has been seen powered on with nothing to do.
@@ -155,6 +189,37 @@ impl Track {
         }
     }
 
+    /// A look failed for this reason.
+    pub fn look_failed(&mut self, problem: Problem, now: BootTime, seed: u64) -> Hindrance {
+        let failing = &mut self.failing;
+        if failing.failures == 0 {
+            failing.since = now;
+        }
+        failing.failures = failing.failures.saturating_add(1);
+        let before = failing.lately.filter(|(reason, _)| *reason == problem.reason).map_or(0, |(_, times)| times);
+        let times = before.saturating_add(1);
+        failing.lately = Some((problem.reason, times));
+        // Reasons may take turns: another one than was told must last, too.
+        let is_news = match &failing.told {
+            None => failing.failures >= LASTING.0 && now.since(failing.since) >= LASTING.1,
+            Some(told) => told.reason != problem.reason && times >= LASTING.0,
+        };
+        if is_news {
+            failing.told = Some(problem);
+        }
+        Hindrance {
+            failures: failing.failures,
+            again: backoff::LOOK.delay(failing.failures, seed),
+            lasting: failing.told.clone(),
+            is_news,
+        }
+    }
+
+    /// Every look that a decision asked for has succeeded.
+    pub fn looked(&mut self) {
+        self.failing = Failing::default();
+    }
+
     /// The operation is over.
     pub fn closed(&mut self, now: BootTime) {
         *self = Self { changed: now, power: self.power, resumed: true, ..Self::default() };
@@ -178,6 +243,18 @@ impl Tracks {
     pub fn forget(&self, uid: &str) {
         self.by_uid.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
+
+    /// Forgets the workers (UIDs) that are not there any more, and says which these were. One whose pass is not over yet
+    /// is remembered anew by that pass, and forgotten the next time.
+    pub fn keep(&self, is_there: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut all = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extract_if(|uid, _| !is_there(uid)).map(|(uid, _)| uid).collect()
+    }
+
+    /// How many workers are remembered.
+    pub fn count(&self) -> usize {
+        self.by_uid.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
 }
 
 #[cfg(test)]
@@ -200,6 +277,43 @@ mod tests {
             since: jiff::Timestamp::UNIX_EPOCH,
             step_since: jiff::Timestamp::UNIX_EPOCH,
         }
+    }
+
+    #[test]
+    fn looks_that_fail_are_tried_later_and_later_and_told_once_it_lasts() {
+        let problem = |reason, text: &str| Problem::new(reason, text);
+        let mut track = Track::default();
+        let mut now = BootTime::default();
+        let mut fail = |track: &mut Track, reason, text: &str| {
+            now = now.plus(Duration::from_secs(15));
+            track.look_failed(problem(reason, text), now, 0)
+        };
+        let first = fail(&mut track, WorkerReason::HostOffline, "a");
+        let second = fail(&mut track, WorkerReason::HostOffline, "b");
+        assert!(first.lasting.is_none() && second.lasting.is_none() && second.again > first.again);
+        let third = fail(&mut track, WorkerReason::HostOffline, "c");
+        assert_eq!((third.lasting, third.is_news), (Some(problem(WorkerReason::HostOffline, "c")), true));
+        let fourth = fail(&mut track, WorkerReason::HostOffline, "other words");
+        assert_eq!((fourth.lasting, fourth.is_news), (Some(problem(WorkerReason::HostOffline, "c")), false));
+        for told in [WorkerReason::HostOffline, WorkerReason::HostOffline, WorkerReason::Forbidden] {
+            let other = fail(&mut track, WorkerReason::Forbidden, "d");
+            assert_eq!((other.lasting.unwrap().reason, other.is_news), (told, told == WorkerReason::Forbidden));
+        }
+        let longest = (0..20).map(|_| fail(&mut track, WorkerReason::Forbidden, "d").again).max().unwrap();
+        assert!(longest >= backoff::LOOK.longest && longest < Duration::from_secs(60), "a launch permit lasts 60 s");
+        track.looked();
+        assert_eq!(fail(&mut track, WorkerReason::HostOffline, "a"), first);
+    }
+
+    #[test]
+    fn who_is_gone_is_forgotten() {
+        let tracks = Tracks::default();
+        for uid in ["a", "b"] {
+            tracks.with(uid, |track| track.resumed = true);
+        }
+        assert_eq!(tracks.keep(|uid| uid == "b"), ["a"]);
+        assert_eq!(tracks.count(), 1);
+        assert!(tracks.with("b", |track| track.resumed));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct View {
     complete: VecDeque<BootTime>,
     /// When the first poll of that run began.
     complete_since: Option<BootTime>,
-    /// When each worker's VM was seen last, by worker UID.
+    /// When each worker's VM was seen last, by worker UID, as far back as the polls that are remembered.
     seen: HashMap<String, BootTime>,
 }
 
@@ -89,6 +89,9 @@ impl View {
                 self.seen.insert(mark.worker_uid, poll.begun);
             }
         }
+        // What was last seen before all of these polls is absent from all of them: nothing else need be known of it.
+        let oldest = self.complete.front().copied().unwrap_or_default();
+        self.seen.retain(|_, seen| *seen >= oldest);
     }
 
     /// Absence must be proven anew: the hypervisor was away, or this process was not the leader.
@@ -136,7 +139,7 @@ impl View {
             Some(mark) => mark.vm_id != id || !shown.tagged || shown.uuid != Some(mark.uuid().to_string()),
             None => shown.tagged,
         };
-        matches!(vm.lock.as_deref(), Some("create" | "clone")) || shown.tagged != tagged || contradicts
+        is_being_made(vm) || shown.tagged != tagged || contradicts
     }
 
     /// Where a worker's VM is.
@@ -180,12 +183,13 @@ impl View {
         if !self.is_complete() {
             return Presence::Unknown("waiting for a complete inventory of the hypervisor".to_owned());
         }
-        if let Some(text) = self.elsewhere(seeker) {
-            return Presence::Elsewhere(text);
-        }
         let seen = self.seen.get(seeker.uid).copied();
         let polls = self.complete.iter().filter(|poll| **poll >= seeker.since && seen.is_none_or(|seen| **poll > seen));
-        Presence::Absent { polls: u32::try_from(polls.count()).unwrap_or(u32::MAX) }
+        let polls = u32::try_from(polls.count()).unwrap_or(u32::MAX);
+        match self.elsewhere(seeker) {
+            Some(text) => Presence::Elsewhere { text, polls },
+            None => Presence::Absent { polls },
+        }
     }
 
     /// A VM that an earlier worker of this name, or another installation, has made for it.
@@ -211,7 +215,7 @@ impl View {
     /// VMs in the id range that are just being made, show no mark yet, and are named by no operation.
     pub fn strangers(&self, range: (u32, u32), named: &BTreeSet<String>) -> Vec<VmRef> {
         let is_stranger = |id: &String, vm: &VmSummary| {
-            matches!(vm.lock.as_deref(), Some("create" | "clone"))
+            is_being_made(vm)
                 && in_range(id, range)
                 && !named.contains(id)
                 && self.shown.get(id).is_none_or(|shown| Mark::parse(&shown.description).is_none())
@@ -244,6 +248,11 @@ impl View {
             })
             .collect()
     }
+}
+
+/// Whether a VM carries the lock of a task that makes it, or made it and died.
+pub fn is_being_made(vm: &VmSummary) -> bool {
+    matches!(vm.lock.as_deref(), Some("create" | "clone"))
 }
 
 fn in_range(id: &str, (min, max): (u32, u32)) -> bool {
@@ -328,6 +337,19 @@ mod tests {
     }
 
     #[test]
+    fn who_was_not_seen_for_long_is_forgotten_and_still_absent() {
+        let mut view = View::default();
+        view.absorb(poll(1, &["5000"], "uid-1", true), "inst");
+        for begun in 2..40 {
+            // Now and then nothing is known for a while.
+            view.absorb(poll(begun, &[], "uid-1", begun % 11 != 0), "inst");
+            let absent = matches!(view.presence(seeker(0)), Presence::Absent { polls: 1.. });
+            assert_eq!(absent, begun % 11 != 0, "poll {begun}");
+        }
+        assert!(view.seen.is_empty());
+    }
+
+    #[test]
     fn a_copy_is_not_the_workers_vm_and_is_told_apart() {
         let mut view = View::default();
         view.absorb(poll(1, &["5000", "5001"], "uid-1", true), "inst");
@@ -356,7 +378,10 @@ mod tests {
     fn a_vm_of_an_earlier_worker_of_that_name_is_neither_ours_nor_absent() {
         let mut view = View::default();
         view.absorb(poll(1, &["5000"], "uid-0", true), "inst");
-        assert!(matches!(view.presence(seeker(0)), Presence::Elsewhere(_)));
+        assert!(matches!(view.presence(seeker(0)), Presence::Elsewhere { polls: 1, .. }));
+        view.absorb(poll(2, &["5000"], "uid-0", true), "inst");
+        assert!(matches!(view.presence(seeker(0)), Presence::Elsewhere { polls: 2, .. }));
+        assert!(matches!(view.presence(seeker(2)), Presence::Elsewhere { polls: 1, .. }));
         assert_eq!(view.orphans("inst", &BTreeSet::from(["uid-1".to_owned()])).len(), 1);
     }
 

@@ -8,24 +8,22 @@ use thiserror::Error;
 
 use super::connection::Connection;
 use super::context::Context;
-use super::events::Happening;
 use super::execute::{self, ExecuteError, Work};
-use super::looks::{Looker, Looks};
 use super::record::{self, WriteError};
 use super::snapshot::{self, hypervisor_key};
 use super::testing::{self, Ended};
+use super::tracks::Track;
 use super::{finalizer, status};
-use crate::api::conditions;
-use crate::api::reasons::WorkerReason;
-use crate::api::{Worker, WorkerStatus, names};
+use crate::api::{Worker, names};
 use crate::domain::declare;
-use crate::domain::fault::{Fault, FaultKind};
-use crate::domain::observation::{Declared, Facts, HypervisorState, Problem};
+use crate::domain::observation::{Facts, Looks, Problem};
 use crate::domain::operation::{Kind, Operation};
-use crate::domain::plan::{self, Decision, Look, Next, Report, VmReport};
+use crate::domain::plan::{self, Decision, Next, Report};
 use crate::guest::checks::CheckResult;
 use crate::hypervisor::SharedHypervisor;
-use crate::hypervisor::vm::TaskState;
+
+mod looking;
+mod telling;
 
 /// Decisions within one pass; a pass that needs more goes on with the next one.
 const MOST_ROUNDS: u32 = 40;
@@ -70,10 +68,6 @@ fn kind(kind: Kind) -> &'static str {
         Kind::ShutDown => "ShutDown",
         Kind::Delete => "Delete",
     }
-}
-
-fn was_deployed(known: &WorkerStatus) -> bool {
-    known.vm.is_some() && conditions::is_true(&known.conditions, conditions::DEPLOYED)
 }
 
 /// One pass over one worker.
@@ -133,8 +127,7 @@ impl<'a> Pass<'a> {
         let meta = &self.worker.metadata;
         let abandoned = meta.deletion_timestamp.is_some() && names::is_set(meta.annotations.as_ref(), names::ABANDON);
         if abandoned {
-            tracing::warn!(worker = %declare::qualified_name(&self.worker), "abandoned by annotation; its VM is left behind");
-            self.context.metrics.abandoned();
+            self.tell_abandoned();
             finalizer::remove(&self.api, &self.worker, names::WORKER_FINALIZER).await?;
             return Ok(Turn::Done(None));
         }
@@ -151,53 +144,6 @@ impl<'a> Pass<'a> {
         Some((connection, client))
     }
 
-    /// Asks what became of the task that the open operation's step has started.
-    async fn follow_task(
-        &mut self,
-        declared: &Declared,
-        link: Option<&(Arc<Connection>, SharedHypervisor)>,
-    ) -> Option<Fault> {
-        let Some(Ok(operation)) = snapshot::operation(&self.worker) else { return None };
-        let (connection, client) = link?;
-        self.resume(&operation, connection);
-        let usable = connection.state().verdict == HypervisorState::Ready;
-        if self.looks.task.is_some() || !usable {
-            return None;
-        }
-        match self.looker(declared, connection, client).task(&operation).await {
-            Ok(task) => {
-                self.tell_leaks(&operation, task.as_ref());
-                if let Some(TaskState::Failed { message, kind }) = &task {
-                    let (fault, now) = (Fault::new(kind.clone(), message.clone()), self.context.clock.boot());
-                    let seed = u64::from(now.since_start().subsec_nanos());
-                    self.context.tracks.with(&self.uid, |track| track.task_failed(fault, now, seed));
-                }
-                self.looks.task = task;
-                None
-            }
-            Err(fault) => Some(fault),
-        }
-    }
-
-    /// A test that was open when this process began keeps its turn.
-    fn resume(&self, operation: &Operation, connection: &Connection) {
-        let first = self.context.tracks.with(&self.uid, |track| !std::mem::replace(&mut track.resumed, true));
-        let now = self.context.clock.boot();
-        if first && snapshot::launches(operation) {
-            connection.resume(&self.uid, now);
-        }
-        connection.at_work(&self.uid, now);
-    }
-
-    fn looker<'b>(
-        &'b self,
-        declared: &'b Declared,
-        connection: &'b Arc<Connection>,
-        client: &'b SharedHypervisor,
-    ) -> Looker<'b> {
-        Looker { context: self.context, worker: &self.worker, declared, connection, client }
-    }
-
     /// Does what was decided.
     async fn step(
         &mut self,
@@ -206,6 +152,9 @@ impl<'a> Pass<'a> {
         link: Option<(Arc<Connection>, SharedHypervisor)>,
     ) -> Result<Turn, Error> {
         let Decision { next, report } = decision;
+        if !matches!(next, Next::Look(_) | Next::Check(_)) {
+            self.context.tracks.with(&self.uid, Track::looked);
+        }
         match next {
             Next::Wait { after, poll } => {
                 self.let_go(facts, Some(after), link.as_ref());
@@ -287,68 +236,6 @@ impl<'a> Pass<'a> {
         Ok(Turn::Again)
     }
 
-    async fn look(
-        &mut self,
-        facts: &Facts,
-        look: &Look,
-        connection: &Arc<Connection>,
-        client: &SharedHypervisor,
-    ) -> Result<Turn, Error> {
-        let operation = match &facts.remembered.operation {
-            Some(Ok(operation)) => Some(operation.clone()),
-            _ => None,
-        };
-        let mut looks = std::mem::take(&mut self.looks);
-        let looked = self.looker(&facts.declared, connection, client).look(look, operation.as_ref(), &mut looks).await;
-        self.looks = looks;
-        match looked {
-            Ok(()) => Ok(Turn::Again),
-            Err(fault) => self.hindered(&facts.declared, &fault).await,
-        }
-    }
-
-    /// A look failed: that is said if a person can do something about it, and tried again.
-    async fn hindered(&mut self, declared: &Declared, fault: &Fault) -> Result<Turn, Error> {
-        let reason = match &fault.kind {
-            FaultKind::Forbidden { .. } => WorkerReason::Forbidden,
-            FaultKind::NoQuorum => WorkerReason::NoQuorum,
-            FaultKind::Refused | FaultKind::Other => WorkerReason::OperationFailed,
-            FaultKind::Unreachable => WorkerReason::HostOffline,
-            _ => {
-                tracing::info!(worker = %declare::qualified_name(&self.worker), %fault, "a look failed");
-                return Ok(Turn::Done(Some(Duration::from_secs(3))));
-            }
-        };
-        let facts = snapshot::facts(self.context, &self.worker, self.fresh, declared.clone(), &self.looks);
-        let decision = plan::hindered(&facts, Problem::new(reason, fault.message.clone()));
-        self.report(&facts, &decision.report, Some(Duration::from_secs(15))).await
-    }
-
-    /// Runs the checks and records what they found; checks that fail right after the boot are run again.
-    async fn check(
-        &mut self,
-        facts: &Facts,
-        report: &Report,
-        operation: &Operation,
-        connection: &Arc<Connection>,
-        client: &SharedHypervisor,
-    ) -> Result<Turn, Error> {
-        let findings = match testing::run(&self.looker(&facts.declared, connection, client), operation).await {
-            Ok(findings) => findings,
-            // A guest that answers and cannot be asked: that is the test's result, if it stays so.
-            Err(fault) if facts.observed.step_age > facts.observed.guest_timeout && !fault.is_away() => {
-                let result = CheckResult::guest(facts.observed.step_age, Err(&fault));
-                return self.conclude(facts, report, operation, &[result], None).await;
-            }
-            Err(fault) => return self.hindered(&facts.declared, &fault).await,
-        };
-        if !findings.passed() && !testing::settles(self.context, operation, &self.uid) {
-            let again = Duration::from_secs(5);
-            return self.report(facts, report, Some(again)).await;
-        }
-        self.conclude(facts, report, operation, &findings.results, Some(&findings.addresses)).await
-    }
-
     /// Records a test's result.
     async fn conclude(
         &mut self,
@@ -406,7 +293,7 @@ impl<'a> Pass<'a> {
         link: Option<&(Arc<Connection>, SharedHypervisor)>,
     ) -> Result<Turn, Error> {
         if abandoned {
-            self.tell_abandoned(facts);
+            self.tell_abandoned();
         } else if facts.declared.deleting && facts.remembered.vm.is_some() {
             self.happened(false, "Deleted", "Delete", "the VM is gone".to_owned());
         }
@@ -423,68 +310,5 @@ impl<'a> Pass<'a> {
             return Ok(Turn::Done(None));
         }
         Ok(Turn::Again)
-    }
-
-    fn tell_abandoned(&self, facts: &Facts) {
-        let vm = match (&facts.remembered.operation, &facts.remembered.vm) {
-            (Some(Ok(operation)), _) => operation.target.at().to_string(),
-            (_, Some(at)) => at.to_string(),
-            _ => "no known VM".to_owned(),
-        };
-        let note = format!(
-            "abandoned by annotation; left behind on Hypervisor {}: {vm}",
-            self.worker.spec.hypervisor_ref.name
-        );
-        tracing::warn!(worker = %declare::qualified_name(&self.worker), "{note}");
-        self.context.metrics.abandoned();
-        self.happened(true, "Abandoned", "Delete", note);
-    }
-
-    /// A task that deletes a VM may leave a disk behind: people must know, for nobody else does.
-    fn tell_leaks(&self, operation: &Operation, task: Option<&TaskState>) {
-        if let Some(TaskState::Succeeded { warnings }) = task
-            && !warnings.is_empty()
-        {
-            let note = format!("VM {}: {}", operation.target.vm_id, warnings.join("; "));
-            tracing::warn!(worker = %declare::qualified_name(&self.worker), "{note}");
-            self.happened(true, "TaskWarning", "Observe", note);
-        }
-    }
-
-    /// Writes the status if it says something new.
-    async fn report(&mut self, facts: &Facts, report: &Report, after: Option<Duration>) -> Result<Turn, Error> {
-        let status = self.rendered(facts, report);
-        let known = self.worker.status.clone().unwrap_or_default();
-        let minor = facts.remembered.operation.is_some() && status::same_outline(&status, &known);
-        if minor || status::same(&status, &known) {
-            return Ok(Turn::Done(after));
-        }
-        if !self.fresh {
-            return self.refresh().await;
-        }
-        if was_deployed(&known) && report.vm == VmReport::Gone && !facts.declared.deleting {
-            self.tell_vanished(&known).await;
-        }
-        self.worker = status::write(&self.api, &self.worker, status).await?;
-        Ok(Turn::Done(after))
-    }
-
-    fn rendered(&self, facts: &Facts, report: &Report) -> WorkerStatus {
-        let now = self.context.clock.wall();
-        status::render(&self.worker, Some(&facts.declared), report, facts.remembered.claims, now)
-    }
-
-    /// Somebody else deleted the VM: its id rests before it is used again.
-    async fn tell_vanished(&self, known: &WorkerStatus) {
-        let id = known.vm.as_ref().and_then(|vm| vm.id.clone()).unwrap_or_default();
-        self.happened(true, "VmVanished", "Observe", format!("VM {id} is gone and was not deleted from here"));
-        if let Err(error) = super::budget::vanished(self.context, &hypervisor_key(&self.worker), &id).await {
-            tracing::debug!(%error, "a vanished VM could not be entered");
-        }
-    }
-
-    fn happened(&self, warning: bool, reason: &'static str, action: &'static str, note: String) {
-        let object = testing::reference(&self.worker);
-        self.context.events.publish(Happening { object, warning, reason, action, note });
     }
 }

@@ -17,6 +17,10 @@ pub const TEST: Backoff = Backoff { first: Duration::from_secs(60), longest: Dur
 /// Between two tries of a call that failed for a reason that passes.
 pub const CALL: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(60) };
 
+/// Between two looks at a worker's VM that failed. Shorter than the minute after which a launch permit is taken from who
+/// is not seen at work.
+pub const LOOK: Backoff = Backoff { first: Duration::from_secs(3), longest: Duration::from_secs(45) };
+
 /// Between two probes of a hypervisor that is away.
 pub const PROBE: Backoff = Backoff { first: Duration::from_secs(5), longest: Duration::from_secs(120) };
 

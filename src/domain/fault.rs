@@ -75,11 +75,6 @@ impl Fault {
         matches!(self.kind, FaultKind::Unreachable | FaultKind::Certificate | FaultKind::Unauthorized)
     }
 
-    /// Whether a changing request may have taken effect although it failed.
-    pub fn is_unknown_outcome(&self) -> bool {
-        self.kind == FaultKind::UnknownOutcome
-    }
-
     /// Whether trying again later, unchanged, makes sense.
     pub fn is_transient(&self) -> bool {
         matches!(

@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::plan::Effect;
+use super::effect::Effect;
 use crate::api::worker_status::Phase;
 
 /// Where a worker is.

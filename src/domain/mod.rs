@@ -2,10 +2,11 @@
 //!
 //! [`plan`](plan::plan) is the one function that decides what happens to a worker: production, property tests and
 //! the crash tests all use it. What it is told about the world is an [`observation`], what it wants done are
-//! [`plan::Effect`]s, and what it must not forget between two effects is the [`operation`] record.
+//! [`effect::Effect`]s, and what it must not forget between two effects is the [`operation`] record.
 
 pub mod backoff;
 pub mod declare;
+pub mod effect;
 pub mod fault;
 pub mod identity;
 pub mod lifecycle;

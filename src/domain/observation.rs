@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::effect::Effect;
 use super::fault::Fault;
 use super::identity::Ownership;
 use super::operation::{Operation, RecordError};
-use super::plan::Effect;
 use crate::hypervisor::vm::{Difference, Power, TaskState, VmRef, VmWanted};
 
 /// Everything that one decision is made from.
@@ -21,6 +21,8 @@ pub struct Facts {
     pub remembered: Remembered,
     /// What the world shows.
     pub observed: Observed,
+    /// What was looked at more closely.
+    pub looks: Looks,
     /// The wall clock.
     pub now: Timestamp,
 }
@@ -64,6 +66,9 @@ pub struct Remembered {
     pub applied: Option<String>,
     /// The settings that the VM's configuration has, by field, as far as they are written down.
     pub made_as: BTreeMap<String, String>,
+    /// What the hypervisor showed last of the present declaration is that it cannot be met until somebody changes
+    /// something.
+    pub stalled: bool,
     /// The last test.
     pub last_test: Option<TestRecord>,
     /// Failed tests in a row.
@@ -91,7 +96,7 @@ pub struct TestRecord {
     pub message: String,
 }
 
-/// What the world shows. Fields that are `None` have not been looked at yet; a decision asks for them.
+/// What the world shows without being asked for it.
 #[derive(Debug, Clone)]
 pub struct Observed {
     /// The hypervisor as a whole.
@@ -120,6 +125,16 @@ pub struct Observed {
     pub last_call: Option<Fault>,
     /// An id for a new operation.
     pub fresh_operation_id: String,
+    /// How long a guest may take to answer after power-on.
+    pub guest_timeout: Duration,
+    /// How long a call to the hypervisor may take.
+    pub call_deadline: Duration,
+}
+
+/// What was looked at so far, for one decision: `None` has not been, and a decision asks for it. An effect makes all of it
+/// void.
+#[derive(Debug, Clone, Default)]
+pub struct Looks {
     /// The VM, read live.
     pub live: Option<Live>,
     /// The task of the operation's present step, if one is known.
@@ -138,10 +153,6 @@ pub struct Observed {
     pub budget: Option<Budget>,
     /// Whether the guest answers.
     pub guest: Option<bool>,
-    /// How long a guest may take to answer after power-on.
-    pub guest_timeout: Duration,
-    /// How long a call to the hypervisor may take.
-    pub call_deadline: Duration,
 }
 
 /// Something that a person must know and put right.
@@ -192,12 +203,28 @@ pub enum Presence {
     },
     /// It is not known: no complete poll yet.
     Unknown(String),
-    /// A VM of this namespace and name that another installation, or an earlier worker of that name, made.
-    Elsewhere(String),
+    /// They do not have it, but one that another installation, or an earlier worker of that name, made for a worker of
+    /// this namespace and name.
+    Elsewhere {
+        /// Which VM that is, and what to do.
+        text: String,
+        /// How many polls do not have this worker's own.
+        polls: u32,
+    },
 }
 
 /// Absence is believed after this many complete polls.
 pub const POLLS_TO_BE_GONE: u32 = 2;
+
+impl Presence {
+    /// Whether it is certain that this worker has no VM.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Absent { polls } | Self::Elsewhere { polls, .. } => *polls >= POLLS_TO_BE_GONE,
+            Self::Present { .. } | Self::Unknown(_) => false,
+        }
+    }
+}
 
 /// A VM read live.
 #[derive(Debug, Clone, PartialEq, Eq)]

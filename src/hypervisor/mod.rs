@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use crate::domain::fault::Fault;
 use crate::guest::channel::GuestChannel;
 
+pub mod credential;
 pub mod inventory;
 pub mod proxmox;
 pub mod registry;

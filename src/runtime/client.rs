@@ -104,20 +104,6 @@ pub fn layer<S>(deadlines: Deadlines, metrics: Metrics, host: String) -> impl to
     tower::layer::layer_fn(move |inner| Bounded { inner, deadlines, metrics: metrics.clone(), host: host.clone() })
 }
 
-/// True if the request may have been carried out although it failed: no answer, one that cannot be read, or one that
-/// the server gives when it does not know either (5xx).
-pub fn outcome_is_unknown(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => status.code >= 500,
-        kube::Error::Service(_)
-        | kube::Error::HyperError(_)
-        | kube::Error::ReadEvents(_)
-        | kube::Error::SerdeError(_)
-        | kube::Error::FromUtf8(_) => true,
-        _ => false,
-    }
-}
-
 /// A service whose requests have a deadline.
 #[derive(Debug)]
 pub struct Bounded<S> {
@@ -220,7 +206,6 @@ mod tests {
         let start = tokio::time::Instant::now();
         let error = maps.create(&PostParams::default(), &ConfigMap::default()).await.unwrap_err();
         assert_eq!(start.elapsed().as_secs(), 10);
-        assert!(outcome_is_unknown(&error));
         let kube::Error::Service(inner) = error else { panic!("{error:?}") };
         let deadline = inner.downcast_ref::<DeadlineExceeded>().unwrap();
         assert_eq!(
@@ -251,12 +236,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refusals_are_known_and_server_errors_are_not() {
+    async fn an_error_of_the_server_is_not_tried_again() {
         let (api, maps, _) = world();
-        assert!(!outcome_is_unknown(&maps.get("absent").await.unwrap_err()));
         api.intercept(|_| Fault::Answer(StatusCode::GATEWAY_TIMEOUT));
-        assert!(outcome_is_unknown(&maps.get("absent").await.unwrap_err()));
-        assert_eq!(api.count(Verb::Get), 2);
+        assert!(maps.get("absent").await.is_err());
+        assert_eq!(api.count(Verb::Get), 1);
     }
 
     /// Answers every request with 503 and keeps what it was asked.

@@ -77,7 +77,7 @@ async fn the_first_poll_makes_it_ready() {
     let state = rig.state();
     assert_eq!((state.verdict, state.vm_ids, state.parallel_launches), (HypervisorState::Ready, (5000, 5999), 4));
     assert_eq!(state.endpoints, [("pve1.example.org".to_owned(), 8006)]);
-    assert!(state.client.is_some() && state.identity == Some(cluster("prod", "AA")));
+    assert!(state.client.is_some());
     assert!(matches!(presence(&rig, &uid), Presence::Present { .. }));
     assert_eq!(rig.woken(), ["w1"]);
 }
@@ -240,7 +240,6 @@ async fn another_cluster_is_not_touched_until_it_is_accepted() {
     rig.reconcile().await;
     assert_eq!(rig.condition("Ready"), "True/Connected");
     assert_eq!(rig.status().identity.unwrap().cluster_name.as_deref(), Some("test"));
-    assert_eq!(rig.state().identity, Some(cluster("test", "BB")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -442,5 +441,5 @@ async fn an_object_of_the_same_name_begins_anew() {
     rig.add_hypervisor("pve", json!({})).await;
     rig.reconcile().await;
     assert_eq!(rig.condition("Ready"), "False/Unreachable");
-    assert_eq!(rig.state().identity, None);
+    assert!(rig.status().identity.is_none() && rig.state().client.is_some());
 }

@@ -23,3 +23,4 @@ mod refusals;
 mod sharing;
 mod simulator;
 mod support;
+mod watched;

@@ -20,28 +20,59 @@ pub(super) enum Verdict {
     Held(String),
 }
 
-/// Whether the budget counts an entry.
+/// An entry and how long ago it was made.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Aged {
+    pub(super) entry: Deletion,
+    pub(super) age: Duration,
+}
+
+impl Aged {
+    fn is_counted(&self) -> bool {
+        is_counted(&self.entry) && self.age < COUNTED
+    }
+
+    /// When the budget counts it no longer, by the wall clock, which says `now`. If that clock was set since, it is told
+    /// to the minute, so that it reads the same each time.
+    fn frees(&self, now: Timestamp) -> Option<Timestamp> {
+        let by_wall = self.entry.time.0.checked_add(SignedDuration::try_from(COUNTED).ok()?).ok()?;
+        let left = SignedDuration::try_from(COUNTED.saturating_sub(self.age)).ok()?;
+        let by_age = now.checked_add(left).ok()?;
+        if by_wall.duration_since(by_age).abs() < SignedDuration::from_mins(1) {
+            return Some(by_wall);
+        }
+        Timestamp::from_second((by_age.as_second() / 60 + 1) * 60).ok()
+    }
+}
+
+/// How long ago an entry was made, by the wall clock. One from the future (the clock was put back) was made just now.
+pub(super) fn age_by_wall(entry: &Deletion, now: Timestamp) -> Duration {
+    now.duration_since(entry.time.0).try_into().unwrap_or(Duration::ZERO)
+}
+
+/// Whether two entries are one.
+pub(super) fn is_same(one: &Deletion, other: &Deletion) -> bool {
+    let key = |entry: &Deletion| (entry.vm_id.clone(), entry.operation.clone(), entry.time.0.as_second());
+    key(one) == key(other)
+}
+
+/// Whether the budget counts an entry, while it is young.
 pub(super) fn is_counted(entry: &Deletion) -> bool {
     !entry.vanished
 }
 
-/// Whether an entry was made less than `age` ago. One from the future (the clock was put back) is young.
-pub(super) fn is_younger(entry: &Deletion, now: Timestamp, age: Duration) -> bool {
-    now.duration_since(entry.time.0) < SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX)
-}
-
 /// Whether an entry stands in the list: a deletion by its operation, a vanished VM by its id while that rests.
-pub(super) fn is_entered(entries: &[Deletion], entry: &Deletion) -> bool {
-    entries.iter().any(|other| match &entry.operation {
+pub(super) fn is_entered(entries: &[Aged], entry: &Deletion) -> bool {
+    entries.iter().any(|Aged { entry: other, age }| match &entry.operation {
         Some(operation) => other.operation.as_ref() == Some(operation),
-        None => other.vm_id == entry.vm_id && is_younger(other, entry.time.0, REST),
+        None => other.vm_id == entry.vm_id && *age < REST,
     })
 }
 
 /// The list with one more entry, without those that no longer count, at most `most` long.
-pub(super) fn with_entry(entries: &[Deletion], entry: &Deletion, most: usize) -> Vec<Deletion> {
+pub(super) fn with_entry(entries: &[Aged], entry: &Deletion, most: usize) -> Vec<Deletion> {
     let mut next: Vec<Deletion> =
-        entries.iter().filter(|other| is_younger(other, entry.time.0, COUNTED)).cloned().collect();
+        entries.iter().filter(|other| other.age < COUNTED).map(|other| other.entry.clone()).collect();
     while next.len() >= most {
         // The schema has room for more than the highest budget, so that there is one that the budget does not count.
         let oldest = next.iter().position(|other| !is_counted(other)).unwrap_or(0);
@@ -52,26 +83,16 @@ pub(super) fn with_entry(entries: &[Deletion], entry: &Deletion, most: usize) ->
 }
 
 /// Why no more may be deleted now, if that is so.
-pub(super) fn refusal<'a>(
-    entries: impl Iterator<Item = &'a Deletion>,
-    limit: usize,
-    now: Timestamp,
-    hypervisor: &str,
-) -> Option<String> {
+pub(super) fn refusal(entries: &[Aged], limit: usize, now: Timestamp, hypervisor: &str) -> Option<String> {
     if limit == 0 {
         return Some(format!(
             "limits.deletionsPerHour of Hypervisor {hypervisor} is 0, so nothing is deleted; raise it to let deletions go on"
         ));
     }
-    let mut times: Vec<Timestamp> = entries
-        .filter(|entry| is_counted(entry) && is_younger(entry, now, COUNTED))
-        .map(|entry| entry.time.0)
-        .collect();
-    times.sort();
-    let used = times.len();
-    let frees = *times.get(used.checked_sub(limit)?)?;
-    let until = frees.checked_add(SignedDuration::try_from(COUNTED).ok()?).ok()?;
-    let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
+    let mut counted: Vec<&Aged> = entries.iter().filter(|entry| entry.is_counted()).collect();
+    counted.sort_by_key(|entry| std::cmp::Reverse(entry.age));
+    let used = counted.len();
+    let until = counted.get(used.checked_sub(limit)?)?.frees(now)?.strftime("%Y-%m-%dT%H:%M:%SZ");
     Some(format!(
         "{used} VMs were deleted within an hour, and limits.deletionsPerHour allows {limit} (Hypervisor {hypervisor}); the \
          next one may go at {until}, or at once if limits.deletionsPerHour is raised"
@@ -79,8 +100,8 @@ pub(super) fn refusal<'a>(
 }
 
 /// The VM ids that rest.
-pub(in crate::controller) fn resting(entries: &[Deletion], now: Timestamp) -> impl Iterator<Item = u32> {
-    entries.iter().filter(move |entry| is_younger(entry, now, REST)).filter_map(|entry| entry.vm_id.parse().ok())
+pub(super) fn resting(entries: &[Aged]) -> impl Iterator<Item = u32> {
+    entries.iter().filter(|aged| aged.age < REST).filter_map(|aged| aged.entry.vm_id.parse().ok())
 }
 
 #[cfg(test)]
@@ -91,6 +112,12 @@ mod tests {
 
     fn minute(minute: i64) -> Timestamp {
         Timestamp::from_second(minute * 60).unwrap()
+    }
+
+    /// The same by the wall clock at a minute.
+    fn aged(entries: &[Deletion], now: i64) -> Vec<Aged> {
+        let aged = |entry: &Deletion| Aged { entry: entry.clone(), age: age_by_wall(entry, minute(now)) };
+        entries.iter().map(aged).collect()
     }
 
     fn deletion(at: i64, id: &str, operation: Option<&str>) -> Deletion {
@@ -110,7 +137,7 @@ mod tests {
             deletion(20, "3", None),
             deletion(30, "4", Some("c")),
         ];
-        let refused = |limit, now| refusal(entries.iter(), limit, minute(now), "ns/pve");
+        let refused = |limit, now| refusal(&aged(&entries, now), limit, minute(now), "ns/pve");
         assert_eq!(refused(4, 40), None, "a VM that vanished does not count");
         let text = refused(3, 40).unwrap();
         assert!(text.starts_with("3 VMs") && text.contains("1970-01-01T01:00:00Z"), "{text}");
@@ -121,22 +148,33 @@ mod tests {
     }
 
     #[test]
+    fn an_age_counts_although_the_wall_clock_was_set() {
+        let entry = |age| Aged { entry: deletion(0, "1", Some("a")), age: Duration::from_secs(age) };
+        let refused = |age, now: i64| refusal(&[entry(age)], 1, Timestamp::from_second(now).unwrap(), "ns/pve");
+        let text = refused(600, 90_000).unwrap();
+        assert!(text.contains("1970-01-02T01:51:00Z"), "{text}");
+        assert_eq!(refused(601, 90_001), Some(text), "it reads the same each time");
+        assert_eq!(refused(3600, 100), None, "the clock was put back, and an hour has passed all the same");
+    }
+
+    #[test]
     fn an_operation_counts_once_and_a_vanished_id_rests() {
         let entries = [deletion(0, "1", Some("a")), deletion(0, "2", None)];
-        assert!(is_entered(&entries, &deletion(50, "9", Some("a"))));
-        assert!(!is_entered(&entries, &deletion(50, "1", Some("b"))));
-        assert!(is_entered(&entries, &deletion(10, "1", None)), "we deleted it ourselves");
-        assert!(is_entered(&entries, &deletion(10, "2", None)));
-        assert!(!is_entered(&entries, &deletion(15, "2", None)), "it has rested");
-        assert_eq!(resting(&entries, minute(14)).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(resting(&entries, minute(15)).count(), 0);
+        let is_entered = |entry: &Deletion, now| is_entered(&aged(&entries, now), entry);
+        assert!(is_entered(&deletion(50, "9", Some("a")), 50));
+        assert!(!is_entered(&deletion(50, "1", Some("b")), 50));
+        assert!(is_entered(&deletion(10, "1", None), 10), "we deleted it ourselves");
+        assert!(is_entered(&deletion(10, "2", None), 10));
+        assert!(!is_entered(&deletion(15, "2", None), 15), "it has rested");
+        assert_eq!(resting(&aged(&entries, 14)).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(resting(&aged(&entries, 15)).count(), 0);
     }
 
     #[test]
     fn the_list_stays_short() {
         let entries = [deletion(0, "1", Some("a")), deletion(30, "2", None), deletion(31, "3", Some("b"))];
         let ids = |now, most| {
-            let next = with_entry(&entries, &deletion(now, "9", Some("z")), most);
+            let next = with_entry(&aged(&entries, now), &deletion(now, "9", Some("z")), most);
             next.into_iter().map(|entry| entry.vm_id).collect::<Vec<_>>()
         };
         assert_eq!(ids(40, 9), ["1", "2", "3", "9"]);

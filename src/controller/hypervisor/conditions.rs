@@ -79,6 +79,10 @@ fn connected(facts: &Facts<'_>) -> String {
         let unread: Vec<String> = facts.unread.iter().map(ToString::to_string).collect();
         text = format!("{text}; nothing is created while these cannot be read: {}", listed(&unread));
     }
+    if !facts.unreadable.is_empty() {
+        text =
+            format!("{text}; nothing is done for these Workers, which cannot be read: {}", listed(&facts.unreadable));
+    }
     if facts.accepted {
         text = format!("{text}; the annotation {ACCEPT_IDENTITY} has done its work, take it away");
     }
@@ -123,7 +127,7 @@ fn authorized(facts: &Facts<'_>) -> NewCondition {
             says(AUTHORIZED, Answer::False, trouble)
         }
         Contact::Failed(trouble) => {
-            let text = "not known, because the hypervisor could not be asked";
+            let text = "not known; the condition Ready says why";
             NewCondition::new(AUTHORIZED, Answer::Unknown, trouble.reason, text)
         }
         Contact::Fine => {

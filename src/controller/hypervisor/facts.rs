@@ -32,6 +32,8 @@ pub(super) struct Facts<'a> {
     pub(super) quorate: bool,
     /// VMs that may be ours and could not be read.
     pub(super) unread: &'a [VmRef],
+    /// Workers that name it, or may, and cannot be read.
+    pub(super) unreadable: Vec<String>,
     /// Certificates are not checked.
     pub(super) insecure: bool,
     /// Nothing is to be changed.
@@ -68,6 +70,7 @@ impl<'a> Facts<'a> {
             probed: memory.probed.as_ref(),
             quorate: memory.quorate,
             unread: &memory.unread,
+            unreadable: subject.unreadable.iter().map(|worker| worker.name().to_owned()).collect(),
             insecure: subject.hypervisor.spec.tls.insecure_skip_verify,
             paused: subject.hypervisor.spec.paused,
             awaited: subject.is_deleting().then(|| awaited(subject)),
@@ -122,6 +125,7 @@ impl<'a> Facts<'a> {
 
 fn awaited(subject: &Subject<'_>) -> Vec<String> {
     let mut names: Vec<String> = subject.workers.iter().map(|worker| worker.name_any()).collect();
+    names.extend(subject.unreadable.iter().map(|worker| format!("{} (cannot be read)", worker.name())));
     names.sort();
     names
 }

@@ -9,7 +9,8 @@ use std::fmt;
 
 use json_patch::PatchOperation;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use kube::Api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Api, Client};
 use serde_json::json;
 
 use super::error::Error;
@@ -79,7 +80,7 @@ pub(super) async fn keep(subject: &mut Subject<'_>, input: &mut Input) -> Result
     }
     hold(subject, input).await?;
     for gone in recorded.difference(&wanted) {
-        let_go(subject, *gone).await?;
+        let_go(&subject.context.client, &subject.key.0, &mark(subject), *gone).await?;
     }
     if !recorded.is_subset(&wanted) {
         record(subject, wanted.iter()).await?;
@@ -97,7 +98,18 @@ pub(super) async fn release(subject: &Subject<'_>) -> Result<(), Error> {
         all.insert(Held { is_secret: ca.kind == CaKind::Secret, name: &ca.name });
     }
     for one in all {
-        let_go(subject, one).await?;
+        let_go(&subject.context.client, &subject.key.0, &mark(subject), one).await?;
+    }
+    Ok(())
+}
+
+/// Lets everything go that is recorded in these metadata of a Hypervisor.
+pub(in crate::controller) async fn release_recorded(client: &Client, metadata: &ObjectMeta) -> Result<(), Error> {
+    let text = metadata.annotations.as_ref().and_then(|all| all.get(HOLDS)).map_or("", String::as_str);
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let mark = in_use_finalizer(metadata.uid.as_deref().unwrap_or_default());
+    for one in text.split_whitespace().filter_map(Held::parse) {
+        let_go(client, namespace, &mark, one).await?;
     }
     Ok(())
 }
@@ -134,7 +146,8 @@ async fn hold(subject: &Subject<'_>, input: &mut Input) -> Result<(), Error> {
             .map_err(Error::of(doing))?;
         }
         if is_going && !everything_goes && !namespace_is_going(subject).await? {
-            let_go(subject, Held { is_secret: matches!(source, Source::Secret(_)), name: &name }).await?;
+            let held = Held { is_secret: matches!(source, Source::Secret(_)), name: &name };
+            let_go(&subject.context.client, &subject.key.0, &mark, held).await?;
             let is_credential =
                 name == subject.hypervisor.spec.credentials_secret_ref.name && matches!(source, Source::Secret(_));
             let reason = if is_credential { HypervisorReason::CredentialsMissing } else { HypervisorReason::CaMissing };
@@ -145,18 +158,17 @@ async fn hold(subject: &Subject<'_>, input: &mut Input) -> Result<(), Error> {
     Ok(())
 }
 
-async fn let_go(subject: &Subject<'_>, held: Held<'_>) -> Result<(), Error> {
+async fn let_go(client: &Client, namespace: &str, mark: &str, held: Held<'_>) -> Result<(), Error> {
     let doing = format!("letting {held} go");
-    let mark = mark(subject);
     if held.is_secret {
-        let api: Api<Secret> = api(subject);
+        let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
         if let Some(object) = api.get_opt(held.name).await.map_err(Error::of(&doing))? {
-            finalizer::remove(&api, &object, &mark).await.map_err(Error::of(doing))?;
+            finalizer::remove(&api, &object, mark).await.map_err(Error::of(doing))?;
         }
     } else {
-        let api: Api<ConfigMap> = api(subject);
+        let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
         if let Some(object) = api.get_opt(held.name).await.map_err(Error::of(&doing))? {
-            finalizer::remove(&api, &object, &mark).await.map_err(Error::of(doing))?;
+            finalizer::remove(&api, &object, mark).await.map_err(Error::of(doing))?;
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use super::memory::Memory;
 use super::probe;
 use super::subject::Subject;
 use super::trouble::Trouble;
-use crate::controller::view::Poll;
+use crate::controller::view::{Poll, is_being_made};
 use crate::domain::fault::FaultKind;
 use crate::domain::identity::{Mark, Shown};
 use crate::hypervisor::SharedHypervisor;
@@ -48,6 +48,8 @@ pub(super) async fn poll(subject: &Subject<'_>, memory: &mut Memory, client: &Sh
         && memory.unread.is_empty();
     let poll = Poll { begun, inventory, read: read.shown, complete };
     subject.connection.change_view(|view| view.absorb(poll, &subject.context.installation));
+    let being_made = |id: &str| subject.connection.view(|view| view.inventory().vms.get(id).is_some_and(is_being_made));
+    subject.connection.keep_untasked(being_made);
     Ok(())
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use kube::runtime::reflector::ObjectRef;
 
 use super::facts::Facts;
-use super::identity::Standing;
 use super::memory::Memory;
 use super::poll::vm_ids;
 use super::share;
@@ -15,7 +14,6 @@ use crate::api::reasons::WorkerReason;
 use crate::controller::budget;
 use crate::controller::connection::State;
 use crate::domain::observation::HypervisorState;
-use crate::hypervisor::vm::ClusterIdentity;
 
 /// The port of an `https` URL that names none.
 const HTTPS: u16 = 443;
@@ -47,26 +45,15 @@ fn state(subject: &Subject<'_>, memory: &Memory, facts: &Facts<'_>) -> State {
         paused: spec.paused,
         vm_ids: vm_ids(subject),
         parallel_launches: usize::try_from(facts.limits.parallel_launches).unwrap_or(1),
-        identity: identity(memory).or(before.identity),
         resting: resting(subject),
         endpoints: spec.endpoints.iter().filter_map(|url| endpoint(url)).collect(),
     }
 }
 
-fn identity(memory: &Memory) -> Option<ClusterIdentity> {
-    match memory.standing()? {
-        Standing::Known(identity) => Some(identity.clone()),
-        _ => None,
-    }
-}
-
-/// The ids that rest: by this Hypervisor's status, by that of others on the same cluster, and by what this process
-/// has entered and may not see in its cache yet.
+/// The ids that rest because of this Hypervisor or another one on the same cluster.
 fn resting(subject: &Subject<'_>) -> BTreeSet<u32> {
-    let now = subject.context.clock.wall();
-    let statuses = subject.peers.iter().filter_map(|peer| peer.status.as_ref()).chain(&subject.hypervisor.status);
-    let entered = statuses.flat_map(|status| budget::resting(&status.deletions, now));
-    entered.chain(budget::resting_here(subject.connection, subject.now)).collect()
+    let peers = subject.peers.iter().map(AsRef::as_ref);
+    budget::resting(subject.context, peers.chain([&subject.hypervisor]))
 }
 
 /// The reason of a verdict: only another one is worth waking everybody.

@@ -15,7 +15,7 @@ use crate::api::hypervisor_status::{HostStatus, MAX_HOSTS, MAX_ORPHANS, Orphan};
 use crate::api::names::{FIELD_MANAGER, GROUP, VERSION};
 use crate::api::reasons::HypervisorReason;
 use crate::api::{HypervisorStatus, hypervisor_status};
-use crate::controller::budget;
+use crate::controller::{budget, snapshot};
 use crate::domain::identity::Mark;
 use crate::hypervisor::inventory::HostSummary;
 use crate::hypervisor::vm::{Power, VmRef};
@@ -29,7 +29,10 @@ pub(super) fn status(subject: &Subject<'_>, memory: &Memory, facts: &Facts<'_>) 
         identity: pinned(memory).or(before.identity),
         product: probe.map(|probe| probe.product.clone()).or(before.product),
         version: probe.map(|probe| probe.version.clone()).or(before.version),
-        workers: subject.workers_known.then(|| count(subject.workers.len())).or(before.workers),
+        workers: subject
+            .workers_known
+            .then(|| count(subject.workers.len() + subject.unreadable.len()))
+            .or(before.workers),
         limits: Some(facts.limits.clone()),
         conditions: before.conditions,
         hosts: before.hosts,
@@ -74,7 +77,11 @@ fn seen(next: &mut HypervisorStatus, subject: &Subject<'_>, memory: &Memory) {
         next.hosts_online = Some(format!("{online}/{}", hosts.len()));
         next.hosts = hosts.iter().take(MAX_HOSTS).map(|(name, host)| host_status(name, host)).collect();
         let is_running = |uid: &String| memory.sights.by_uid.get(uid).is_some_and(|sight| sight.power == Power::On);
-        let uids = || subject.workers.iter().filter_map(|worker| worker.metadata.uid.as_ref());
+        let uids = || {
+            let readable = subject.workers.iter().map(|worker| &worker.metadata);
+            let all = readable.chain(subject.unreadable.iter().map(|worker| &worker.metadata));
+            all.filter_map(|metadata| metadata.uid.as_ref())
+        };
         next.running_workers = Some(count(uids().filter(|uid| is_running(uid)).count()));
         if subject.workers_known && view.is_complete() {
             let is_known = uids().collect::<std::collections::BTreeSet<_>>();
@@ -82,9 +89,7 @@ fn seen(next: &mut HypervisorStatus, subject: &Subject<'_>, memory: &Memory) {
             let all = if memory.sights.by_uid.keys().all(|uid| is_known.contains(uid)) {
                 Vec::new()
             } else {
-                let workers = subject.context.workers.state();
-                let uids = workers.iter().filter_map(|worker| worker.metadata.uid.clone()).collect();
-                view.orphans(&subject.context.installation, &uids)
+                view.orphans(&subject.context.installation, &snapshot::uids(subject.context))
             };
             next.orphan_count = Some(count(all.len()));
             next.orphans = all.into_iter().take(MAX_ORPHANS).map(orphan).collect();
@@ -139,8 +144,7 @@ pub(super) async fn write(subject: &mut Subject<'_>, next: HypervisorStatus) -> 
         subject.replace(written);
         tell(subject, &before.conditions, &next.conditions);
     }
-    let now = subject.context.clock.wall();
-    if let Some(pruned) = budget::prune(&subject.api(), &subject.hypervisor, now).await? {
+    if let Some(pruned) = budget::prune(subject.context, &subject.hypervisor).await? {
         subject.replace(pruned);
     }
     Ok(())

@@ -14,6 +14,8 @@ use crate::clock::BootTime;
 use crate::controller::connection::{Connection, Key};
 use crate::controller::context::Context;
 use crate::controller::events::Happening;
+use crate::controller::snapshot::workers_of;
+use crate::controller::unreadable::Unreadable;
 
 /// One `Hypervisor` while it is being reconciled.
 pub(super) struct Subject<'a> {
@@ -25,6 +27,8 @@ pub(super) struct Subject<'a> {
     pub(super) hypervisor: Hypervisor,
     /// The Workers that name it.
     pub(super) workers: Vec<Arc<Worker>>,
+    /// Workers that name it, or may, and cannot be read.
+    pub(super) unreadable: Vec<Arc<Unreadable>>,
     /// Whether all Workers are known: not just after the start.
     pub(super) workers_known: bool,
     /// Other Hypervisors that reach the same cluster.
@@ -35,15 +39,9 @@ pub(super) struct Subject<'a> {
     pub(super) superseded: Vec<String>,
 }
 
-/// The Workers that name a Hypervisor, as the watch shows them now.
-fn workers_of(context: &Context, (namespace, name): &Key) -> Vec<Arc<Worker>> {
-    context.workers.state_filter(|worker| {
-        worker.metadata.namespace.as_ref() == Some(namespace) && worker.spec.hypervisor_ref.name == *name
-    })
-}
-
 impl<'a> Subject<'a> {
     pub(super) fn new(context: &'a Context, connection: &'a Connection, key: Key, hypervisor: Hypervisor) -> Self {
+        let unreadable = context.unreadable_workers.of(&key);
         let workers = workers_of(context, &key);
         let workers_known = context.workers_listed.has_come();
         let peers = peers::of(context, &hypervisor);
@@ -53,6 +51,7 @@ impl<'a> Subject<'a> {
             key,
             hypervisor,
             workers,
+            unreadable,
             workers_known,
             peers,
             now: context.clock.boot(),

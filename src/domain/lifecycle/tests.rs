@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::domain::identity::{Mark, Ownership};
 use crate::domain::observation::{
-    Budget, Declared, Facts, HypervisorState, Live, LiveVm, NewId, Observed, Presence, Remembered, TestRecord,
+    Budget, Declared, Facts, HypervisorState, Live, LiveVm, Looks, NewId, Observed, Presence, Remembered, TestRecord,
 };
 use crate::domain::operation::Operation;
 use crate::domain::phase::{PhaseFacts, phase};
@@ -82,15 +82,6 @@ fn nothing_observed() -> Observed {
         settling: None,
         last_call: None,
         fresh_operation_id: "op-1".into(),
-        live: None,
-        task: None,
-        being_made: None,
-        obstacles: None,
-        strangers: None,
-        new_id: None,
-        permit: None,
-        budget: None,
-        guest: None,
         guest_timeout: Duration::from_secs(300),
         call_deadline: Duration::from_secs(35),
     }
@@ -116,7 +107,13 @@ impl World {
             force_delete: false,
         };
         Self {
-            facts: Facts { declared, remembered: Remembered::default(), observed: nothing_observed(), now: now() },
+            facts: Facts {
+                declared,
+                remembered: Remembered::default(),
+                observed: nothing_observed(),
+                looks: Looks::default(),
+                now: now(),
+            },
             vm: None,
             guest: Guest::Silent,
             slow: false,
@@ -195,7 +192,6 @@ impl World {
         self.facts.observed = Observed {
             idle_for: before.idle_for,
             step_age: before.step_age,
-            task: before.task.clone(),
             fresh_operation_id: format!("op-{}", self.operations),
             presence: match &self.vm {
                 None => Presence::Absent { polls: 2 },
@@ -208,10 +204,10 @@ impl World {
             },
             ..nothing_observed()
         };
-        if !self.slow {
-            let task = self.facts.observed.task.take();
-            self.facts.observed.task = task.map(|_| TaskState::Succeeded { warnings: Vec::new() });
-        }
+        let task = self.facts.looks.task.take();
+        self.facts.looks = Looks::default();
+        self.facts.looks.task =
+            if self.slow { task } else { task.map(|_| TaskState::Succeeded { warnings: Vec::new() }) };
     }
 
     fn settle(&mut self) {
@@ -265,19 +261,19 @@ impl World {
     }
 
     fn look(&mut self, look: &Look) {
-        let observed = &mut self.facts.observed;
+        let looks = &mut self.facts.looks;
         match look {
             Look::Vm(at) => {
                 let found = self.vm.clone().filter(|vm| vm.at == *at);
-                observed.live = Some(found.map_or(Live::NotThere, Live::Found));
+                looks.live = Some(found.map_or(Live::NotThere, Live::Found));
             }
-            Look::BeingMade => observed.being_made = Some(false),
-            Look::Obstacles => observed.obstacles = Some(Vec::new()),
-            Look::Strangers => observed.strangers = Some(Vec::new()),
-            Look::NewId => observed.new_id = Some(NewId::Reserved("5000".into())),
-            Look::Permit => observed.permit = Some(true),
-            Look::Budget(_) => observed.budget = Some(Budget::Granted),
-            Look::Guest(_) => observed.guest = Some(self.guest != Guest::Silent),
+            Look::BeingMade => looks.being_made = Some(false),
+            Look::Obstacles => looks.obstacles = Some(Vec::new()),
+            Look::Strangers => looks.strangers = Some(Vec::new()),
+            Look::NewId => looks.new_id = Some(NewId::Reserved("5000".into())),
+            Look::Permit => looks.permit = Some(true),
+            Look::Budget(_) => looks.budget = Some(Budget::Granted),
+            Look::Guest(_) => looks.guest = Some(self.guest != Guest::Silent),
         }
     }
 
@@ -299,7 +295,7 @@ impl World {
         self.facts.declared.has_finalizer = true;
         self.facts.remembered.operation = Some(Ok(Operation { task: Some(TaskHandle("UPID".into())), ..record }));
         self.facts.observed.step_age = Duration::ZERO;
-        self.facts.observed.task = Some(TaskState::Running);
+        self.facts.looks.task = Some(TaskState::Running);
         self.looks_fade();
     }
 

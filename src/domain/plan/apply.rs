@@ -38,7 +38,7 @@ pub(super) fn change(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Optio
         }
         return Some(facts.waiting(Problem::new(WorkerReason::OperationFailed, text), operation, super::SLOW * 2));
     }
-    if let Some(super::TaskState::Running) = facts.observed.task {
+    if let Some(super::TaskState::Running) = facts.looks.task {
         return Some(facts.busy(operation));
     }
     Some(facts.act(&current, effect))

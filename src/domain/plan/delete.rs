@@ -2,7 +2,7 @@
 
 use super::{Decision, Effect, Facts, Look, Next, SLOW, power_down, test, unfit};
 use crate::api::reasons::WorkerReason;
-use crate::domain::observation::{Budget, Live, LiveVm, POLLS_TO_BE_GONE, Presence, Problem};
+use crate::domain::observation::{Budget, Live, LiveVm, Presence, Problem};
 use crate::domain::operation::{Operation, Step};
 use crate::hypervisor::vm::{Power, TaskState};
 
@@ -11,7 +11,7 @@ pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
     if let Some(decision) = wait_for_task(facts, operation) {
         return decision;
     }
-    match facts.observed.live.as_ref() {
+    match facts.looks.live.as_ref() {
         None => facts.look(Look::Vm(operation.target.at()), operation),
         Some(Live::NotThere) => gone(facts, operation),
         Some(Live::Found(vm)) => match unfit_to_delete(facts, operation, vm) {
@@ -24,13 +24,13 @@ pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
 /// A task that makes or deletes the VM ends before anything else is done: never a second operation beside the first.
 fn wait_for_task(facts: &Facts, operation: &Operation) -> Option<Decision> {
     let holds = matches!(operation.step, Step::Create | Step::Destroy);
-    (holds && facts.observed.task == Some(TaskState::Running)).then(|| facts.busy(operation))
+    (holds && facts.looks.task == Some(TaskState::Running)).then(|| facts.busy(operation))
 }
 
 /// The VM is not where it was: released only when its absence is proven, and no call that makes it is under way.
 fn gone(facts: &Facts, operation: &Operation) -> Decision {
     if operation.step == Step::Create && operation.task.is_none() {
-        match facts.observed.being_made {
+        match facts.looks.being_made {
             None => return facts.look(Look::BeingMade, operation),
             Some(true) => return facts.busy(operation),
             // The call may still be on its way to the host.
@@ -42,17 +42,15 @@ fn gone(facts: &Facts, operation: &Operation) -> Decision {
         Presence::Present { at, .. } if at.id == operation.target.vm_id && *at != operation.target.at() => {
             facts.look(Look::Vm(at.clone()), operation)
         }
-        Presence::Absent { polls } if *polls >= POLLS_TO_BE_GONE => {
-            facts.say(Next::Release { abandoned: false }, Some(operation))
-        }
+        presence if presence.is_gone() => facts.say(Next::Release { abandoned: false }, Some(operation)),
         _ => facts.poll(operation),
     }
 }
 
 /// Why the VM must not be deleted now. While it is being made, the create step knows that it is not marked yet.
 fn unfit_to_delete(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> {
-    if operation.step == Step::Create && vm.lock.is_some() && facts.observed.being_made != Some(false) {
-        return Some(match facts.observed.being_made {
+    if operation.step == Step::Create && vm.lock.is_some() && facts.looks.being_made != Some(false) {
+        return Some(match facts.looks.being_made {
             None => facts.look(Look::BeingMade, operation),
             Some(_) => facts.busy(operation),
         });
@@ -85,7 +83,7 @@ fn remove(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
     match vm.power {
         Power::Unknown => facts.busy(operation),
         Power::On => power_down(facts, operation),
-        Power::Off => match &facts.observed.budget {
+        Power::Off => match &facts.looks.budget {
             None => facts.look(Look::Budget(Box::new(operation.clone())), operation),
             Some(Budget::Held(text)) => {
                 facts.waiting(Problem::new(WorkerReason::DeletionBudget, text.clone()), operation, SLOW)

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::{Decision, Facts, Look, Next, SLOW, apply, delete, test};
 use crate::domain::backoff;
 use crate::domain::identity::Ownership;
-use crate::domain::observation::{Live, POLLS_TO_BE_GONE, Presence, Problem};
+use crate::domain::observation::{Live, Presence, Problem};
 use crate::domain::operation::{Kind, Operation, Step, Target, VERSION};
 use crate::hypervisor::vm::{Power, VmRef};
 
@@ -26,22 +26,25 @@ pub(super) fn plan(facts: &Facts) -> Decision {
             let wants = facts.declared.deleting || matches!(wanted(facts), Wanted::Now { .. });
             facts.unseen(Problem::new(WorkerReason::Waiting, why.clone()), wants)
         }
-        Presence::Elsewhere(text) => elsewhere(facts, text),
-        Presence::Absent { polls } => absent(facts, *polls),
+        Presence::Elsewhere { text, .. } => elsewhere(facts, text),
+        Presence::Absent { .. } => absent(facts),
         Presence::Present { at, power, ownership, uuid } => present(facts, at, *power, ownership, uuid),
     }
 }
 
 /// A VM of this name belongs to an earlier worker or another installation: it is never linked by itself.
 fn elsewhere(facts: &Facts, text: &str) -> Decision {
+    if !facts.observed.presence.is_gone() {
+        return facts.until_polled(super::BUSY);
+    }
     if facts.declared.deleting {
         return facts.say(Next::Release { abandoned: false }, None);
     }
     facts.stalled(Problem::new(WorkerReason::ClaimedElsewhere, text), None)
 }
 
-fn absent(facts: &Facts, polls: u32) -> Decision {
-    let proven = polls >= POLLS_TO_BE_GONE;
+fn absent(facts: &Facts) -> Decision {
+    let proven = facts.observed.presence.is_gone();
     let wanted = if facts.declared.deleting { Wanted::No } else { wanted(facts) };
     // Without a VM, and with nothing that could be making one, a worker holds nothing up.
     let releases = facts.declared.has_finalizer && !matches!(wanted, Wanted::Now { .. });
@@ -49,7 +52,7 @@ fn absent(facts: &Facts, polls: u32) -> Decision {
         Wanted::Now { request } if proven => begin_with_create(facts, request),
         _ if releases && proven => facts.say(Next::Release { abandoned: false }, None),
         // Not until it is certain is it said that there is no VM.
-        _ if !proven => facts.say(Next::Wait { after: super::BUSY, poll: true }, None),
+        _ if !proven => facts.until_polled(super::BUSY),
         Wanted::Later(after) => facts.say(Next::Wait { after, poll: false }, None),
         Wanted::Now { .. } | Wanted::No => facts.say(Next::Rest, None),
     }
@@ -61,25 +64,24 @@ fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
     }
     let placeholder =
         begin(facts, Kind::Test, &VmRef { host: facts.declared.wanted.host.clone(), id: String::new() }, "");
-    let observed = &facts.observed;
-    match &observed.strangers {
+    match &facts.looks.strangers {
         None => return facts.look(Look::Strangers, &placeholder),
         Some(ids) if !ids.is_empty() => {
             let text = format!(
                 "VM {} is just being made by nobody known here; waiting to see whether it is this worker's",
                 ids.join(", ")
             );
-            return facts.held_up(Problem::new(WorkerReason::Waiting, text), None);
+            return facts.unsure(Problem::new(WorkerReason::Waiting, text), None);
         }
         Some(_) => {}
     }
-    match &observed.obstacles {
+    match &facts.looks.obstacles {
         None => return facts.look(Look::Obstacles, &placeholder),
         Some(obstacles) => {
             match obstacles.first() {
-                // A host that is down comes back by itself.
+                // A host that is down comes back by itself; what is on it cannot be seen until then.
                 Some(problem) if problem.reason == WorkerReason::HostOffline => {
-                    return facts.held_up(problem.clone(), None);
+                    return facts.unsure(problem.clone(), None);
                 }
                 Some(problem) => return facts.stalled(problem.clone(), None),
                 None => {}
@@ -142,7 +144,7 @@ fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) 
     if let Some(problem) = &facts.observed.conflict {
         return facts.stalled(problem.clone(), None);
     }
-    match &facts.observed.live {
+    match &facts.looks.live {
         None => facts.look(Look::Vm(operation.target.at()), operation),
         Some(Live::Found(vm)) => match facts.takes_another(vm) {
             Some(why) => {
@@ -159,15 +161,13 @@ fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) 
 }
 
 fn apply_or_rest(facts: &Facts, operation: &Operation) -> Decision {
-    match &facts.observed.live {
+    match &facts.looks.live {
         Some(Live::Found(vm)) if vm.differences.is_empty() && vm.ownership == Ownership::Ours => {
             facts.say(Next::Rest, None)
         }
         _ => match apply::plan(facts, operation) {
             // Nothing was begun, so there is nothing to close.
-            Decision { next: Next::Close(_), report } => {
-                Decision { next: Next::Wait { after: SLOW, poll: true }, report }
-            }
+            Decision { next: Next::Close(_), .. } => facts.until_polled(SLOW),
             decision => decision,
         },
     }
@@ -177,12 +177,10 @@ fn apply_or_rest(facts: &Facts, operation: &Operation) -> Decision {
 fn idle_on(facts: &Facts, operation: &Operation) -> Decision {
     let left = facts.declared.grace.saturating_sub(facts.observed.idle_for);
     if !left.is_zero() {
-        return facts.say(Next::Wait { after: left.max(super::BUSY), poll: true }, None);
+        return facts.until_polled(left.max(super::BUSY));
     }
     match apply::shut_down(facts, operation) {
-        Decision { next: Next::Close(_), report } => {
-            Decision { next: Next::Wait { after: super::BUSY, poll: true }, report }
-        }
+        Decision { next: Next::Close(_), .. } => facts.until_polled(super::BUSY),
         decision => decision,
     }
 }

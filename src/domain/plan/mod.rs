@@ -5,6 +5,7 @@
 //! answer, so that a crash between any two steps costs nothing but time.
 
 mod apply;
+mod decision;
 mod delete;
 mod idle;
 mod report;
@@ -16,118 +17,17 @@ mod tests;
 use crate::api::reasons::WorkerReason;
 use std::time::Duration;
 
-pub use report::{KnownVm, Report, Verdict, VmReport};
+pub use decision::{Decision, Look, Next};
+use report::Holdup;
+pub use report::{KnownVm, Report, Stalling, Verdict, VmReport};
 
 use super::declare;
+use super::effect::Effect;
 use super::fault::{Fault, FaultKind};
 use super::identity::{self, Mark, Ownership};
 use super::observation::{Facts, HypervisorState, Live, LiveVm, Presence, Problem};
 use super::operation::{Kind, Operation, Step, Target};
 use crate::hypervisor::vm::{Takes, TaskState, VmRef};
-
-/// What to do, and what to say.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Decision {
-    /// The next thing to do.
-    pub next: Next,
-    /// What the status says meanwhile.
-    pub report: Report,
-}
-
-/// The next thing to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Next {
-    /// Look closer and ask again.
-    Look(Look),
-    /// Write `record`, then carry out `effect`, then ask again.
-    Act {
-        /// The operation as it must stand in the status before the effect.
-        record: Box<Operation>,
-        /// What to change.
-        effect: Effect,
-    },
-    /// Run the checks inside the guest (they change nothing), record the test's result, ask again.
-    Check(Box<Operation>),
-    /// Record that the test failed before its checks could run, then ask again.
-    Conclude {
-        /// The operation whose test this is.
-        operation: Box<Operation>,
-        /// The check that failed.
-        check: &'static str,
-        /// Why.
-        message: String,
-    },
-    /// The operation is over: clear it, then ask again.
-    Close(Box<Operation>),
-    /// Remove our finalizer.
-    Release {
-        /// A VM may be left behind: say so loudly.
-        abandoned: bool,
-    },
-    /// Ask again after this time.
-    Wait {
-        /// How long.
-        after: Duration,
-        /// Whether a fresh poll of the inventory is wanted by then.
-        poll: bool,
-    },
-    /// Nothing to do until something changes.
-    Rest,
-}
-
-/// A closer look that a decision needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Look {
-    /// Read the VM live, at this place.
-    Vm(crate::hypervisor::vm::VmRef),
-    /// Ask whether a task runs that makes the operation's VM.
-    BeingMade,
-    /// Ask what stands in the way of making the VM.
-    Obstacles,
-    /// See whether a VM in the id range is being made by nobody we know of.
-    Strangers,
-    /// Reserve an id for a new VM.
-    NewId,
-    /// Ask for a launch permit.
-    Permit,
-    /// Ask the deletion budget about this operation.
-    Budget(Box<Operation>),
-    /// Ask whether the guest answers.
-    Guest(crate::hypervisor::vm::VmRef),
-}
-
-/// A change in the world of VMs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Effect {
-    /// Make the VM.
-    Create,
-    /// Change its configuration.
-    Configure,
-    /// Grow its disk.
-    GrowDisk,
-    /// Power on.
-    Start,
-    /// Shut down, power off after the grace period.
-    ShutDown,
-    /// Cut the power.
-    PowerOff,
-    /// Delete it with its disks.
-    Destroy,
-}
-
-impl Effect {
-    /// The step under which the record knows this effect.
-    pub const fn step(self) -> Step {
-        match self {
-            Self::Create => Step::Create,
-            Self::Configure | Self::GrowDisk => Step::Configure,
-            Self::Start => Step::Start,
-            Self::ShutDown => Step::ShutDown,
-            Self::PowerOff => Step::PowerOff,
-            Self::Destroy => Step::Destroy,
-        }
-    }
-}
 
 /// While something is under way on the hypervisor.
 const BUSY: Duration = Duration::from_secs(2);
@@ -155,7 +55,11 @@ pub fn plan(facts: &Facts) -> Decision {
         None => None,
     };
     if let Some(problem) = gate(facts) {
-        return facts.held_up(problem, operation);
+        // That there is no Hypervisor is known; behind one that is away or paused nothing is.
+        return match &facts.observed.hypervisor {
+            HypervisorState::Missing(_) => facts.held_up(problem, operation),
+            _ => facts.unsure(problem, operation),
+        };
     }
     match operation {
         Some(operation) => go_on(facts, operation),
@@ -163,10 +67,27 @@ pub fn plan(facts: &Facts) -> Decision {
     }
 }
 
-/// What to say when a closer look failed for a reason that people must see to.
-pub fn hindered(facts: &Facts, problem: Problem) -> Decision {
+/// What to say when closer looks fail again and again.
+pub fn hindered(facts: &Facts, problem: Problem) -> Report {
     let operation = facts.remembered.operation.as_ref().and_then(|record| record.as_ref().ok());
-    facts.held_up(problem, operation)
+    report::report(facts, operation, &Holdup::Blind(problem))
+}
+
+/// What a person is told of a look that fails.
+pub fn hindrance(fault: &Fault) -> Problem {
+    let reason = match (&fault.kind, refused(fault).reason) {
+        (FaultKind::Unreachable, _) => WorkerReason::HostOffline,
+        (FaultKind::Unauthorized | FaultKind::Certificate, _) => WorkerReason::HypervisorNotReady,
+        (_, WorkerReason::Waiting) => WorkerReason::OperationFailed,
+        (_, reason) => reason,
+    };
+    let needs = match &fault.kind {
+        FaultKind::Forbidden { privilege, path } if !privilege.is_empty() && !path.is_empty() => {
+            format!("; the credential needs {privilege} on {path} or above")
+        }
+        _ => String::new(),
+    };
+    Problem::new(reason, format!("{}{needs}", fault.message))
 }
 
 /// What to say of a worker whose declaration cannot be read.
@@ -202,7 +123,7 @@ fn go_on(facts: &Facts, operation: &Operation) -> Decision {
         operation
     };
     let moved;
-    let operation = match &facts.observed.live {
+    let operation = match &facts.looks.live {
         // Somebody moved the VM to another host: it is followed there.
         Some(Live::Found(vm)) if vm.at.id == operation.target.vm_id && vm.at.host != operation.target.host => {
             let target = Target { host: vm.at.host.clone(), ..operation.target.clone() };
@@ -221,7 +142,7 @@ fn go_on(facts: &Facts, operation: &Operation) -> Decision {
 
 /// The VM that the operation works on, once it was read and found fit to be changed; else the decision to take.
 fn target<'a>(facts: &'a Facts, operation: &Operation) -> Result<&'a LiveVm, Box<Decision>> {
-    match facts.observed.live.as_ref() {
+    match facts.looks.live.as_ref() {
         None => Err(Box::new(facts.look(Look::Vm(operation.target.at()), operation))),
         Some(Live::NotThere) => Err(Box::new(not_there(facts, operation))),
         Some(Live::Found(vm)) => match unfit(facts, operation, vm) {
@@ -268,7 +189,7 @@ fn locked(facts: &Facts, operation: &Operation, vm: &LiveVm, lock: &str) -> Deci
         let text = format!("{} is locked ({lock}); waiting for that to end", vm.at);
         return facts.waiting(Problem::new(WorkerReason::VmLocked, text), operation, BUSY * 2);
     }
-    match facts.observed.being_made {
+    match facts.looks.being_made {
         None => facts.look(Look::BeingMade, operation),
         Some(true) => facts.busy(operation),
         Some(false) => {
@@ -287,9 +208,7 @@ fn not_there(facts: &Facts, operation: &Operation) -> Decision {
         Presence::Present { at, .. } if *at != operation.target.at() && at.id == operation.target.vm_id => {
             facts.look(Look::Vm(at.clone()), operation)
         }
-        Presence::Absent { polls } if *polls >= super::observation::POLLS_TO_BE_GONE => {
-            facts.say(Next::Close(Box::new(operation.clone())), Some(operation))
-        }
+        presence if presence.is_gone() => facts.close(operation),
         _ => facts.poll(operation),
     }
 }
@@ -301,7 +220,7 @@ fn power_down(facts: &Facts, operation: &Operation) -> Decision {
     if !sent {
         return facts.act(operation, Effect::ShutDown);
     }
-    match &facts.observed.task {
+    match &facts.looks.task {
         Some(TaskState::Running) => return facts.busy(operation),
         Some(TaskState::Succeeded { .. }) if facts.observed.step_age < BUSY * 5 => return facts.busy(operation),
         _ => {}
@@ -338,7 +257,12 @@ impl Facts {
     }
 
     fn say(&self, next: Next, operation: Option<&Operation>) -> Decision {
-        Decision { next, report: report::report(self, operation, None) }
+        Decision { next, report: report::report(self, operation, &Holdup::Nothing) }
+    }
+
+    /// A decision after a wait, with what holds the work up meanwhile.
+    fn wait(&self, after: Duration, poll: bool, operation: Option<&Operation>, holdup: &Holdup) -> Decision {
+        Decision { next: Next::Wait { after, poll }, report: report::report(self, operation, holdup) }
     }
 
     fn look(&self, look: Look, operation: &Operation) -> Decision {
@@ -346,27 +270,36 @@ impl Facts {
     }
 
     fn busy(&self, operation: &Operation) -> Decision {
-        self.say(Next::Wait { after: BUSY, poll: false }, Some(operation))
+        self.wait(BUSY, false, Some(operation), &self.under_way())
     }
 
     fn poll(&self, operation: &Operation) -> Decision {
-        self.say(Next::Wait { after: BUSY, poll: true }, Some(operation))
+        self.wait(BUSY, true, Some(operation), &self.under_way())
+    }
+
+    /// An operation that was begun is held up by nothing; whether one can be begun is not known yet.
+    fn under_way(&self) -> Holdup {
+        if self.remembered.operation.is_some() { Holdup::Nothing } else { Holdup::Unsure(None) }
     }
 
     /// The operation waits for something that a person may have to see to.
     fn waiting(&self, problem: Problem, operation: &Operation, after: Duration) -> Decision {
-        Decision {
-            next: Next::Wait { after, poll: false },
-            report: report::report(self, Some(operation), Some((problem, false))),
-        }
+        self.wait(after, false, Some(operation), &Holdup::Waits(problem))
     }
 
     /// Work cannot go on although nothing is wrong with the declaration.
     fn held_up(&self, problem: Problem, operation: Option<&Operation>) -> Decision {
-        Decision {
-            next: Next::Wait { after: SLOW, poll: false },
-            report: report::report(self, operation, Some((problem, false))),
-        }
+        self.wait(SLOW, false, operation, &Holdup::Waits(problem))
+    }
+
+    /// Work cannot go on because something that it depends on is not known.
+    fn unsure(&self, problem: Problem, operation: Option<&Operation>) -> Decision {
+        self.wait(SLOW, false, operation, &Holdup::Unsure(Some(problem)))
+    }
+
+    /// A fresh poll must show more before anything can be said.
+    fn until_polled(&self, after: Duration) -> Decision {
+        self.wait(after, true, None, &Holdup::Unsure(None))
     }
 
     /// It waits for its turn, behind other workers.
@@ -376,18 +309,12 @@ impl Facts {
 
     /// No complete inventory is there yet: it comes with one of the next polls.
     fn unseen(&self, problem: Problem, wants: bool) -> Decision {
-        Decision {
-            next: Next::Wait { after: if wants { BUSY * 2 } else { SLOW }, poll: wants },
-            report: report::report(self, None, Some((problem, false))),
-        }
+        self.wait(if wants { BUSY * 2 } else { SLOW }, wants, None, &Holdup::Unsure(Some(problem)))
     }
 
     /// The declaration cannot be met until somebody changes something.
     fn stalled(&self, problem: Problem, operation: Option<&Operation>) -> Decision {
-        Decision {
-            next: Next::Wait { after: SLOW, poll: false },
-            report: report::report(self, operation, Some((problem, true))),
-        }
+        self.wait(SLOW, false, operation, &Holdup::Stalls(problem))
     }
 
     /// Carries out an effect, unless earlier failures say to hold back.

@@ -4,7 +4,7 @@ use crate::api::reasons::WorkerReason;
 use std::time::Duration;
 
 use super::super::identity::Ownership;
-use super::super::observation::{Facts, HypervisorState, Live, POLLS_TO_BE_GONE, Presence, Problem, TestRecord};
+use super::super::observation::{Facts, HypervisorState, Live, Presence, Problem, TestRecord};
 use super::super::operation::{Kind, Operation, Step};
 use crate::hypervisor::vm::{Power, VmRef};
 
@@ -49,6 +49,43 @@ pub enum VmReport {
     Known(KnownVm),
 }
 
+/// What a decision says of the condition `Stalled`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stalling {
+    /// It is not known now: what was said of the present declaration stays.
+    Stays,
+    /// Nothing stalls it.
+    No,
+    /// The declaration cannot be met until somebody changes something.
+    Yes(Problem),
+}
+
+/// What holds the work up, if something does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Holdup {
+    /// Nothing, or what need not be told.
+    Nothing,
+    /// It waits for something that passes, or that a person has to see to.
+    Waits(Problem),
+    /// What it depends on is not known just now. That there is something else in the way than before is not known either.
+    Unsure(Option<Problem>),
+    /// What it depends on cannot be seen: the looks at it fail again and again.
+    Blind(Problem),
+    /// The declaration cannot be met until somebody changes something.
+    Stalls(Problem),
+}
+
+impl Holdup {
+    fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Nothing | Self::Unsure(None) => None,
+            Self::Unsure(Some(problem)) | Self::Waits(problem) | Self::Blind(problem) | Self::Stalls(problem) => {
+                Some(problem)
+            }
+        }
+    }
+}
+
 /// What a decision says to people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -60,8 +97,8 @@ pub struct Report {
     pub tested: Verdict,
     /// Work for the declaration is under way.
     pub reconciling: Option<Problem>,
-    /// The declaration cannot be met until somebody changes something.
-    pub stalled: Option<Problem>,
+    /// Whether the declaration can be met.
+    pub stalled: Stalling,
     /// Whether the VM is being made, changed, launched or tested.
     pub under_test: bool,
     /// Whether the state of hypervisor or VM is not known.
@@ -85,16 +122,19 @@ const NOT_READY: [WorkerReason; 6] = [
     WorkerReason::VmLocked,
 ];
 
-/// What to say, given what holds the work up (and whether that means that it is stalled).
-pub(super) fn report(facts: &Facts, operation: Option<&Operation>, problem: Option<(Problem, bool)>) -> Report {
-    let (problem, stalls) = problem.map_or((None, false), |(problem, stalls)| (Some(problem), stalls));
+/// What to say, given what holds the work up.
+pub(super) fn report(facts: &Facts, operation: Option<&Operation>, holdup: &Holdup) -> Report {
     let vm = vm(facts, operation);
     let tested = tested(facts);
+    let stalled = stalling(facts, holdup);
     Report {
-        ready: ready(facts, problem.as_ref(), stalls, &vm),
+        ready: ready(facts, holdup, &stalled, &vm),
         deployed: deployed(&vm),
-        reconciling: if stalls { None } else { reconciling(facts, operation, problem.as_ref()) },
-        stalled: if stalls { problem } else { None },
+        reconciling: match stalled {
+            Stalling::No => reconciling(facts, operation, holdup.problem()),
+            Stalling::Stays | Stalling::Yes(_) => None,
+        },
+        stalled,
         under_test: operation.is_some_and(|operation| {
             matches!(operation.kind, Kind::Test | Kind::Apply) && facts.remembered.operation.is_some()
         }),
@@ -112,7 +152,7 @@ pub(super) fn unreadable(problem: Problem) -> Report {
         deployed: None,
         tested: Verdict::new(None, WorkerReason::NotTested, "the present declaration has not been tested"),
         reconciling: None,
-        stalled: Some(problem),
+        stalled: Stalling::Yes(problem),
         under_test: false,
         unknown: true,
         vm: VmReport::Keep,
@@ -126,7 +166,7 @@ fn is_unknown(facts: &Facts, operation: Option<&Operation>) -> bool {
 }
 
 fn fits(facts: &Facts) -> bool {
-    let Some(Live::Found(vm)) = &facts.observed.live else { return false };
+    let Some(Live::Found(vm)) = &facts.looks.live else { return false };
     vm.differences.is_empty() && vm.ownership == Ownership::Ours && facts.takes_another(vm).is_none()
 }
 
@@ -135,7 +175,7 @@ fn vm(facts: &Facts, operation: Option<&Operation>) -> VmReport {
     if facts.observed.hypervisor != HypervisorState::Ready {
         return VmReport::Keep;
     }
-    if let Some(Live::Found(vm)) = &facts.observed.live
+    if let Some(Live::Found(vm)) = &facts.looks.live
         && matches!(vm.ownership, Ownership::Ours | Ownership::Unfinished { .. })
     {
         return VmReport::Known(KnownVm { at: vm.at.clone(), uuid: vm.uuid.clone(), power: vm.power });
@@ -149,8 +189,7 @@ fn vm(facts: &Facts, operation: Option<&Operation>) -> VmReport {
         Presence::Present { at, power, uuid, .. } => {
             VmReport::Known(KnownVm { at: at.clone(), uuid: uuid.clone(), power: *power })
         }
-        Presence::Absent { polls } if *polls >= POLLS_TO_BE_GONE => VmReport::Gone,
-        Presence::Elsewhere(_) => VmReport::Gone,
+        presence if presence.is_gone() => VmReport::Gone,
         _ => VmReport::Keep,
     }
 }
@@ -181,7 +220,17 @@ fn tested(facts: &Facts) -> Verdict {
     }
 }
 
-fn ready(facts: &Facts, problem: Option<&Problem>, stalls: bool, vm: &VmReport) -> Option<Verdict> {
+/// What is not known takes nothing back: only a declaration that was seen to be in order again is not stalled any more.
+fn stalling(facts: &Facts, holdup: &Holdup) -> Stalling {
+    match holdup {
+        Holdup::Stalls(problem) => Stalling::Yes(problem.clone()),
+        Holdup::Unsure(_) | Holdup::Blind(_) if facts.remembered.stalled && !facts.declared.deleting => Stalling::Stays,
+        _ => Stalling::No,
+    }
+}
+
+fn ready(facts: &Facts, holdup: &Holdup, stalled: &Stalling, vm: &VmReport) -> Option<Verdict> {
+    let problem = holdup.problem();
     let verdict = |status, problem: &Problem| Some(Verdict::new(status, problem.reason, problem.message.clone()));
     if facts.declared.deleting {
         return Some(match problem {
@@ -193,11 +242,16 @@ fn ready(facts: &Facts, problem: Option<&Problem>, stalls: bool, vm: &VmReport) 
         match &facts.observed.hypervisor {
             HypervisorState::Away(_) if facts.observed.away_for < AWAY_TOLERANCE => return None,
             HypervisorState::Away(_) | HypervisorState::Missing(_) => return verdict(None, problem),
-            HypervisorState::Ready if stalls || NOT_READY.contains(&problem.reason) => {
-                return verdict(Some(false), problem);
-            }
-            HypervisorState::Ready => {}
+            HypervisorState::Ready => match holdup {
+                Holdup::Blind(_) if problem.reason != WorkerReason::Forbidden => return verdict(None, problem),
+                Holdup::Stalls(_) => return verdict(Some(false), problem),
+                _ if NOT_READY.contains(&problem.reason) => return verdict(Some(false), problem),
+                _ => {}
+            },
         }
+    }
+    if *stalled == Stalling::Stays {
+        return None;
     }
     match current_test(facts) {
         Some(test) if test.passed => {

@@ -21,7 +21,7 @@ pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
 
 /// Begins or goes on only with a launch permit: not too many VMs are made and booted at a time.
 pub(super) fn permitted(facts: &Facts, operation: &Operation, go_on: impl FnOnce(&Facts) -> Decision) -> Decision {
-    match facts.observed.permit {
+    match facts.looks.permit {
         None => facts.look(Look::Permit, operation),
         Some(true) => go_on(facts),
         Some(false) => {
@@ -33,7 +33,7 @@ pub(super) fn permitted(facts: &Facts, operation: &Operation, go_on: impl FnOnce
 
 /// Sends the call that makes the VM, under an id that is this worker's alone.
 pub(super) fn create(facts: &Facts, operation: &Operation) -> Decision {
-    match &facts.observed.new_id {
+    match &facts.looks.new_id {
         None => facts.look(Look::NewId, operation),
         Some(NewId::Exhausted(text)) => {
             facts.stalled(Problem::new(WorkerReason::VmIdRangeExhausted, text.clone()), None)
@@ -53,10 +53,10 @@ pub(super) fn create(facts: &Facts, operation: &Operation) -> Decision {
 
 /// The call that makes the VM has been sent, perhaps: what came of it?
 fn created(facts: &Facts, operation: &Operation) -> Decision {
-    if facts.observed.task == Some(TaskState::Running) {
+    if facts.looks.task == Some(TaskState::Running) {
         return facts.busy(operation);
     }
-    match facts.observed.live.as_ref() {
+    match facts.looks.live.as_ref() {
         None => facts.look(Look::Vm(operation.target.at()), operation),
         Some(Live::NotThere) => not_made(facts, operation),
         Some(Live::Found(vm)) => made(facts, operation, vm),
@@ -68,7 +68,7 @@ fn not_made(facts: &Facts, operation: &Operation) -> Decision {
     if was_told(facts, operation) {
         return if may_still_come(facts, operation) { facts.poll(operation) } else { facts.close(operation) };
     }
-    match &facts.observed.task {
+    match &facts.looks.task {
         Some(TaskState::Failed { kind: FaultKind::AlreadyExists, .. }) if operation.sends == 1 => {
             return create(facts, operation);
         }
@@ -86,7 +86,7 @@ fn not_made(facts: &Facts, operation: &Operation) -> Decision {
             return facts.conclude(operation, "deployed", format!("the VM could not be made: {fault}"));
         }
     }
-    match facts.observed.being_made {
+    match facts.looks.being_made {
         None => facts.look(Look::BeingMade, operation),
         Some(true) => facts.busy(operation),
         Some(false) => send_again(facts, operation),
@@ -135,7 +135,7 @@ fn perhaps_ours(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
     let first_and_refused = operation.sends == 1
         && operation.task.is_none()
         && facts.observed.last_call.as_ref().is_some_and(|fault| fault.kind == FaultKind::AlreadyExists);
-    if vm.lock.is_none() && matches!(facts.observed.task, Some(TaskState::Succeeded { .. })) {
+    if vm.lock.is_none() && matches!(facts.looks.task, Some(TaskState::Succeeded { .. })) {
         // The call made this very VM: somebody took its mark away. A second one is not made.
         let mark = crate::domain::declare::wanted_by(&facts.declared.wanted, operation).mark;
         let text = format!("{} has lost its mark; put this into its notes again:\n{}", vm.at, mark.block());
@@ -174,7 +174,7 @@ fn off(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
 
 /// It was powered on and is off: not yet, or it failed.
 fn not_started(facts: &Facts, operation: &Operation) -> Option<Decision> {
-    match &facts.observed.task {
+    match &facts.looks.task {
         Some(TaskState::Running) => return Some(facts.busy(operation)),
         Some(TaskState::Succeeded { .. }) if facts.observed.step_age < BUSY * 5 => return Some(facts.busy(operation)),
         Some(TaskState::Failed { message, kind }) if !passes(kind) => {
@@ -205,7 +205,7 @@ fn on(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
         let over = Operation { checked: true, ..operation.clone() };
         return power_down(facts, &over);
     }
-    match facts.observed.guest {
+    match facts.looks.guest {
         None => facts.look(Look::Guest(vm.at.clone()), operation),
         Some(true) => facts.say(Next::Check(Box::new(operation.clone())), Some(operation)),
         Some(false) if facts.observed.step_age > facts.observed.guest_timeout => facts.conclude(

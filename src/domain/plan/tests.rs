@@ -1,12 +1,13 @@
 //! The way of a test through its steps, and what may never be decided whatever the facts.
 
 mod properties;
+mod unknown;
 
 use super::*;
 use crate::api::reasons::WorkerReason;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, Ownership};
-use crate::domain::observation::{Budget, Declared, NewId, Observed, Remembered, TestRecord};
+use crate::domain::observation::{Budget, Declared, Looks, NewId, Observed, Remembered, TestRecord};
 use crate::domain::operation::{Target, VERSION};
 use crate::hypervisor::vm::{Difference, Power, TaskHandle, VmRef, VmWanted};
 use jiff::Timestamp;
@@ -76,18 +77,10 @@ pub(super) fn facts() -> Facts {
             settling: None,
             last_call: None,
             fresh_operation_id: "op-1".into(),
-            live: None,
-            task: None,
-            being_made: None,
-            obstacles: None,
-            strangers: None,
-            new_id: None,
-            permit: None,
-            budget: None,
-            guest: None,
             guest_timeout: Duration::from_secs(300),
             call_deadline: Duration::from_secs(35),
         },
+        looks: Looks::default(),
         now: at(NOW),
     }
 }
@@ -127,18 +120,18 @@ fn difference(takes: Takes) -> Difference {
 }
 
 /// Answers every look from `world` until something else than a look is decided.
-fn settle(mut facts: Facts, world: &Observed) -> Decision {
+fn settle(mut facts: Facts, world: &Looks) -> Decision {
     for _ in 0..20 {
         let decision = plan(&facts);
         match &decision.next {
-            Next::Look(Look::Vm(_)) => facts.observed.live.clone_from(&world.live),
-            Next::Look(Look::BeingMade) => facts.observed.being_made = world.being_made,
-            Next::Look(Look::Obstacles) => facts.observed.obstacles.clone_from(&world.obstacles),
-            Next::Look(Look::Strangers) => facts.observed.strangers.clone_from(&world.strangers),
-            Next::Look(Look::NewId) => facts.observed.new_id.clone_from(&world.new_id),
-            Next::Look(Look::Permit) => facts.observed.permit = world.permit,
-            Next::Look(Look::Budget(_)) => facts.observed.budget.clone_from(&world.budget),
-            Next::Look(Look::Guest(_)) => facts.observed.guest = world.guest,
+            Next::Look(Look::Vm(_)) => facts.looks.live.clone_from(&world.live),
+            Next::Look(Look::BeingMade) => facts.looks.being_made = world.being_made,
+            Next::Look(Look::Obstacles) => facts.looks.obstacles.clone_from(&world.obstacles),
+            Next::Look(Look::Strangers) => facts.looks.strangers.clone_from(&world.strangers),
+            Next::Look(Look::NewId) => facts.looks.new_id.clone_from(&world.new_id),
+            Next::Look(Look::Permit) => facts.looks.permit = world.permit,
+            Next::Look(Look::Budget(_)) => facts.looks.budget.clone_from(&world.budget),
+            Next::Look(Look::Guest(_)) => facts.looks.guest = world.guest,
             _ => return decision,
         }
     }
@@ -146,8 +139,8 @@ fn settle(mut facts: Facts, world: &Observed) -> Decision {
 }
 
 /// A world in which everything that can be asked is answered well.
-fn well(live: Live) -> Observed {
-    Observed {
+fn well(live: Live) -> Looks {
+    Looks {
         live: Some(live),
         being_made: Some(false),
         obstacles: Some(Vec::new()),
@@ -156,7 +149,7 @@ fn well(live: Live) -> Observed {
         permit: Some(true),
         budget: Some(Budget::Granted),
         guest: Some(true),
-        ..facts().observed
+        ..Looks::default()
     }
 }
 
@@ -253,7 +246,7 @@ fn a_vm_that_lost_its_mark_is_not_made_a_second_time() {
     let mut facts = facts();
     let made = Operation { task: Some(TaskHandle("UPID:t".into())), ..operation(Kind::Test, Step::Create) };
     facts.remembered.operation = Some(Ok(made));
-    facts.observed.task = Some(TaskState::Succeeded { warnings: Vec::new() });
+    facts.looks.task = Some(TaskState::Succeeded { warnings: Vec::new() });
     let nameless = LiveVm { ownership: Ownership::Foreign, ..vm(Power::Off) };
     let decision = settle(facts, &well(Live::Found(nameless)));
     assert!(matches!(decision.next, Next::Wait { .. }), "{decision:?}");
@@ -332,6 +325,6 @@ fn a_deletion_takes_the_open_operation_over() {
         panic!()
     };
     assert_eq!((record.kind, record.id.as_str()), (Kind::Delete, "op-1"));
-    facts.observed.task = Some(TaskState::Running);
+    facts.looks.task = Some(TaskState::Running);
     assert!(matches!(plan(&facts).next, Next::Wait { .. }));
 }

@@ -12,30 +12,12 @@ use super::lenient::{flag, text};
 use super::params::percent_encoded;
 use crate::clock::BootTime;
 use crate::domain::fault::{Fault, FaultKind};
+pub use crate::hypervisor::credential::Credential;
 use crate::secret::Secret;
 
 /// A ticket is good for 2 h; it is fetched anew when it is older than this.
 const TICKET_AGE: Duration = Duration::from_secs(90 * 60);
 const CSRF: HeaderName = HeaderName::from_static("csrfpreventiontoken");
-
-/// A credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// An API token (recommended).
-    Token {
-        /// Such as `stevedore@pve!operator`.
-        id: String,
-        /// Its secret, a uuid.
-        secret: Secret,
-    },
-    /// A user.
-    Password {
-        /// With its realm, such as `stevedore@pve`.
-        username: String,
-        /// The password.
-        password: Secret,
-    },
-}
 
 /// The session of a credential.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 mod lives;
 mod lost;
 mod matrix;
-mod mishaps;
+pub(crate) mod mishaps;
 pub(crate) mod operator;
 mod suspended;
 pub(crate) mod world;

@@ -14,6 +14,7 @@ use stevedore::controller::connection::{Connections, Key};
 use stevedore::controller::context::{Connect, Context, Gate, OpenGate, Patience};
 use stevedore::controller::events::Events;
 use stevedore::controller::tracks::Tracks;
+use stevedore::controller::unreadable::Unreadables;
 use stevedore::controller::{hypervisor, worker};
 use stevedore::runtime::fence::Permission;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -77,6 +78,8 @@ impl Operator {
             gate,
             workers,
             workers_listed: stevedore::controller::listed::Listed::already(),
+            unreadable_workers: Unreadables::default(),
+            unreadable_hypervisors: Unreadables::default(),
             hypervisors,
             tracks: Tracks::default(),
             events: Events::nowhere(),

@@ -101,7 +101,7 @@ impl Exchange for InProcess {
 }
 
 #[derive(Debug)]
-pub(super) struct InProcessConnector(pub(super) World);
+pub(crate) struct InProcessConnector(pub(crate) World);
 
 impl Connect for InProcessConnector {
     fn connect(&self, settings: &ConnectionSettings) -> Result<SharedHypervisor, Fault> {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use stevedore::api::names::{HYPERVISOR_FINALIZER, in_use_finalizer};
 use stevedore::api::{Hypervisor, Worker};
@@ -82,6 +82,8 @@ async fn a_worker_that_the_cache_lacks_holds_it_too() {
 async fn it_can_be_abandoned() {
     let mut rig = Rig::new().await;
     rig.add_worker("w1").await;
+    let vm = Patch::Merge(json!({"status": {"vm": {"id": "5000", "host": "pve1"}}}));
+    rig.of::<Worker>().patch_status("w1", &PatchParams::default(), &vm).await.unwrap();
     rig.reconcile().await;
     rig.delete::<Hypervisor>("pve").await;
     rig.reconcile().await;
@@ -94,9 +96,11 @@ async fn it_can_be_abandoned() {
     let events = rig.api.objects("events.k8s.io", "events");
     let told = |event: &Value| {
         let note = event["note"].as_str().unwrap_or_default();
-        event["reason"] == "Abandoned" && event["type"] == "Warning" && note.contains("w1")
+        event["reason"] == "Abandoned" && event["type"] == "Warning" && note.contains("w1 (VM 5000 on pve1)")
     };
     assert!(events.iter().any(told), "{events:?}");
+    let metrics = rig.context.metrics.text();
+    assert!(metrics.contains("stevedore_abandoned_total 1\n"), "{metrics}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,6 +222,56 @@ async fn the_budget_holds_deletions_until_it_is_raised() {
     rig.run_for(Duration::from_secs(1)).await;
     assert!(rig.status().deletions.is_empty());
     assert!(rig.state().resting.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_is_an_hour_whatever_the_wall_clock_says() {
+    let mut rig = with_budget(2).await;
+    rig.reconcile().await;
+    for number in [1, 2] {
+        assert_eq!(ask(&rig, number).await, Budget::Granted);
+    }
+    for by in [2, -26] {
+        rig.clock.set_by(SignedDuration::from_hours(by));
+        rig.run_for(Duration::from_secs(60)).await;
+        let Budget::Held(text) = ask(&rig, 3).await else { panic!("the clock was set, no hour has passed") };
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert_eq!(ask(&rig, 3).await, Budget::Held(text), "it reads the same each time");
+        assert_eq!(rig.status().deletions.len(), 2, "they are not forgotten");
+        assert_eq!(rig.state().resting.iter().copied().collect::<Vec<_>>(), [5001, 5002]);
+    }
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(ask(&rig, 3).await, Budget::Granted);
+    rig.run_for(Duration::from_secs(1)).await;
+    assert_eq!(rig.status().deletions.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_the_wall_clock_says_how_old_an_entry_is() {
+    let mut rig = with_budget(1).await;
+    rig.reconcile().await;
+    assert_eq!(ask(&rig, 1).await, Budget::Granted);
+    tokio::time::sleep(Duration::from_secs(3000)).await;
+    // A process that begins now knows only what is written down.
+    rig.context.connections.remove(&key("pve"));
+    rig.reconcile().await;
+    rig.clock.set_by(SignedDuration::from_hours(5));
+    assert!(matches!(ask(&rig, 2).await, Budget::Held(_)), "it has been seen since");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(ask(&rig, 2).await, Budget::Granted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_somebody_emptied_frees_no_budget() {
+    let mut rig = with_budget(1).await;
+    rig.reconcile().await;
+    assert_eq!(ask(&rig, 1).await, Budget::Granted);
+    let patch = Patch::Merge(json!({"status": {"deletions": null}}));
+    rig.of::<Hypervisor>().patch_status("pve", &PatchParams::default(), &patch).await.unwrap();
+    rig.reconcile().await;
+    assert!(rig.status().deletions.is_empty());
+    assert!(matches!(ask(&rig, 2).await, Budget::Held(_)));
+    assert!(rig.state().resting.contains(&5001));
 }
 
 #[tokio::test(start_paused = true)]

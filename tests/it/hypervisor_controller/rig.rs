@@ -1,10 +1,10 @@
 //! The controller, the Kubernetes API in memory, and caches that are fed by hand.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -16,12 +16,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use stevedore::api::conditions::find;
 use stevedore::api::{Hypervisor, HypervisorStatus, Worker, crdgen};
-use stevedore::clock::TimerClock;
+use stevedore::clock::{BootTime, Clock, TimerClock};
 use stevedore::controller::connection::{Connection, Connections, State};
 use stevedore::controller::context::{Context, OpenGate, Patience};
 use stevedore::controller::events::Events;
 use stevedore::controller::hypervisor::{Outcome, reconcile};
 use stevedore::controller::tracks::Tracks;
+use stevedore::controller::unreadable::Unreadables;
 use stevedore::runtime::metrics::Metrics;
 use stevedore::simulator::kubernetes::KubeApi;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -30,7 +31,32 @@ use super::world::{INSTALLATION, World};
 
 pub(crate) const NAMESPACE: &str = "backup";
 
+/// Virtual time whose wall clock can be set.
+#[derive(Debug)]
+pub(crate) struct SetClock {
+    timer: TimerClock,
+    ahead: Mutex<SignedDuration>,
+}
+
+impl SetClock {
+    /// Sets the wall clock forward, or back.
+    pub(crate) fn set_by(&self, by: SignedDuration) {
+        *self.ahead.lock().unwrap() += by;
+    }
+}
+
+impl Clock for SetClock {
+    fn wall(&self) -> Timestamp {
+        self.timer.wall() + *self.ahead.lock().unwrap()
+    }
+
+    fn boot(&self) -> BootTime {
+        self.timer.boot()
+    }
+}
+
 pub(crate) struct Rig {
+    pub(crate) clock: Arc<SetClock>,
     pub(crate) api: KubeApi,
     pub(crate) client: kube::Client,
     pub(crate) world: World,
@@ -43,7 +69,8 @@ pub(crate) struct Rig {
 impl Rig {
     /// An API with the namespace and the CRDs, and nothing else.
     pub(crate) fn empty() -> Self {
-        let clock = Arc::new(TimerClock::starting_at("2026-11-01T00:00:00Z".parse::<Timestamp>().unwrap()));
+        let timer = TimerClock::starting_at("2026-11-01T00:00:00Z".parse::<Timestamp>().unwrap());
+        let clock = Arc::new(SetClock { timer, ahead: Mutex::default() });
         let api = KubeApi::new(clock.clone());
         api.add_namespace(NAMESPACE);
         for crd in crdgen::all() {
@@ -56,13 +83,15 @@ impl Rig {
         let world = World::new();
         let context = Arc::new(Context {
             client: client.clone(),
-            clock,
+            clock: clock.clone(),
             installation: INSTALLATION.into(),
             connections: Connections::default(),
             connector: Arc::new(world.clone()),
             gate: Arc::new(OpenGate),
             workers: worker_store,
             workers_listed: stevedore::controller::listed::Listed::already(),
+            unreadable_workers: Unreadables::default(),
+            unreadable_hypervisors: Unreadables::default(),
             hypervisors: hypervisor_store,
             changed: sender,
             tracks: Tracks::default(),
@@ -71,7 +100,7 @@ impl Rig {
             operation_ids: Arc::new(|| "op".to_owned()),
             patience: Patience::default(),
         });
-        Self { api, client, world, context, changed, workers, hypervisors }
+        Self { clock, api, client, world, context, changed, workers, hypervisors }
     }
 
     /// With a Secret and a Hypervisor.

@@ -4,6 +4,7 @@ mod erased;
 mod failover;
 mod idle;
 mod killed;
+mod later_crd;
 mod lifecycle;
 mod looks;
 mod namespace;

@@ -5,6 +5,7 @@ mod access;
 mod guard;
 mod identity;
 mod lab;
+mod lasting;
 mod moved;
 mod place;
 mod rest;

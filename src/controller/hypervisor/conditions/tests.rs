@@ -39,6 +39,7 @@ fn facts<'a>(contact: &'a Contact, probed: Option<&'a Probed>) -> Facts<'a> {
         probed,
         quorate: true,
         unread: &[],
+        unreadable: Vec::new(),
         insecure: false,
         paused: false,
         awaited: None,

@@ -1,0 +1,77 @@
+//! What is done now and then, and soon after an object has gone: what this process remembers of it goes, too, and
+//! objects that cannot be read are seen to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::runtime::reflector::ObjectRef;
+use tokio::sync::Notify;
+
+use super::connection::Key;
+use super::context::Context;
+use super::snapshot::{uids, workers_of};
+use super::unreadable;
+use crate::api::Hypervisor;
+
+/// Between two times without a reason: what a reconcile remembers that runs while its object goes is forgotten then.
+const EVERY: Duration = Duration::from_secs(60);
+/// After an object has gone, others may follow.
+const GATHERS: Duration = Duration::from_secs(1);
+
+/// Sees to everything now and then, and soon after one of `left` rings, for ever. `also` is called each time.
+pub async fn run(context: Arc<Context>, left: [Arc<Notify>; 2], also: impl Fn()) {
+    let [one, other] = &left;
+    loop {
+        tokio::select! {
+            () = one.notified() => tokio::time::sleep(GATHERS).await,
+            () = other.notified() => tokio::time::sleep(GATHERS).await,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        forget_gone(&context);
+        wake_recovered(&context);
+        unreadable::tend(&context).await;
+        also();
+    }
+}
+
+/// Whether a Hypervisor is there and can be read.
+pub fn is_readable(context: &Context, (namespace, name): &Key) -> bool {
+    context.hypervisors.get(&ObjectRef::<Hypervisor>::new(name).within(namespace)).is_some()
+}
+
+/// Forgets what is remembered of Workers and Hypervisors that are not there any more. The Workers of such a Hypervisor
+/// are told.
+pub fn forget_gone(context: &Context) {
+    let there = uids(context);
+    let gone = context.tracks.keep(|uid| there.contains(uid));
+    for (key, connection) in context.connections.all() {
+        for uid in &gone {
+            connection.done(uid);
+            connection.free_id(uid);
+        }
+        if !is_readable(context, &key) {
+            // What it knew is of no use to one that comes later under its name.
+            context.connections.remove(&key);
+            wake_workers(context, &key);
+        }
+    }
+}
+
+fn wake_workers(context: &Context, hypervisor: &Key) {
+    for worker in workers_of(context, hypervisor) {
+        // Nobody listens only while the process ends.
+        let _ = context.changed.send(ObjectRef::from_obj(worker.as_ref()));
+    }
+}
+
+/// Has those reconciled that can be read again: their watch does not see that anything of theirs has changed.
+fn wake_recovered(context: &Context) {
+    for (namespace, name) in context.unreadable_workers.recovered() {
+        let _ = context.changed.send(ObjectRef::new(&name).within(&namespace));
+    }
+    for key in context.unreadable_hypervisors.recovered() {
+        if is_readable(context, &key) {
+            context.connections.get_or_make(&key).ring();
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Watches that keep only what is needed, and that no single object can end.
+
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use kube::core::object::HasStatus;
+use kube::runtime::PredicateConfig;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+use super::listed::Listed;
+use super::unreadable::{Guarded, Unreadables};
+
+/// Objects as a watch shows them, and the stream that keeps the store up to date while it is polled.
+pub struct Watched<K: Resource<DynamicType = ()> + 'static> {
+    /// All objects that can be read.
+    pub store: Store<K>,
+    /// Those that cannot be read.
+    pub unreadable: Unreadables,
+    /// Whether the first list has come.
+    pub listed: Listed,
+    /// Rings when an object has gone, cannot be read any more, or can be again.
+    pub(super) news: Arc<Notify>,
+    /// The objects whose change matters.
+    pub(super) stream: BoxStream<'static, Result<K, watcher::Error>>,
+}
+
+/// Watches all objects of a kind; fields that nothing here reads are not kept, and objects that cannot be read are put
+/// aside.
+pub fn watch<K>(client: kube::Client) -> Watched<K>
+where
+    K: Resource<DynamicType = ()> + HasStatus + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let (announcer, listed) = Listed::awaited();
+    let (unreadable, news) = (Unreadables::default(), Arc::new(Notify::new()));
+    let events = watcher::watcher(Api::<Guarded<K>>::all(client), watcher::Config::default()).default_backoff();
+    let sift = {
+        let (store, unreadable, news) = (store.clone(), unreadable.clone(), Arc::clone(&news));
+        move |event| {
+            if matches!(&event, Event::Apply(Guarded(Err(_))) | Event::Delete(Guarded(Err(_)))) {
+                news.notify_one();
+            }
+            std::future::ready(Ok(unreadable.sift(event, &store)))
+        }
+    };
+    // The reflector has taken an event in before it comes here.
+    let settle = {
+        let (unreadable, news) = (unreadable.clone(), Arc::clone(&news));
+        move |event: &Event<K>| {
+            let has_recovered = unreadable.settle(event);
+            if matches!(event, Event::InitDone) {
+                announcer.listed();
+            }
+            if has_recovered || matches!(event, Event::InitDone | Event::Delete(_)) {
+                news.notify_one();
+            }
+        }
+    };
+    let stream = reflector::reflector(writer, events.try_filter_map(sift).modify(prune))
+        .inspect_ok(settle)
+        .touched_objects()
+        .predicate_filter(matters::<K>, PredicateConfig::default());
+    Watched { store, unreadable, listed, news, stream: stream.boxed() }
+}
+
+/// Most of an object's memory is what nothing here reads.
+fn prune<K: Resource>(object: &mut K) {
+    object.managed_fields_mut().clear();
+    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+}
+
+/// Whether a change matters: another generation, finalizer, annotation or deletion; not our own status writes, but a
+/// status that somebody took away.
+#[allow(clippy::unnecessary_wraps, reason = "the shape of a predicate")]
+fn matters<K: Resource + HasStatus>(object: &K) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    let meta = object.meta();
+    (&meta.uid, meta.generation, &meta.finalizers, &meta.annotations).hash(&mut hasher);
+    (meta.deletion_timestamp.is_some(), object.status().is_some()).hash(&mut hasher);
+    Some(hasher.finish())
+}

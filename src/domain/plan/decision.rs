@@ -1,0 +1,79 @@
+//! What a decision is: the next thing to do, and what to say meanwhile.
+
+use std::time::Duration;
+
+use super::report::Report;
+use crate::domain::effect::Effect;
+use crate::domain::operation::Operation;
+use crate::hypervisor::vm::VmRef;
+
+/// What to do, and what to say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The next thing to do.
+    pub next: Next,
+    /// What the status says meanwhile.
+    pub report: Report,
+}
+
+/// The next thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Look closer and ask again.
+    Look(Look),
+    /// Write `record`, then carry out `effect`, then ask again.
+    Act {
+        /// The operation as it must stand in the status before the effect.
+        record: Box<Operation>,
+        /// What to change.
+        effect: Effect,
+    },
+    /// Run the checks inside the guest (they change nothing), record the test's result, ask again.
+    Check(Box<Operation>),
+    /// Record that the test failed before its checks could run, then ask again.
+    Conclude {
+        /// The operation whose test this is.
+        operation: Box<Operation>,
+        /// The check that failed.
+        check: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// The operation is over: clear it, then ask again.
+    Close(Box<Operation>),
+    /// Remove our finalizer.
+    Release {
+        /// A VM may be left behind: say so loudly.
+        abandoned: bool,
+    },
+    /// Ask again after this time.
+    Wait {
+        /// How long.
+        after: Duration,
+        /// Whether a fresh poll of the inventory is wanted by then.
+        poll: bool,
+    },
+    /// Nothing to do until something changes.
+    Rest,
+}
+
+/// A closer look that a decision needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// Read the VM live, at this place.
+    Vm(VmRef),
+    /// Ask whether a task runs that makes the operation's VM.
+    BeingMade,
+    /// Ask what stands in the way of making the VM.
+    Obstacles,
+    /// See whether a VM in the id range is being made by nobody we know of.
+    Strangers,
+    /// Reserve an id for a new VM.
+    NewId,
+    /// Ask for a launch permit.
+    Permit,
+    /// Ask the deletion budget about this operation.
+    Budget(Box<Operation>),
+    /// Ask whether the guest answers.
+    Guest(VmRef),
+}
