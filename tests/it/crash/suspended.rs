@@ -108,7 +108,8 @@ fn an_operator_that_wakes_up_as_no_leader_changes_nothing() {
         world.requests.count()
     });
     let (mut lives, mut violations) = (0, Vec::new());
-    for number in 1..=requests {
+    // Every other request, by the seed the odd ones or the even ones.
+    for number in (1 + seed() % 2..=requests).step_by(2) {
         lives += 1;
         match in_virtual_time(suspended(&story, number)) {
             // After the answer to the last one nothing is left to do.
@@ -117,5 +118,5 @@ fn an_operator_that_wakes_up_as_no_leader_changes_nothing() {
             Err(text) => violations.push(format!("suspended at request {number}: {text}")),
         }
     }
-    tell("suspended at each request", lives, &violations);
+    tell("suspended at every other request", lives, &violations);
 }
