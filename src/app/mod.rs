@@ -19,7 +19,7 @@ use self::gate::AppGate;
 use crate::api::crdgen;
 use crate::clock::{SharedClock, SystemClock};
 use crate::controller::connection::Connections;
-use crate::controller::context::{Context, Patience};
+use crate::controller::context::{Context, Gate, Patience};
 use crate::controller::driver::{self, Objects, Wakes};
 use crate::controller::events::Events;
 use crate::controller::tracks::Tracks;
@@ -28,6 +28,7 @@ use crate::hypervisor::transport::CallObserver;
 use crate::runtime::admin::{Admin, Facts};
 use crate::runtime::client::{self, ClientError, Deadlines};
 use crate::runtime::crd_check;
+use crate::runtime::fence::Permission;
 use crate::runtime::lease::{self, Ended, Leadership, Lease};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::readiness::{Pulse, Readiness};
@@ -78,7 +79,7 @@ pub enum AppError {
 pub async fn run(settings: Settings, shutdown: Shutdown) -> Result<(), AppError> {
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Metrics::new();
-    let client = client::connect(Deadlines::default(), &metrics).await?;
+    let client = client::connect(Deadlines::default(), &metrics, Permission::always()).await?;
     let readiness = Readiness::with_closed(&[
         (CRDS, "the custom resource definitions have not been looked at yet"),
         (INSTALLATION, "the installation's id is not known yet"),
@@ -86,6 +87,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> Result<(), AppError>
     ]);
     let (election, leadership) = elect(&client, &settings, &clock);
     let gate = Arc::new(AppGate::new(leadership.clone()));
+    let writer = client::connect(Deadlines::default(), &metrics, writing(&gate, &settings.patience)).await?;
 
     // Probes and metrics are served to the last.
     let admin_stop = Shutdown::new();
@@ -108,7 +110,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> Result<(), AppError>
                 let stop = Shutdown::new();
                 Election { running: tokio::spawn(lease.run(stop.clone())), stop }
             });
-            let parts = Parts { client, clock, metrics, readiness, gate, leadership, installation: prepared };
+            let parts = Parts { client, writer, clock, metrics, readiness, gate, leadership, installation: prepared };
             control(&settings, parts, election, shutdown.clone()).await
         }
     };
@@ -120,9 +122,19 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> Result<(), AppError>
     outcome
 }
 
+/// The controllers write while this process leads, and will lead for as long as a request may take; but no longer than a
+/// call to a hypervisor may, for which every term has room.
+fn writing(gate: &Arc<AppGate>, patience: &Patience) -> Permission {
+    let (gate, enough) = (Arc::clone(gate), patience.call);
+    Permission::new(move |longest| gate.may_change(longest.min(enough)))
+}
+
 /// What the controllers are made of.
 struct Parts {
+    /// Writes the Lease, and reads.
     client: Client,
+    /// Writes everything else, as the leader only.
+    writer: Client,
     clock: SharedClock,
     metrics: Metrics,
     readiness: Readiness,
@@ -249,11 +261,11 @@ async fn end(stop: Shutdown, controllers: tokio::task::JoinHandle<()>) {
 }
 
 async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
-    let Parts { client, clock, metrics, readiness, gate, leadership, installation } = parts;
+    let Parts { client, writer, clock, metrics, readiness, gate, leadership, installation } = parts;
     let (bell, hurried) = unbounded_channel();
     let (changed_sender, changed) = unbounded_channel();
     let (workers, roster) = watch_workers(client.clone());
-    let objects = Objects { workers, hypervisors: watch(client.clone()) };
+    let objects = Objects { workers, hypervisors: watch(client) };
     let observer: Arc<dyn CallObserver> = Arc::new(Observer(metrics.clone()));
     let name = settings.lease.as_ref().map_or_else(|| "none".to_owned(), |lease| lease.name.clone());
     let following = tokio::spawn({
@@ -262,7 +274,7 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
     });
     let (workers_listed, hypervisors_listed) = (objects.workers.listed.clone(), objects.hypervisors.listed.clone());
     let context = Arc::new(Context {
-        client: client.clone(),
+        client: writer.clone(),
         clock: clock.clone(),
         installation,
         connections: Connections::ringing(bell),
@@ -274,7 +286,7 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         hypervisors: objects.hypervisors.store.clone(),
         unreadable_hypervisors: objects.hypervisors.unreadable.clone(),
         tracks: Tracks::default(),
-        events: Events::start(client, settings.pod.clone()),
+        events: Events::start(writer, settings.pod.clone()),
         operation_ids: Arc::new(|| Uuid::new_v4().to_string()),
         patience: settings.patience,
         changed: changed_sender,

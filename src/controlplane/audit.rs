@@ -4,18 +4,26 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::process::flag;
 use super::{ControlPlane, Error, files};
 
-/// Every request, without bodies. A watch is logged when it begins and when it ends, all else when it is answered.
+/// Every request, without bodies but those of Leases. A watch is logged when it begins and when it ends, all else when
+/// it is answered.
 const POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
+- level: Request
+  resources: [{group: coordination.k8s.io, resources: [leases]}]
 - level: Metadata
 ";
+
+/// Where the API server says which token was presented.
+const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 
 /// One request to the API server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -29,6 +37,13 @@ pub struct AuditEvent {
     pub verb: String,
     /// Who asked: `admin`, or `system:serviceaccount:<namespace>:<name>`.
     pub user: String,
+    /// The token that was presented, such as `JTI=4ee5082f-…`; empty for the administrator's. It tells two processes of
+    /// one ServiceAccount apart.
+    pub credential: String,
+    /// When the request came, by the API server's clock.
+    pub received: Timestamp,
+    /// When it reached its stage: for most requests, when it was answered.
+    pub reached: Timestamp,
     /// What the client calls itself.
     pub user_agent: String,
     /// Path and query.
@@ -45,6 +60,8 @@ pub struct AuditEvent {
     pub name: String,
     /// The HTTP status that was answered.
     pub code: Option<u16>,
+    /// The object that was sent; of Leases only.
+    pub sent: Option<Value>,
 }
 
 impl AuditEvent {
@@ -112,12 +129,17 @@ struct Line {
     #[serde(default)]
     object_ref: ObjectRef,
     response_status: Option<ResponseStatus>,
+    request_object: Option<Value>,
+    request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
 }
 
 #[derive(Deserialize)]
 struct User {
     #[serde(default)]
     username: String,
+    #[serde(default)]
+    extra: HashMap<String, Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -138,11 +160,15 @@ struct ResponseStatus {
 impl From<Line> for AuditEvent {
     fn from(line: Line) -> Self {
         let ObjectRef { api_group, resource, subresource, namespace, name } = line.object_ref;
+        let credential = line.user.extra.get(CREDENTIAL).and_then(|all| all.first()).cloned();
         Self {
             id: line.id,
             stage: line.stage,
             verb: line.verb,
             user: line.user.username,
+            credential: credential.unwrap_or_default(),
+            received: line.request_received_timestamp,
+            reached: line.stage_timestamp,
             user_agent: line.user_agent,
             uri: line.uri,
             group: api_group,
@@ -151,6 +177,7 @@ impl From<Line> for AuditEvent {
             namespace,
             name,
             code: line.response_status.and_then(|status| status.code),
+            sent: line.request_object,
         }
     }
 }
@@ -161,7 +188,7 @@ mod tests {
 
     fn line(id: &str, stage: &str, verb: &str) -> String {
         format!(
-            r#"{{"kind":"Event","auditID":"{id}","stage":"{stage}","requestURI":"/apis/stevedore.dev/v1alpha1/workers","verb":"{verb}","user":{{"username":"admin"}},"objectRef":{{"resource":"workers","apiGroup":"stevedore.dev"}},"responseStatus":{{"metadata":{{}},"code":200}}}}"#
+            r#"{{"kind":"Event","auditID":"{id}","stage":"{stage}","requestURI":"/apis/stevedore.dev/v1alpha1/workers","verb":"{verb}","user":{{"username":"admin","extra":{{"authentication.kubernetes.io/credential-id":["JTI=1"]}}}},"requestReceivedTimestamp":"2026-11-01T00:00:00.000001Z","stageTimestamp":"2026-11-01T00:00:00.25Z","objectRef":{{"resource":"workers","apiGroup":"stevedore.dev"}},"responseStatus":{{"metadata":{{}},"code":200}}}}"#
         )
     }
 
@@ -179,6 +206,8 @@ mod tests {
         assert_eq!((events[1].group.as_str(), events[1].resource.as_str()), ("stevedore.dev", "workers"));
         assert!(events[1].is_change() && !events[0].is_change());
         assert_eq!(events[1].code, Some(200));
+        assert_eq!(events[1].credential, "JTI=1");
+        assert!(events[1].received < events[1].reached);
     }
 
     #[test]

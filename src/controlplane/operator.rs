@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::deployment::{Mount, ProcessSpec};
 use super::process::Process;
-use super::{ControlPlane, Error, Watchdog, files};
+use super::{ControlPlane, Error, Watchdog, access, files};
 
 /// A program that runs with the arguments, the environment and the rights that a Deployment gives it.
 ///
@@ -20,6 +20,7 @@ use super::{ControlPlane, Error, Watchdog, files};
 pub struct OperatorProcess {
     process: Process,
     log: PathBuf,
+    credential: String,
 }
 
 impl OperatorProcess {
@@ -47,7 +48,12 @@ impl OperatorProcess {
             .current_dir(&folder);
         let log = folder.join("operator.log");
         let process = Process::start(&mut command, log.clone(), &watchdog)?;
-        Ok(Self { process, log })
+        Ok(Self { process, log, credential: access::credential_id(&token) })
+    }
+
+    /// What the audit log knows its token by, which no other process has: [`AuditEvent::credential`](super::AuditEvent::credential).
+    pub fn credential(&self) -> &str {
+        &self.credential
     }
 
     /// Its process id.
@@ -63,6 +69,16 @@ impl OperatorProcess {
     /// Asks it to end, as the kubelet does first (SIGTERM). Then [`Self::wait`].
     pub fn terminate(&mut self) {
         self.process.terminate();
+    }
+
+    /// Stops it where it is, as a machine does that is suspended or starved (SIGSTOP).
+    pub fn suspend(&mut self) {
+        self.process.suspend();
+    }
+
+    /// Lets it go on where it was stopped (SIGCONT).
+    pub fn resume(&mut self) {
+        self.process.resume();
     }
 
     /// Waits for its end.

@@ -80,9 +80,23 @@ impl Process {
 
     /// Asks it to end (SIGTERM). Nothing happens if it has ended.
     pub(super) fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Stops it where it is (SIGSTOP). Nothing happens if it has ended.
+    pub(super) fn suspend(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on where it was stopped (SIGCONT). Nothing happens if it has ended.
+    pub(super) fn resume(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&mut self, signal: Signal) {
         // Only a process that was not waited for yet still owns its number.
         if self.ended().is_none() {
-            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            let _ = kill_process(Pid::from_child(&self.child), signal);
         }
     }
 

@@ -1,7 +1,8 @@
 //! The Kubernetes client: no hidden retries, and a deadline on every request.
 //!
 //! kube by itself repeats requests for minutes when the server is busy, and waits for an answer without end. Both
-//! are wrong for writes that guard a call to a hypervisor, so this client tries once and gives up in time.
+//! are wrong for writes that guard a call to a hypervisor, so this client tries once and gives up in time. What it
+//! writes needs a [`Permission`], asked for at the last moment.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,6 +20,7 @@ use kube::{Client, Config};
 use thiserror::Error;
 use tower::{BoxError, Service};
 
+use super::fence::{self, Permission};
 use super::metrics::Metrics;
 
 /// How long requests may take.
@@ -64,14 +66,15 @@ pub struct DeadlineExceeded {
     pub after: Duration,
 }
 
-/// The client for the cluster that the kubeconfig names, or else for the one this Pod runs in.
+/// The client for the cluster that the kubeconfig names, or else for the one this Pod runs in. It writes only with
+/// `permission`.
 ///
 /// # Errors
 ///
 /// There is neither, or what it names cannot be used.
-pub async fn connect(deadlines: Deadlines, metrics: &Metrics) -> Result<Client, ClientError> {
+pub async fn connect(deadlines: Deadlines, metrics: &Metrics, permission: Permission) -> Result<Client, ClientError> {
     let config = Config::infer().await.map_err(|error| ClientError::NoConfiguration(Box::new(error)))?;
-    with_config(config, deadlines, metrics)
+    with_config(config, deadlines, metrics, permission)
 }
 
 /// The client for this configuration.
@@ -79,13 +82,21 @@ pub async fn connect(deadlines: Deadlines, metrics: &Metrics) -> Result<Client, 
 /// # Errors
 ///
 /// What the configuration names cannot be used.
-pub fn with_config(mut config: Config, deadlines: Deadlines, metrics: &Metrics) -> Result<Client, ClientError> {
+pub fn with_config(
+    mut config: Config,
+    deadlines: Deadlines,
+    metrics: &Metrics,
+    permission: Permission,
+) -> Result<Client, ClientError> {
     let agent = concat!("stevedore/", env!("CARGO_PKG_VERSION"));
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(agent)));
     let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
-    let builder = ClientBuilder::try_from(config).map_err(|error| ClientError::Configuration(Box::new(error)))?;
-    Ok(builder.with_layer(&layer(deadlines, metrics.clone(), host)).build())
+    let connections = fence::Connections(permission.clone());
+    let builder = ClientBuilder::try_from((config, connections));
+    let builder = builder.map_err(|error| ClientError::Configuration(Box::new(error)))?;
+    let fence = fence::layer(permission, deadlines.request);
+    Ok(builder.with_layer(&fence).with_layer(&layer(deadlines, metrics.clone(), host)).build())
 }
 
 /// The layer that gives each request its deadline and counts it.
@@ -258,7 +269,7 @@ mod tests {
         let server = tokio::spawn(overloaded(count.clone(), listener, sender));
         let config = Config::new(format!("http://{address}").parse().unwrap());
         let metrics = Metrics::new();
-        let client = with_config(config, Deadlines::default(), &metrics).unwrap();
+        let client = with_config(config, Deadlines::default(), &metrics, Permission::always()).unwrap();
         assert!(Api::<ConfigMap>::default_namespaced(client).get("any").await.is_err());
         server.abort();
         assert_eq!(count.load(Ordering::Relaxed), 1);

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod client;
 pub mod crd_check;
+pub mod fence;
 pub mod lease;
 pub mod metrics;
 pub mod readiness;

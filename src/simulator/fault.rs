@@ -1,6 +1,7 @@
 //! What goes wrong between a client and a simulated hypervisor, by script; and a log of what was asked.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -107,6 +108,9 @@ pub struct LoggedCall {
     pub path: String,
     /// Parameters.
     pub params: Vec<(String, String)>,
+    /// Where the client is; absent for one that needs no socket.
+    #[serde(skip)]
+    pub peer: Option<SocketAddr>,
     /// Status of the answer; absent while there is none and for a connection that was closed.
     pub status: Option<u16>,
 }
@@ -123,6 +127,9 @@ pub enum Moment {
 /// Called before and after each call of kind change or exec.
 pub type Hook = Arc<dyn Fn(Moment, &LoggedCall) -> Option<Effect> + Send + Sync>;
 
+/// Called with the address of each client that connects, before anything else is done with it.
+pub type Porter = Arc<dyn Fn(SocketAddr) + Send + Sync>;
+
 /// Rules, hook and log. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
 pub struct Faults(Arc<Mutex<State>>);
@@ -131,6 +138,7 @@ pub struct Faults(Arc<Mutex<State>>);
 struct State {
     rules: Vec<(Rule, u64)>,
     hook: Option<Hook>,
+    porter: Option<Porter>,
     log: Vec<LoggedCall>,
     dropped: u64,
     numbered: u64,
@@ -160,6 +168,11 @@ impl Faults {
     /// Sets the hook that sees each changing call.
     pub fn set_hook(&self, hook: Hook) {
         self.state().hook = Some(hook);
+    }
+
+    /// Sets who sees each client that connects.
+    pub fn set_porter(&self, porter: Porter) {
+        self.state().porter = Some(porter);
     }
 
     /// The log, oldest call first.
@@ -210,6 +223,13 @@ impl Faults {
         hook(moment, call)
     }
 
+    pub(crate) fn connected(&self, peer: SocketAddr) {
+        let porter = self.state().porter.clone();
+        if let Some(porter) = porter {
+            porter(peer);
+        }
+    }
+
     pub(crate) fn answered(&self, place: u64, status: u16) {
         let mut state = self.state();
         let place = place.checked_sub(state.dropped).and_then(|place| usize::try_from(place).ok());
@@ -254,6 +274,7 @@ mod tests {
             method: method.into(),
             path: path.into(),
             params: Vec::new(),
+            peer: None,
             status: None,
         }
     }

@@ -18,7 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::certificates::CertificateError;
-use super::proxmox::{Outcome, Simulator};
+use super::proxmox::{Outcome, Peer, Simulator};
 
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -111,6 +111,10 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, simulator: Simulato
 
 async fn connection(mut stream: TcpStream, acceptor: TlsAcceptor, simulator: Simulator, node: String) {
     let _ = stream.set_nodelay(true);
+    let peer = stream.peer_addr().ok().map(Peer);
+    if let Some(Peer(address)) = peer {
+        simulator.faults().connected(address);
+    }
     let mut first = [0];
     if !matches!(stream.peek(&mut first).await, Ok(1)) {
         return;
@@ -121,7 +125,7 @@ async fn connection(mut stream: TcpStream, acceptor: TlsAcceptor, simulator: Sim
     }
     let Ok(stream) = acceptor.accept(stream).await else { return };
     let node = Arc::new(node);
-    let service = service_fn(move |request| answer(simulator.clone(), node.clone(), request));
+    let service = service_fn(move |request| answer(simulator.clone(), node.clone(), peer, request));
     // An error is a client that went away, or a connection that a fault closed.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -150,9 +154,11 @@ struct Closed;
 async fn answer(
     simulator: Simulator,
     node: Arc<String>,
+    peer: Option<Peer>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Closed> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    peer.map(|peer| head.extensions.insert(peer));
     let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| Closed)?.to_bytes();
     match simulator.call_at(&node, Request::from_parts(head, body)).await {
         Outcome::Answered(response) => Ok(response.map(Full::new)),

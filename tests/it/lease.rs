@@ -13,6 +13,7 @@ use stevedore::simulator::kubernetes::{Fault, KubeApi, Verb};
 use tokio::task::JoinHandle;
 
 use crate::support::cluster;
+use crate::support::seed::Dice;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -248,23 +249,13 @@ async fn a_real_api_server_takes_our_records() {
     assert_eq!((spec.holder_identity, spec.lease_transitions), (None, Some(1)));
 }
 
-/// A small generator of test choices.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
-
 fn any_fault(dice: &mut Dice) -> Fault {
-    match dice.roll(12) {
+    match dice.below(12) {
         0 => Fault::Refuse,
         1 => Fault::LoseAnswer,
         2 => Fault::Hang,
         3 => Fault::Swallow,
-        4 | 5 => Fault::Late(Duration::from_millis(dice.roll(90_000))),
+        4 | 5 => Fault::Late(Duration::from_millis(dice.below(90_000))),
         6 => Fault::Answer(http::StatusCode::INTERNAL_SERVER_ERROR),
         _ => Fault::None,
     }
@@ -292,8 +283,8 @@ async fn of_three_at_most_one_leads_whatever_goes_wrong() {
 /// Three contenders, each restarted when it ends, with new trouble every 80 s; returns how often the lead was gained.
 async fn twenty_troubled_minutes(seed: u64) -> u64 {
     let (api, clock) = world();
-    let mut dice = Dice(seed);
-    let trouble = Arc::new(Mutex::new(Dice(seed ^ 0xABCD)));
+    let mut dice = Dice::new(seed);
+    let trouble = Arc::new(Mutex::new(Dice::new(seed ^ 0xABCD)));
     let start = |name: &str| Contender::start(&api, clock.clone(), name);
     let mut contenders = [start("a"), start("b"), start("c")];
     let (mut leader, mut gained) = (None, 0);
@@ -307,7 +298,7 @@ async fn twenty_troubled_minutes(seed: u64) -> u64 {
         leader = leading.first().copied();
         for contender in &mut contenders {
             if contender.running.is_finished() {
-                *contender = start(&format!("step-{step}-{}", dice.roll(1000)));
+                *contender = start(&format!("step-{step}-{}", dice.below(1000)));
             }
         }
         if step % 160 == 0 {
@@ -330,13 +321,13 @@ fn disturb(
     trouble: &Arc<Mutex<Dice>>,
     contenders: &[Contender; 3],
 ) {
-    let index = usize::try_from(dice.roll(3)).unwrap();
+    let index = usize::try_from(dice.below(3)).unwrap();
     api.set_away(false);
-    match dice.roll(8) {
+    match dice.below(8) {
         0 => api.set_away(true),
         1 => contenders[index].stop.request(),
         2 => contenders[index].running.abort(),
-        3 => clock.jump(i64::try_from(dice.roll(400)).unwrap() - 200),
+        3 => clock.jump(i64::try_from(dice.below(400)).unwrap() - 200),
         4 => {
             let trouble = trouble.clone();
             api.intercept(move |_| any_fault(&mut trouble.lock().unwrap()));

@@ -55,7 +55,7 @@ impl Stage {
             clock: world.clock.clone(),
             installation: INSTALLATION.to_owned(),
             connections: Connections::ringing(bell),
-            connector: Arc::new(InProcessConnector { pve: world.pve.clone(), clock: world.clock.clone() }),
+            connector: Arc::new(InProcessConnector(world.clone())),
             gate: Arc::new(OpenGate),
             workers: roster,
             workers_listed: objects.workers.listed.clone(),

@@ -4,7 +4,7 @@
 //! connection of its own, so that the window can be looked at when that stands.
 
 use std::error::Error;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::header::HOST;
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -63,13 +64,12 @@ impl HttpExchange {
         Ok(Self { client, connector, presented })
     }
 
-    /// A connection for one request, ended when the sender is dropped.
-    async fn connect(&self, to: Uri) -> Result<http1::SendRequest<Full<Bytes>>, ExchangeError> {
+    /// A connection for one request, ended when the sender is dropped. Nobody moves it yet.
+    async fn connect(&self, to: Uri) -> Result<(http1::SendRequest<Full<Bytes>>, Moving), ExchangeError> {
         let stream = self.connector.clone().oneshot(to).await.map_err(|e| not_connected(e.as_ref()))?;
         let (sender, connection) = http1::handshake(stream).await.map_err(|e| not_connected(&e))?;
         // Its error is that of the request, too, which tells it.
-        tokio::spawn(connection);
-        Ok(sender)
+        Ok((sender, Box::pin(connection.map(drop))))
     }
 }
 
@@ -86,12 +86,18 @@ impl Exchange for HttpExchange {
 
     async fn send_within(&self, request: Request<Bytes>, window: &Window) -> Result<Response<Bytes>, ExchangeError> {
         let connecting = self.connect(request.uri().clone());
-        let mut sender = timeout(window.left(), connecting).await.map_err(|_| ExchangeError::TooLate)??;
+        let (mut sender, mut connection) =
+            timeout(window.left(), connecting).await.map_err(|_| ExchangeError::TooLate)??;
         let request = in_origin_form(request)?;
         if !window.is_open() {
             return Err(ExchangeError::TooLate);
         }
-        let answer = sender.try_send_request(request).await.map_err(|e| {
+        let answer = sender.try_send_request(request);
+        // It leaves at once, not when the connection gets a turn of its own: that may be after a long sleep.
+        if poll_fn(|context| Poll::Ready(connection.as_mut().poll(context))).await.is_pending() {
+            tokio::spawn(connection);
+        }
+        let answer = answer.await.map_err(|e| {
             // A request that comes back was not begun to be written.
             let text = innermost(e.error());
             if e.message().is_some() { ExchangeError::NotSent(text) } else { ExchangeError::Lost(text) }
@@ -125,6 +131,9 @@ fn in_origin_form(request: Request<Bytes>) -> Result<Request<Full<Bytes>>, Excha
     head.headers.insert(HOST, host);
     Ok(Request::from_parts(head, Full::new(body)))
 }
+
+/// What moves the bytes of a connection.
+type Moving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Connects within [`CONNECT_LIMIT`].
 #[derive(Debug, Clone)]

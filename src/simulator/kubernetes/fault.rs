@@ -17,6 +17,10 @@ pub enum Fault {
     Refuse,
     /// It is done, and the connection breaks before the answer arrives.
     LoseAnswer,
+    /// It is done, and a proxy that lost patience answers with this status code.
+    GiveUp(StatusCode),
+    /// It is done twice, and the second answer is given.
+    Twice,
     /// It never arrives and is never answered.
     Hang,
     /// It is done, and never answered.

@@ -65,6 +65,14 @@ impl Endpoint {
                 drop(self.carry_out(call));
                 Err(disconnected())
             }
+            Fault::GiveUp(code) => {
+                drop(self.carry_out(call));
+                Ok(refused(&Refusal::injected(code)))
+            }
+            Fault::Twice => {
+                drop(self.carry_out(call.clone()));
+                Ok(self.carry_out(call))
+            }
             Fault::Hang => future::pending().await,
             Fault::Swallow => {
                 drop(self.carry_out(call));

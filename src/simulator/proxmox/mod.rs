@@ -18,6 +18,7 @@ mod storages;
 mod tasks;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +61,10 @@ impl Outcome {
         }
     }
 }
+
+/// The address of a client, in the extensions of a request that came over a socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
 
 /// A simulated cluster with its API. Cheap to clone; all clones are one cluster.
 #[derive(Clone, Debug)]
@@ -153,7 +158,8 @@ impl Simulator {
             Ok(asked) => asked,
             Err(refusal) => return Outcome::Answered(answer::refusal(Form::Json, &refusal)),
         };
-        let (place, call, struck) = self.0.faults.enter(self.logged(&asked));
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let (place, call, struck) = self.0.faults.enter(self.logged(&asked, peer));
         let struck = self.0.faults.hook(Moment::Before, &call).or(struck);
         let outcome = self.strike(node, &asked, &call, struck).await;
         if let Outcome::Answered(response) = &outcome {
@@ -162,7 +168,7 @@ impl Simulator {
         outcome
     }
 
-    fn logged(&self, asked: &Asked) -> LoggedCall {
+    fn logged(&self, asked: &Asked, peer: Option<SocketAddr>) -> LoggedCall {
         let params = asked.params.0.keys().map(|name| {
             let value =
                 if SECRET.contains(&name.as_str()) { "…".to_owned() } else { asked.params.list(name).join(" ") };
@@ -175,6 +181,7 @@ impl Simulator {
             method: asked.method.to_string(),
             path: asked.path_text(),
             params: params.collect(),
+            peer,
             status: None,
         }
     }

@@ -14,10 +14,11 @@ use stevedore::simulator::kubernetes::Call;
 use stevedore::simulator::scenario::Scenario;
 
 use super::mishaps::{Arranged, Mishap, Place, arrange, is_ours};
-use super::world::{World, in_virtual_time, is_tested, seed, worker};
+use super::world::{World, in_virtual_time, is_tested, worker};
+use crate::support::seed::{self, seed};
 
 /// Longer, in virtual time, than any life takes, back-offs included.
-const LONG: Duration = Duration::from_secs(4 * 3600);
+pub(super) const LONG: Duration = Duration::from_secs(4 * 3600);
 
 /// A life of one or two workers.
 #[derive(Debug, Clone)]
@@ -84,6 +85,14 @@ impl Story {
         }
     }
 
+    /// Declared, deployed, tested, edited, tested again, deleted.
+    pub(super) fn whole() -> Self {
+        let memory = json!({"spec": {"resources": {"memory": "7Gi"}}});
+        let stages =
+            vec![(Begin::Create(vec![worker("w1", &json!({}))]), Until::Tested), (Begin::Edit(memory), Until::Tested)];
+        Self::of("deploy, test, edit, test, delete", stages)
+    }
+
     /// The same with these stages before the deletion.
     pub(super) fn of(name: &'static str, stages: Vec<(Begin, Until)>) -> Self {
         let mut stages: Vec<Stage> = stages.into_iter().map(|(begin, until)| Stage { begin, until }).collect();
@@ -93,7 +102,7 @@ impl Story {
 }
 
 impl Begin {
-    async fn begin(&self, world: &World) -> Result<(), String> {
+    pub(super) async fn begin(&self, world: &World) -> Result<(), String> {
         match self {
             Self::Create(workers) => {
                 for worker in workers {
@@ -113,7 +122,7 @@ impl Begin {
 }
 
 impl Until {
-    fn is_so(&self, world: &World) -> bool {
+    pub(super) fn is_so(&self, world: &World) -> bool {
         let workers = world.all_workers();
         let all = |is: &dyn Fn(&Worker) -> bool| !workers.is_empty() && workers.iter().all(is);
         match self {
@@ -149,7 +158,7 @@ fn is_settled(worker: &Worker) -> bool {
 }
 
 /// What must hold at every moment; the text says what does not.
-fn invariants(world: &World, story: &Story, strangers: &BTreeMap<u32, String>) -> Result<(), String> {
+pub(super) fn invariants(world: &World, story: &Story, strangers: &BTreeMap<u32, String>) -> Result<(), String> {
     let ours = world.ours();
     if ours.len() > story.workers {
         return Err(format!("more VMs than workers: {:?}", ours.keys()));
@@ -164,7 +173,7 @@ fn invariants(world: &World, story: &Story, strangers: &BTreeMap<u32, String>) -
 }
 
 /// Runs operators one after the other (each until it is killed) until `until`.
-async fn live(
+pub(super) async fn live(
     world: &World,
     story: &Story,
     arranged: &Arranged,
@@ -253,6 +262,6 @@ pub(super) fn matrix(story: &Story, places: impl Iterator<Item = Place>, mishaps
 
 /// Prints the figures and fails if there was a violation.
 pub(super) fn tell(name: &str, runs: usize, violations: &[String]) {
-    println!("seed {}, {name}: {runs} lives, {} violations", seed(), violations.len());
+    seed::tell(&format!("{name}: {runs} lives, {} violations", violations.len()));
     assert!(violations.is_empty(), "seed {}, {name}\n{}", seed(), violations.join("\n"));
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::StatusCode;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use stevedore::simulator::fault::{Effect, Failure, LoggedCall, Moment};
@@ -13,7 +14,11 @@ use tokio::sync::Notify;
 use super::world::{World, is_effect};
 
 /// Never, in virtual time.
-const FOR_EVER: f64 = 1e8;
+const FOR_EVER: Duration = Duration::from_secs(100_000_000);
+/// Longer than the operator waits for an answer.
+const TOO_LATE: Duration = Duration::from_secs(50);
+/// Long enough for a person to be first.
+const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// What happens at one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +27,8 @@ pub(super) enum Mishap {
     KilledBefore,
     /// The operator is killed after the call had its effect, before the answer.
     KilledAfter,
+    /// The operator is killed while the call is on its way: it has its effect while the next operator works.
+    KilledOnTheWay,
     /// The call never arrives.
     NeverArrives,
     /// The answer is lost.
@@ -34,17 +41,19 @@ pub(super) enum Mishap {
     Doubled,
     /// A proxy gives up although the call goes on.
     ProxyGivesUp,
-    /// A person erases this of the worker's status while the call is on its way; perhaps the operator is killed, too.
+    /// A person erases this while the call is on its way; perhaps the operator is killed, too.
     Erased(Loss, Moment, Then),
 }
 
 /// What of a status is erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// The record of the operation in flight.
+    /// The record of the worker's operation in flight.
     Operation,
-    /// All of it.
+    /// The worker's whole status.
     Status,
+    /// The whole status of the Hypervisor.
+    HypervisorStatus,
 }
 
 /// What becomes of the operator.
@@ -54,9 +63,26 @@ pub(super) enum Then {
     IsKilled,
 }
 
-pub(super) const AT_HYPERVISOR: [Mishap; 8] = [
+/// What becomes of a call, to whichever API.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// It gets no further than to the moment before or after its effect, and nobody hears of it.
+    Stuck(Moment),
+    /// The connection breaks before or after its effect.
+    Lost(Moment),
+    /// It takes this much longer to have its effect, or to be answered afterwards.
+    Slow(Moment, Duration),
+    /// It has its effect twice.
+    Doubled,
+    /// It has its effect, and the answer says that nobody knows.
+    GivenUp,
+}
+
+/// All that can happen to a call.
+pub(super) const MISHAPS: [Mishap; 9] = [
     Mishap::KilledBefore,
     Mishap::KilledAfter,
+    Mishap::KilledOnTheWay,
     Mishap::NeverArrives,
     Mishap::AnswerLost,
     Mishap::AnswerLate,
@@ -65,19 +91,69 @@ pub(super) const AT_HYPERVISOR: [Mishap; 8] = [
     Mishap::ProxyGivesUp,
 ];
 
-pub(super) const AT_KUBERNETES: [Mishap; 5] =
-    [Mishap::KilledBefore, Mishap::KilledAfter, Mishap::NeverArrives, Mishap::AnswerLost, Mishap::CallLate];
+/// Every loss, before and after the call, with and without a crash.
+pub(super) fn erasures(losses: &[Loss]) -> Vec<Mishap> {
+    let each = |loss: &Loss| {
+        [
+            (Moment::Before, Then::GoesOn),
+            (Moment::After, Then::GoesOn),
+            (Moment::Before, Then::IsKilled),
+            (Moment::After, Then::IsKilled),
+        ]
+        .map(|(moment, then)| Mishap::Erased(*loss, moment, then))
+    };
+    losses.iter().flat_map(each).collect()
+}
 
-pub(super) const ERASED: [Mishap; 8] = [
-    Mishap::Erased(Loss::Operation, Moment::Before, Then::GoesOn),
-    Mishap::Erased(Loss::Operation, Moment::After, Then::GoesOn),
-    Mishap::Erased(Loss::Operation, Moment::Before, Then::IsKilled),
-    Mishap::Erased(Loss::Operation, Moment::After, Then::IsKilled),
-    Mishap::Erased(Loss::Status, Moment::Before, Then::GoesOn),
-    Mishap::Erased(Loss::Status, Moment::After, Then::GoesOn),
-    Mishap::Erased(Loss::Status, Moment::Before, Then::IsKilled),
-    Mishap::Erased(Loss::Status, Moment::After, Then::IsKilled),
-];
+impl Mishap {
+    /// What becomes of the call that it strikes.
+    fn fate(self) -> Fate {
+        match self {
+            Self::KilledBefore | Self::Erased(_, Moment::Before, Then::IsKilled) => Fate::Stuck(Moment::Before),
+            Self::KilledAfter | Self::Erased(_, Moment::After, Then::IsKilled) => Fate::Stuck(Moment::After),
+            Self::KilledOnTheWay | Self::CallLate => Fate::Slow(Moment::Before, TOO_LATE),
+            Self::NeverArrives => Fate::Lost(Moment::Before),
+            Self::AnswerLost => Fate::Lost(Moment::After),
+            Self::AnswerLate => Fate::Slow(Moment::After, TOO_LATE),
+            Self::Doubled => Fate::Doubled,
+            Self::ProxyGivesUp => Fate::GivenUp,
+            Self::Erased(_, moment, Then::GoesOn) => Fate::Slow(moment, A_MOMENT),
+        }
+    }
+
+    /// Whether the operator is killed at once.
+    fn kills(self) -> bool {
+        matches!(self, Self::KilledBefore | Self::KilledAfter | Self::KilledOnTheWay)
+    }
+}
+
+impl Fate {
+    fn at_hypervisor(self) -> Effect {
+        match self {
+            Self::Stuck(Moment::Before) => Effect::Delay(FOR_EVER.as_secs_f64()),
+            Self::Stuck(Moment::After) => Effect::DelayAnswer(FOR_EVER.as_secs_f64()),
+            Self::Lost(Moment::Before) => Effect::DropBefore,
+            Self::Lost(Moment::After) => Effect::DropAfter,
+            Self::Slow(Moment::Before, by) => Effect::Delay(by.as_secs_f64()),
+            Self::Slow(Moment::After, by) => Effect::DelayAnswer(by.as_secs_f64()),
+            Self::Doubled => Effect::Duplicate,
+            Self::GivenUp => Effect::FailAfter(Failure { status: 596, reason: "Connection timed out".into() }),
+        }
+    }
+
+    fn at_kubernetes(self) -> Fault {
+        match self {
+            Self::Stuck(Moment::Before) => Fault::Hang,
+            Self::Stuck(Moment::After) => Fault::Swallow,
+            Self::Lost(Moment::Before) => Fault::Refuse,
+            Self::Lost(Moment::After) => Fault::LoseAnswer,
+            Self::Slow(Moment::Before, by) => Fault::Late(by),
+            Self::Slow(Moment::After, by) => Fault::LateAnswer(by),
+            Self::Doubled => Fault::Twice,
+            Self::GivenUp => Fault::GiveUp(StatusCode::GATEWAY_TIMEOUT),
+        }
+    }
+}
 
 /// Where the mishap strikes.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +169,7 @@ pub(super) enum Place {
 pub(super) struct Arranged {
     /// Rings when the operator is to be killed.
     pub(super) kill: Notify,
-    /// Rings when the status is to be erased.
+    /// Rings when something is to be erased.
     erase: Notify,
     /// How often it struck.
     pub(super) struck: AtomicU64,
@@ -102,10 +178,11 @@ pub(super) struct Arranged {
 impl Arranged {
     fn strike(&self, mishap: Mishap) {
         self.struck.fetch_add(1, Ordering::Relaxed);
-        match mishap {
-            Mishap::KilledBefore | Mishap::KilledAfter => self.kill.notify_one(),
-            Mishap::Erased(..) => self.erase.notify_one(),
-            _ => {}
+        if mishap.kills() {
+            self.kill.notify_one();
+        }
+        if let Mishap::Erased(..) = mishap {
+            self.erase.notify_one();
         }
     }
 }
@@ -130,50 +207,33 @@ pub(super) fn arrange(world: &World, place: Place, mishap: Mishap) -> Arc<Arrang
     arranged
 }
 
-/// A person erases the status of worker w1, or a part of it.
+/// A person erases the status of worker w1, a part of it, or that of the Hypervisor.
 pub(super) async fn erase(world: &World, loss: Loss) {
     let path = match loss {
         Loss::Operation => "/status/operation",
-        Loss::Status => "/status",
+        Loss::Status | Loss::HypervisorStatus => "/status",
     };
-    let removal = serde_json::from_value(json!([{"op": "remove", "path": path}])).unwrap();
+    let patch = Patch::Json::<()>(serde_json::from_value(json!([{"op": "remove", "path": path}])).unwrap());
+    let params = PatchParams::default();
     // What is not there need not be erased.
-    let _ = world.workers().patch_status("w1", &PatchParams::default(), &Patch::Json::<()>(removal)).await;
+    match loss {
+        Loss::HypervisorStatus => drop(world.hypervisors().patch_status("lab", &params, &patch).await),
+        _ => drop(world.workers().patch_status("w1", &params, &patch).await),
+    }
 }
 
 fn at_hypervisor(world: &World, nth: u64, mishap: Mishap, arranged: &Arc<Arranged>) {
-    let proxy = Failure { status: 596, reason: "Connection timed out".into() };
-    let effect = match mishap {
-        Mishap::KilledBefore | Mishap::Erased(_, Moment::Before, Then::IsKilled) => Some(Effect::Delay(FOR_EVER)),
-        Mishap::KilledAfter | Mishap::Erased(_, Moment::After, Then::IsKilled) => Some(Effect::DelayAnswer(FOR_EVER)),
-        Mishap::NeverArrives => Some(Effect::DropBefore),
-        Mishap::AnswerLost => Some(Effect::DropAfter),
-        Mishap::AnswerLate => Some(Effect::DelayAnswer(50.0)),
-        Mishap::CallLate => Some(Effect::Delay(50.0)),
-        Mishap::Doubled => Some(Effect::Duplicate),
-        Mishap::ProxyGivesUp => Some(Effect::FailAfter(proxy)),
-        // Long enough for the person to be first.
-        Mishap::Erased(_, Moment::Before, Then::GoesOn) => Some(Effect::Delay(0.1)),
-        Mishap::Erased(_, Moment::After, Then::GoesOn) => Some(Effect::DelayAnswer(0.1)),
-    };
     let arranged = Arc::clone(arranged);
     world.pve.faults().set_hook(Arc::new(move |moment: Moment, call: &LoggedCall| {
         if call.number != nth || !is_effect(&call.method, &call.path) || moment != Moment::Before {
             return None;
         }
         arranged.strike(mishap);
-        effect.clone()
+        Some(mishap.fate().at_hypervisor())
     }));
 }
 
 fn at_kubernetes(world: &World, nth: u64, mishap: Mishap, arranged: &Arc<Arranged>) {
-    let fault = match mishap {
-        Mishap::KilledBefore => Fault::Hang,
-        Mishap::KilledAfter => Fault::Swallow,
-        Mishap::NeverArrives => Fault::Refuse,
-        Mishap::CallLate => Fault::Late(Duration::from_secs(15)),
-        _ => Fault::LoseAnswer,
-    };
     let arranged = Arc::clone(arranged);
     let seen = AtomicU64::new(0);
     world.kube.intercept(move |call| {
@@ -181,7 +241,7 @@ fn at_kubernetes(world: &World, nth: u64, mishap: Mishap, arranged: &Arc<Arrange
             return Fault::None;
         }
         arranged.strike(mishap);
-        fault
+        mishap.fate().at_kubernetes()
     });
 }
 

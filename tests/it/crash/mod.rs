@@ -1,10 +1,11 @@
-//! The operator is killed, and its calls are lost, late and doubled, at every single effect: in one process, with the
-//! simulated hypervisor and the Kubernetes API in memory, in virtual time.
+//! The operator is killed and suspended, its calls are lost, late and doubled, and its statuses erased, at every single
+//! effect and write: in one process, with the simulated hypervisor and the Kubernetes API in memory, in virtual time.
 
 mod lives;
 mod lost;
 mod matrix;
 pub(crate) mod mishaps;
 pub(crate) mod operator;
+mod suspended;
 pub(crate) mod world;
 mod worlds;

@@ -11,11 +11,12 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use stevedore::api::{Hypervisor, Worker};
 use stevedore::controller::connection::{Connections, Key};
-use stevedore::controller::context::{Connect, Context, OpenGate, Patience};
+use stevedore::controller::context::{Connect, Context, Gate, OpenGate, Patience};
 use stevedore::controller::events::Events;
 use stevedore::controller::tracks::Tracks;
 use stevedore::controller::unreadable::Unreadables;
 use stevedore::controller::{hypervisor, worker};
+use stevedore::runtime::fence::Permission;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
@@ -47,25 +48,34 @@ pub(crate) struct Operator {
 
 impl Operator {
     pub(super) fn new(world: &World, number: u64) -> Self {
-        let connector = InProcessConnector { pve: world.pve.clone(), clock: world.clock.clone() };
-        Self::connecting(world, number, Arc::new(connector))
+        Self::seated(world, number, Arc::new(OpenGate))
     }
 
-    /// The same with another way to reach the hypervisor.
+    /// The same with a lead that it may lose.
+    pub(super) fn seated(world: &World, number: u64, gate: Arc<dyn Gate>) -> Self {
+        Self::made(world, number, gate, Arc::new(InProcessConnector(world.clone())))
+    }
+
+    /// One with another way to reach the hypervisor.
     pub(crate) fn connecting(world: &World, number: u64, connector: Arc<dyn Connect>) -> Self {
+        Self::made(world, number, Arc::new(OpenGate), connector)
+    }
+
+    fn made(world: &World, number: u64, gate: Arc<dyn Gate>, connector: Arc<dyn Connect>) -> Self {
         let (bell, hurried) = unbounded_channel();
         let (changed_sender, changed) = unbounded_channel();
         let (workers, worker_writer) = reflector::store();
         let (hypervisors, hypervisor_writer) = reflector::store();
         let ids = AtomicU64::new(0);
         let seed = world.seed;
+        let asked = Arc::clone(&gate);
         let context = Context {
-            client: world.kube.client("stevedore"),
+            client: world.client(Permission::new(move |longest| asked.may_change(longest))),
             clock: world.clock.clone(),
             installation: INSTALLATION.to_owned(),
             connections: Connections::ringing(bell),
             connector,
-            gate: Arc::new(OpenGate),
+            gate,
             workers: workers.into(),
             workers_listed: stevedore::controller::listed::Listed::already(),
             unreadable_workers: Unreadables::default(),

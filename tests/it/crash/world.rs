@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,20 +20,25 @@ use stevedore::controller::context::{Connect, ConnectionSettings, Patience};
 use stevedore::domain::fault::Fault;
 use stevedore::hypervisor::SharedHypervisor;
 use stevedore::hypervisor::transport::{Exchange, ExchangeError, Unobserved};
+use stevedore::runtime::client;
+use stevedore::runtime::fence::{self, Permission};
+use stevedore::runtime::metrics::Metrics;
 use stevedore::simulator::fault::LoggedCall;
 use stevedore::simulator::guest::CannedGuest;
 use stevedore::simulator::kubernetes::KubeApi;
 use stevedore::simulator::proxmox::{Outcome, Simulator};
 use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Scenario};
 use stevedore::simulator::world as pve;
+use tokio::sync::Notify;
 
 use super::operator::Operator;
+pub(crate) use crate::support::seed::seed;
 
 pub(crate) const NAMESPACE: &str = "backup";
 pub(crate) const INSTALLATION: &str = "6a0f3f8e-8a86-4bd2-8f0a-2d9d64f7a001";
 
 /// Everything that outlives an operator.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct World {
     pub(crate) kube: KubeApi,
     pub(crate) pve: Simulator,
@@ -43,6 +49,34 @@ pub(crate) struct World {
     version: Arc<AtomicU64>,
     /// The objects as of a version.
     seen: Arc<Mutex<(Option<u64>, Objects)>>,
+    /// Counts the operators' requests.
+    pub(super) requests: Arc<Requests>,
+}
+
+/// Counts the requests of all operators to both APIs, reads too, and rings at one of them.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    count: AtomicU64,
+    ring_at: AtomicU64,
+    pub(super) bell: Notify,
+}
+
+impl Requests {
+    fn one_more(&self) {
+        if self.count.fetch_add(1, Ordering::Relaxed) + 1 == self.ring_at.load(Ordering::Relaxed) {
+            self.bell.notify_one();
+        }
+    }
+
+    /// How many there were.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Has the bell ring at the request with this number, counted from 1.
+    pub(super) fn ring_at(&self, number: u64) {
+        self.ring_at.store(number, Ordering::Relaxed);
+    }
 }
 
 /// All objects of both kinds.
@@ -50,12 +84,16 @@ pub(super) type Objects = (Vec<Hypervisor>, Vec<Worker>);
 
 /// Hands requests to the simulator without a socket.
 #[derive(Debug, Clone)]
-struct InProcess(Simulator);
+struct InProcess {
+    pve: Simulator,
+    requests: Arc<Requests>,
+}
 
 #[async_trait]
 impl Exchange for InProcess {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ExchangeError> {
-        match self.0.call(request).await {
+        self.requests.one_more();
+        match self.pve.call(request).await {
             Outcome::Answered(answer) => Ok(answer),
             Outcome::Dropped => Err(ExchangeError::Lost("the connection broke (simulated)".to_owned())),
         }
@@ -63,16 +101,13 @@ impl Exchange for InProcess {
 }
 
 #[derive(Debug)]
-pub(crate) struct InProcessConnector {
-    pub(crate) pve: Simulator,
-    pub(crate) clock: SharedClock,
-}
+pub(crate) struct InProcessConnector(pub(crate) World);
 
 impl Connect for InProcessConnector {
     fn connect(&self, settings: &ConnectionSettings) -> Result<SharedHypervisor, Fault> {
-        let exchange = Arc::new(InProcess(self.pve.clone()));
+        let World { pve, requests, clock, .. } = self.0.clone();
         let deadline = Patience::default().call;
-        connector::proxmox(settings, exchange, deadline, self.clock.clone(), Arc::new(Unobserved))
+        connector::proxmox(settings, Arc::new(InProcess { pve, requests }), deadline, clock, Arc::new(Unobserved))
     }
 }
 
@@ -100,7 +135,27 @@ impl World {
         kube.observe(move |_| {
             moves.fetch_add(1, Ordering::Relaxed);
         });
-        Self { kube, pve, clock, seed, operators: Arc::default(), version, seen: Arc::default() }
+        let (operators, seen, requests) = (Arc::default(), Arc::default(), Arc::default());
+        Self { kube, pve, clock, seed, operators, version, seen, requests }
+    }
+
+    /// The way of an operator to the Kubernetes API, as it is in production: with deadlines, and writing with
+    /// permission only.
+    pub(super) fn client(&self, permission: Permission) -> kube::Client {
+        let requests = Arc::clone(&self.requests);
+        let counting = tower::layer::layer_fn(move |inner| {
+            let requests = Arc::clone(&requests);
+            tower::util::MapRequest::new(inner, move |request: Request<kube::client::Body>| {
+                requests.one_more();
+                request
+            })
+        });
+        let deadlines = client::layer(client::Deadlines::default(), Metrics::new(), "memory".to_owned());
+        kube::client::ClientBuilder::new(self.kube.service("stevedore"), "default")
+            .with_layer(&counting)
+            .with_layer(&fence::layer(permission, Duration::ZERO))
+            .with_layer(&deadlines)
+            .build()
     }
 
     pub(crate) async fn create(&self, object: Value) {
@@ -147,8 +202,12 @@ impl World {
         objects.map(|object| serde_json::from_value(object).unwrap()).collect()
     }
 
+    pub(super) fn hypervisors(&self) -> Api<Hypervisor> {
+        Api::namespaced(self.kube.client("person"), NAMESPACE)
+    }
+
     pub(crate) async fn hypervisor(&self, name: &str) -> Option<Hypervisor> {
-        Api::namespaced(self.kube.client("person"), NAMESPACE).get_opt(name).await.unwrap()
+        self.hypervisors().get_opt(name).await.unwrap()
     }
 
     /// A person edits a Worker.
@@ -158,8 +217,7 @@ impl World {
 
     /// A person edits the Hypervisor.
     pub(crate) async fn edit_hypervisor(&self, patch: Value) {
-        let api: Api<Hypervisor> = Api::namespaced(self.kube.client("person"), NAMESPACE);
-        api.patch("lab", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        self.hypervisors().patch("lab", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
     /// A person changes the Secret.
@@ -276,11 +334,6 @@ pub(crate) fn is_tested(worker: &Worker) -> bool {
 /// Runs a world in virtual time.
 pub(crate) fn in_virtual_time<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(work)
-}
-
-/// `STEVEDORE_SEED` replays a run.
-pub(crate) fn seed() -> u64 {
-    std::env::var("STEVEDORE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 pub(crate) fn base64(text: &str) -> String {

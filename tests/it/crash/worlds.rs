@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stevedore::simulator::scenario::{Release, Scenario};
 
 use super::lives::{Begin, Story, Until, matrix, undisturbed};
-use super::mishaps::{AT_HYPERVISOR, ERASED, Mishap, Place};
+use super::mishaps::{Loss, MISHAPS, Mishap, Place, erasures};
 use super::world::worker;
 
 /// Kills, and lost calls and answers.
@@ -124,6 +124,6 @@ fn an_edit_in_mid_test_survives_kills_and_losses() {
 
 #[test]
 fn a_deletion_in_mid_clone_survives_every_mishap() {
-    at_each_effect(&deletion_in_mid_clone(), &AT_HYPERVISOR);
-    at_each_effect(&deletion_in_mid_clone(), &ERASED);
+    at_each_effect(&deletion_in_mid_clone(), &MISHAPS);
+    at_each_effect(&deletion_in_mid_clone(), &erasures(&[Loss::Operation, Loss::Status]));
 }

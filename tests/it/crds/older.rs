@@ -1,9 +1,7 @@
 //! An object that was made under an earlier CRD, and that a rule of the present one would refuse, can still be written
 //! to by the operator and deleted by people.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
-};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 use stevedore::api::crdgen;
 
@@ -19,26 +17,6 @@ fn present(kind: &str) -> CustomResourceDefinition {
     crd.metadata.name = Some(format!("{}.{GROUP}", crd.spec.names.plural));
     GROUP.clone_into(&mut crd.spec.group);
     crd
-}
-
-/// The same CRD as it would have been before it had any rule.
-fn earlier(kind: &str) -> CustomResourceDefinition {
-    let mut crd = present(kind);
-    for version in &mut crd.spec.versions {
-        without_rules(version.schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap());
-    }
-    crd
-}
-
-fn without_rules(schema: &mut JSONSchemaProps) {
-    schema.x_kubernetes_validations = None;
-    schema.properties.iter_mut().flat_map(|all| all.values_mut()).for_each(without_rules);
-    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        without_rules(items);
-    }
-    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        without_rules(values);
-    }
 }
 
 /// A manifest that breaks rules at the root, at the spec and below.
@@ -72,7 +50,7 @@ async fn objects_of_an_earlier_crd_stay_writable_and_can_be_deleted() {
     let server = Server { client, namespace };
     for kind in ["Worker", "Hypervisor"] {
         let manifest = refused_today(kind);
-        crds::install(&server.client, &earlier(kind)).await;
+        crds::install(&server.client, &crds::without_rules(present(kind))).await;
         let object = server.create(&manifest, false).await.verdict().unwrap();
         crds::install(&server.client, &present(kind)).await;
         wait_until_refused(&server, &manifest).await;

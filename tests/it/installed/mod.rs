@@ -1,5 +1,6 @@
 //! The operator as its chart installs it, on a real control plane, against a simulated Proxmox VE cluster over HTTPS.
 
+mod erased;
 mod failover;
 mod idle;
 mod killed;
@@ -8,5 +9,7 @@ mod lifecycle;
 mod looks;
 mod namespace;
 mod normal;
+mod older;
 mod stage;
 mod stale_crd;
+mod witness;

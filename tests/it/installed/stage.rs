@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
+use serde_json::Value;
 use stevedore::api::{Hypervisor, Worker};
 use stevedore::clock::SystemClock;
 use stevedore::controlplane::{AuditEvent, ControlPlane, Installed, Options, Replica};
@@ -32,8 +34,11 @@ pub(super) struct Stage {
     pub(super) plane: ControlPlane,
     pub(super) pve: Simulator,
     pub(super) server: Server,
-    installed: Installed,
+    pub(super) installed: Installed,
 }
+
+/// A lease as short as it can be while calls may take 2 s. Who is not given the processor for as long loses it.
+const SHORT_LEASE: &str = "lease.duration=3s,lease.renewInterval=700ms";
 
 /// A world that does in a blink what takes seconds elsewhere.
 pub(super) fn quick() -> Scenario {
@@ -55,14 +60,23 @@ pub(super) fn quick() -> Scenario {
 impl Stage {
     /// Sets the stage; no operator runs yet.
     pub(super) async fn set(scenario: Scenario) -> Self {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/stevedore");
+        Self::with(scenario, &chart, "lease.duration=4s,lease.renewInterval=1s").await
+    }
+
+    /// The same with a lease of 3 s.
+    pub(super) async fn with_short_lease(scenario: Scenario) -> Self {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/stevedore");
+        Self::with(scenario, &chart, SHORT_LEASE).await
+    }
+
+    /// The same with another chart.
+    pub(super) async fn with(scenario: Scenario, chart: &Path, lease: &str) -> Self {
         let plane = ControlPlane::start(Options { audit: true, ..Options::default() }).await.unwrap();
         let pve = Simulator::with_guests(scenario, Arc::new(SystemClock), Arc::new(CannedGuest::default()));
         let server = Server::start(&pve, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/stevedore");
         let flags = "extraArgs={--settle-time=1s,--guest-timeout=20s,--call-deadline=2s}";
-        let lease = "lease.duration=4s,lease.renewInterval=1s";
-        let values = [flags, lease];
-        let installed = Installed::from_chart(&plane, &chart, "stevedore", SYSTEM, &values).await.unwrap();
+        let installed = Installed::from_chart(&plane, chart, "stevedore", SYSTEM, &[flags, lease]).await.unwrap();
         Self { plane, pve, server, installed }
     }
 
@@ -94,6 +108,14 @@ impl Stage {
         };
         let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n---\n");
         self.apply(&(namespace + &cluster.manifests())).await;
+    }
+
+    /// People change all Workers in the same way.
+    pub(super) async fn edit_all(&self, patch: &Value) {
+        let api = Api::<Worker>::namespaced(self.plane.client().await.unwrap(), NAMESPACE);
+        for worker in self.workers().await {
+            api.patch(&worker.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        }
     }
 
     pub(super) async fn workers(&self) -> Vec<Worker> {
@@ -172,7 +194,24 @@ pub(super) fn named<'a>(workers: &'a [Worker], name: &str) -> Option<&'a Worker>
     workers.iter().find(|worker| worker.name_any() == name)
 }
 
-/// `STEVEDORE_SEED` replays a run.
-pub(super) fn seed() -> u64 {
-    std::env::var("STEVEDORE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+/// Whether a worker's VM has this much memory and passed its test with it.
+pub(super) fn is_tested_with(worker: &Worker, memory: &str) -> bool {
+    let applied = worker.status.as_ref().and_then(|status| status.applied.as_ref());
+    let amount = applied.and_then(|applied| applied.summary.get("resources.memory"));
+    is_tested(worker) && amount.map(String::as_str) == Some(memory)
+}
+
+/// Whether an operation is open.
+pub(super) fn is_worked_on(worker: &Worker) -> bool {
+    worker.status.as_ref().is_some_and(|status| status.operation.is_some())
+}
+
+/// That a process leads, by its own words.
+pub(super) fn leads(status: u16, answer: &str) -> bool {
+    status == 200 && answer.contains("this process leads")
+}
+
+/// That a process knows another that leads, by its own words.
+pub(super) fn stands_by(status: u16, answer: &str) -> bool {
+    status == 200 && answer.contains("leads, this process stands by")
 }

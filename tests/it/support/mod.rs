@@ -2,3 +2,4 @@
 
 pub(crate) mod cluster;
 pub(crate) mod crds;
+pub(crate) mod seed;

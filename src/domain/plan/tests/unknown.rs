@@ -82,6 +82,26 @@ fn a_vm_whose_power_is_not_known_is_neither_off_nor_well() {
     assert_eq!((next, report.unknown), (Next::Rest, false));
 }
 
+#[test]
+fn a_call_that_may_still_come_is_not_repeated() {
+    let mut facts = facts();
+    facts.declared.has_finalizer = true;
+    facts.remembered.operation = Some(Ok(operation(Kind::Test, Step::Create)));
+    let mut world = well(Live::NotThere);
+    world.being_made = Some(false);
+    let mut is_repeated = |last_call: Option<FaultKind>, quiet_for| {
+        facts.observed.last_call = last_call.map(|kind| Fault::new(kind, "no"));
+        facts.observed.quiet_for = Duration::from_secs(quiet_for);
+        effect(&settle(facts.clone(), &world)) == Some(Effect::Create)
+    };
+    // Of a process that has just begun, and of one that waited in vain: nobody knows what became of the call.
+    for nobody_knows in [None, Some(FaultKind::UnknownOutcome)] {
+        assert!(!is_repeated(nobody_knows.clone(), 69));
+        assert!(is_repeated(nobody_knows, 70));
+    }
+    assert!(is_repeated(Some(FaultKind::Busy), 0), "it was refused, so it does not come");
+}
+
 /// A worker whose status says that it is stalled.
 fn stalled() -> Facts {
     let mut facts = facts();
