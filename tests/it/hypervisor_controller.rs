@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::json;
 use stevedore::api::{Hypervisor, Worker};
 use stevedore::clock::BootTime;
-use stevedore::controller::view::Seeker;
+use stevedore::controller::view::{Seeker, View};
 use stevedore::domain::fault::FaultKind;
 use stevedore::domain::observation::{HypervisorState, Presence};
 use stevedore::hypervisor::vm::{MissingPrivilege, Power};
@@ -287,7 +287,7 @@ async fn a_node_that_was_taken_out_of_the_cluster_proves_no_absence() {
     rig.reconcile().await;
     assert_eq!(rig.condition("Ready"), "False/IdentityChanged");
     assert!(!matches!(presence(&rig, &uid), Presence::Absent { .. }));
-    assert_eq!(rig.connection().view(|view| view.complete_since()), None);
+    assert_eq!(rig.connection().view(View::complete_since), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -302,7 +302,7 @@ async fn another_cluster_with_the_same_node_names_proves_no_absence() {
     rig.reconcile().await;
     assert_eq!(rig.condition("Ready"), "False/IdentityChanged");
     assert!(!matches!(presence(&rig, &uid), Presence::Absent { .. }));
-    assert_eq!(rig.connection().view(|view| view.complete_since()), None);
+    assert_eq!(rig.connection().view(View::complete_since), None);
 }
 
 #[tokio::test(start_paused = true)]

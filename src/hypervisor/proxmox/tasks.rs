@@ -44,15 +44,15 @@ impl RunningTasks {
             let call = Call::new(&TASKS, &[node]);
             call.fault(call.unsent(), "not sent, others have asked the same and have no answer yet")
         })?;
-        let is_old = |listed: &Listed| connection.clock.boot().since(listed.at) >= LIST_AGE;
-        let Listed { upids, .. } = match listed.take().filter(|listed| !is_old(listed)) {
-            Some(young) => listed.insert(young),
-            None => {
-                let upids = running(connection, node).await;
-                let upids = upids.map(|tasks| tasks.into_iter().filter_map(|task| task.upid).collect());
-                listed.insert(Listed { at: connection.clock.boot(), upids })
-            }
+        let young = listed.take().filter(|listed| connection.clock.boot().since(listed.at) < LIST_AGE);
+        let latest = if let Some(young) = young {
+            young
+        } else {
+            let upids = running(connection, node).await;
+            let upids = upids.map(|tasks| tasks.into_iter().filter_map(|task| task.upid).collect());
+            Listed { at: connection.clock.boot(), upids }
         };
+        let Listed { upids, .. } = listed.insert(latest);
         upids.as_ref().map(|upids| upids.contains(upid)).map_err(Clone::clone)
     }
 }
