@@ -213,12 +213,12 @@ pub(super) async fn erase(world: &World, loss: Loss) {
         Loss::Operation => "/status/operation",
         Loss::Status | Loss::HypervisorStatus => "/status",
     };
-    let patch = Patch::Json::<()>(serde_json::from_value(json!([{"op": "remove", "path": path}])).unwrap());
+    let removal = Patch::Json::<()>(serde_json::from_value(json!([{"op": "remove", "path": path}])).unwrap());
     let params = PatchParams::default();
     // What is not there need not be erased.
     match loss {
-        Loss::HypervisorStatus => drop(world.hypervisors().patch_status("lab", &params, &patch).await),
-        _ => drop(world.workers().patch_status("w1", &params, &patch).await),
+        Loss::HypervisorStatus => drop(world.hypervisors().patch_status("lab", &params, &removal).await),
+        _ => drop(world.workers().patch_status("w1", &params, &removal).await),
     }
 }
 

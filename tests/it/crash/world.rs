@@ -135,8 +135,8 @@ impl World {
         kube.observe(move |_| {
             moves.fetch_add(1, Ordering::Relaxed);
         });
-        let (operators, seen, requests) = (Arc::default(), Arc::default(), Arc::default());
-        Self { kube, pve, clock, seed, operators, version, seen, requests }
+        let requests = Arc::default();
+        Self { kube, pve, clock, seed, operators: Arc::default(), version, seen: Arc::default(), requests }
     }
 
     /// The way of an operator to the Kubernetes API, as it is in production: with deadlines, and writing with

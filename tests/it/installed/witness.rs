@@ -21,6 +21,9 @@ struct Party {
     credential: String,
 }
 
+/// A call, and which party sent it. None: one that had ended when it was looked for.
+type Sent = (Option<usize>, String);
+
 /// Looks on while one process after the other leads.
 #[derive(Clone, Default)]
 pub(super) struct Witness {
@@ -28,8 +31,8 @@ pub(super) struct Witness {
     parties: Arc<Mutex<Vec<Party>>>,
     /// Who is at the other end of each connection to the cluster.
     connections: Arc<Mutex<HashMap<SocketAddr, usize>>>,
-    /// The changing calls to the cluster, in the order in which they came: who sent each. None has ended since.
-    calls: Arc<Mutex<Vec<(Option<usize>, String)>>>,
+    /// The changing calls to the cluster, in the order in which they came.
+    calls: Arc<Mutex<Vec<Sent>>>,
     /// Whether the next process that calls is stopped at that.
     stops: Arc<AtomicBool>,
 }
