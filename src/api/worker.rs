@@ -30,7 +30,6 @@ use super::worker_status::WorkerStatus;
     selectable = ".status.phase",
     validation = Rule::new(rules::VM_NAME).message(rules::VM_NAME_MESSAGE).field_path(".spec.vmName").optional_old_self(true),
     validation = Rule::new(rules::DISK_GROWS).message(rules::DISK_MESSAGE).field_path(rules::DISK_PATH),
-    validation = Rule::new(rules::DISK_GROWS_FROM_DEFAULT).message(rules::DISK_MESSAGE).field_path(rules::DISK_PATH),
     validation = Rule::new(rules::DISK_GROWS_TO_DEFAULT).message(rules::DISK_MESSAGE).field_path(rules::DISK_PATH),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),

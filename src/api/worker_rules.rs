@@ -19,32 +19,26 @@ macro_rules! once_there_is_a_vm {
     };
 }
 
-/// One size was asked for before, and another one is now.
+/// A size is asked for that is another one than before. What counts is what the VM has, which the status says, and not
+/// what was asked for before: that may have been too much for the storage.
 pub(super) const DISK_GROWS: &str = once_there_is_a_vm!(
     "!has(self.spec.resources) || !has(self.spec.resources.disk) \
-     || !has(oldSelf.spec.resources) || !has(oldSelf.spec.resources.disk) \
-     || !isQuantity(self.spec.resources.disk) || !isQuantity(oldSelf.spec.resources.disk) \
-     || quantity(self.spec.resources.disk).compareTo(quantity(oldSelf.spec.resources.disk)) >= 0"
-);
-
-/// None was asked for before: the VM has the default, or what the image brought, which the status names.
-pub(super) const DISK_GROWS_FROM_DEFAULT: &str = once_there_is_a_vm!(
-    "!has(self.spec.resources) || !has(self.spec.resources.disk) \
      || has(oldSelf.spec.resources) && has(oldSelf.spec.resources.disk) \
+     && self.spec.resources.disk == oldSelf.spec.resources.disk \
+     || !has(self.status.resources) || !isQuantity(self.status.resources.disk) \
      || !isQuantity(self.spec.resources.disk) \
-     || (has(self.status.resources) && isQuantity(self.status.resources.disk) \
-     ? quantity(self.spec.resources.disk).compareTo(quantity(self.status.resources.disk)) >= 0 \
-     : quantity(self.spec.resources.disk).compareTo(quantity('100Gi')) >= 0)"
+     || quantity(self.spec.resources.disk).compareTo(quantity(self.status.resources.disk)) >= 0"
 );
 
 /// None is asked for any more: the default must not be smaller.
 pub(super) const DISK_GROWS_TO_DEFAULT: &str = once_there_is_a_vm!(
     "has(self.spec.resources) && has(self.spec.resources.disk) \
      || !has(oldSelf.spec.resources) || !has(oldSelf.spec.resources.disk) \
-     || !isQuantity(oldSelf.spec.resources.disk) \
-     || quantity(oldSelf.spec.resources.disk).compareTo(quantity('100Gi')) <= 0"
+     || !has(self.status.resources) || !isQuantity(self.status.resources.disk) \
+     || quantity(self.status.resources.disk).compareTo(quantity('100Gi')) <= 0"
 );
-pub(super) const DISK_MESSAGE: &str = "the VM has a disk already, which can grow but not shrink";
+pub(super) const DISK_MESSAGE: &str = "the VM has a disk already, which can grow but not shrink; \
+     status.resources.disk says how large it is";
 pub(super) const DISK_PATH: &str = ".spec.resources.disk";
 
 pub(super) const BLOCK: &str = "has(self.proxmox)";

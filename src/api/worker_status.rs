@@ -49,7 +49,7 @@ pub struct WorkerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<VmStatus>,
 
-    /// The sizes in use: those of the spec, defaults filled in. A disk that the image brought larger counts as it is.
+    /// The sizes in use: those of the spec, defaults filled in. The disk is the one that the VM has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<EffectiveResources>,
 

@@ -83,17 +83,16 @@ fn power_of(status: &WorkerStatus) -> Option<bool> {
     Some(vm.power.as_deref() == Some(&Power::On.to_string()))
 }
 
-/// The size of the disk: what is declared, or what the image brought if that is more. Between two looks at the VM it is
-/// what was read last.
+/// The size of the disk that the VM has, as it was read last; what is declared if there is no VM, or none was read.
 fn disk(wanted: &VmWanted, status: &WorkerStatus, report: &VmReport) -> Quantity {
-    let wanted = Quantity::gib(wanted.disk_gib);
-    let seen = match report {
-        VmReport::Known(KnownVm { disk_bytes: Some(bytes), .. }) => {
-            Some(Quantity::from_bytes(i64::try_from(*bytes).unwrap_or(i64::MAX)))
+    let read_before = status.resources.as_ref().filter(|_| status.vm.is_some());
+    match (report, read_before) {
+        (VmReport::Known(KnownVm { disk_bytes: Some(bytes), .. }), _) => {
+            Quantity::from_bytes(i64::try_from(*bytes).unwrap_or(i64::MAX))
         }
-        _ => status.resources.as_ref().filter(|_| status.vm.is_some()).map(|resources| resources.disk.clone()),
-    };
-    seen.filter(|seen| seen.bytes() > wanted.bytes()).unwrap_or(wanted)
+        (_, Some(resources)) => resources.disk.clone(),
+        _ => Quantity::gib(wanted.disk_gib),
+    }
 }
 
 fn resources(wanted: &VmWanted, disk: Quantity) -> EffectiveResources {

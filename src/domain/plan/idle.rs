@@ -95,7 +95,7 @@ fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
 fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid: &str) -> Decision {
     if let Ownership::Mismatch(why) = ownership {
         let problem = Problem::new(WorkerReason::IdentityMismatch, format!("{at} is not touched: {why}"));
-        return facts.held_up(problem, None);
+        return facts.stalled(problem, None);
     }
     // A VM that an operation made but did not complete belongs to that operation, also when its record was lost.
     let id = match ownership {
@@ -104,7 +104,7 @@ fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid:
     };
     let unfinished = id.is_some();
     if let Some(made_by) = id.as_ref().filter(|_| was_complete(facts, at, power)) {
-        return facts.held_up(Problem::new(WorkerReason::IdentityMismatch, facts.other_uuid(at, made_by)), None);
+        return facts.stalled(Problem::new(WorkerReason::IdentityMismatch, facts.other_uuid(at, made_by)), None);
     }
     let begun = |kind| {
         let operation = begin(facts, kind, at, uuid);

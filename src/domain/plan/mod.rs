@@ -348,7 +348,7 @@ impl Facts {
         let hold = self.observed.hold.max(settling.unwrap_or_default());
         if !hold.is_zero() {
             return match &self.observed.last_call {
-                Some(fault) => self.waiting(refused(fault), operation, hold),
+                Some(fault) => self.waiting(of(effect, refused(fault)), operation, hold),
                 None => self.say(Next::Wait { after: hold, poll: false }, Some(operation)),
             };
         }
@@ -393,6 +393,14 @@ fn refused(fault: &Fault) -> Problem {
         _ => WorkerReason::Waiting,
     };
     Problem::new(reason, fault.message.clone())
+}
+
+/// The same, with what the effect adds to it.
+fn of(effect: Effect, mut problem: Problem) -> Problem {
+    if effect == Effect::GrowDisk {
+        problem.message.push_str("; set spec.resources.disk to what the storage can hold");
+    }
+    problem
 }
 
 /// Whether the intent that stands in the record covers this effect, too: bringing the configuration up to date is part

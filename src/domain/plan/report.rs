@@ -134,7 +134,7 @@ const NOT_READY: [WorkerReason; 6] = [
 /// What to say, given what holds the work up.
 pub(super) fn report(facts: &Facts, operation: Option<&Operation>, holdup: &Holdup) -> Report {
     let vm = vm(facts, operation);
-    let tested = tested(facts);
+    let tested = tested(facts, holdup);
     let stalled = stalling(facts, holdup);
     Report {
         ready: ready(facts, holdup, &stalled, &vm),
@@ -234,12 +234,25 @@ fn current_test(facts: &Facts) -> Option<&TestRecord> {
     facts.remembered.last_test.as_ref().filter(|test| test.spec_hash == facts.declared.spec_hash)
 }
 
-fn tested(facts: &Facts) -> Verdict {
-    match current_test(facts) {
+fn tested(facts: &Facts, holdup: &Holdup) -> Verdict {
+    let mut verdict = match current_test(facts) {
         Some(test) if test.passed => Verdict::new(Some(true), WorkerReason::TestPassed, "every check passed"),
         Some(test) => Verdict::new(Some(false), WorkerReason::TestFailed, test.message.clone()),
         None => Verdict::new(None, WorkerReason::NotTested, "the present declaration has not been tested"),
+    };
+    // Who asked would see nothing else happen.
+    if let Holdup::Unsure(Some(problem)) = holdup
+        && is_asked_for(facts)
+    {
+        verdict.message = format!("{}; the test that was asked for waits: {}", verdict.message, problem.message);
     }
+    verdict
+}
+
+/// Whether a person asked for a test that has not begun.
+fn is_asked_for(facts: &Facts) -> bool {
+    let (asked, handled) = (&facts.declared.test_request, &facts.remembered.handled_request);
+    asked.is_some() && asked != handled && facts.remembered.operation.is_none() && !facts.declared.deleting
 }
 
 /// What is not known takes nothing back: only a declaration that was seen to be in order again is not stalled any more.
@@ -282,6 +295,11 @@ fn ready(facts: &Facts, holdup: &Holdup, stalled: &Stalling, vm: &VmReport) -> O
         return None;
     }
     match current_test(facts) {
+        Some(test) if test.passed && *vm == VmReport::Gone => {
+            let message =
+                "declared and tested, but its VM is gone; it is made anew when a test is asked for or work needs it";
+            Some(Verdict::new(Some(true), WorkerReason::Configured, message))
+        }
         Some(test) if test.passed => {
             Some(Verdict::new(Some(true), WorkerReason::TestPassed, "deployed and tested as declared"))
         }

@@ -199,3 +199,31 @@ fn what_cannot_be_seen_is_said_to_be_unknown_and_what_is_not_allowed_to_be_wrong
         assert_eq!(report.reconciling.unwrap().reason, reason);
     }
 }
+
+#[test]
+fn a_test_that_is_asked_for_and_cannot_begin_is_seen_to_wait() {
+    let mut facts = facts();
+    facts.declared.test_on_change = false;
+    facts.declared.test_request = Some("now".into());
+    facts.observed.hypervisor_paused = true;
+    let tested = |facts: &Facts| plan(facts).report.tested.message;
+    assert!(tested(&facts).contains("asked for waits: its Hypervisor is paused"), "{}", tested(&facts));
+    facts.remembered.handled_request = Some("now".into());
+    assert!(!tested(&facts).contains("asked for"));
+}
+
+#[test]
+fn a_tested_worker_whose_vm_is_gone_is_a_declared_one() {
+    let mut facts = facts();
+    facts.remembered.last_test = Some(TestRecord {
+        passed: true,
+        spec_hash: "h1".into(),
+        started: at(NOW - 60),
+        finished: at(NOW),
+        operation: "op-1".into(),
+        message: String::new(),
+    });
+    let ready = plan(&facts).report.ready.unwrap();
+    assert_eq!((ready.status, ready.reason), (Some(true), WorkerReason::Configured));
+    assert!(ready.message.contains("its VM is gone"), "{}", ready.message);
+}
