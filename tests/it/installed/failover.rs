@@ -16,12 +16,6 @@ const WORKERS: usize = 6;
 /// As in the chart's values of the short lease.
 const LEASE: SignedDuration = SignedDuration::from_secs(3);
 
-/// A moment in the middle of the work.
-async fn in_the_middle(stage: &Stage, dice: &mut Dice) {
-    stage.until("work in progress", |workers| workers.iter().any(is_worked_on)).await;
-    tokio::time::sleep(Duration::from_millis(dice.below(1500))).await;
-}
-
 /// A replica that knows that another one leads.
 async fn standby(stage: &Stage, replica: u32) -> Replica {
     let standby = stage.operator(replica).await;
@@ -51,7 +45,8 @@ async fn one_leads_after_the_other_and_never_two_at_a_time() {
     let manifests: String = (0..WORKERS).map(|n| worker(&format!("w{n}"), hosts[n % 3], "OnChange")).collect();
     stage.apply(&manifests).await;
 
-    in_the_middle(&stage, &mut dice).await;
+    witness.until_called_by(0).await;
+    tokio::time::sleep(Duration::from_millis(dice.below(1500))).await;
     leader.process.kill9();
     stage.until("all tested by the second", |workers| all_tested(workers, WORKERS)).await;
 
@@ -62,7 +57,8 @@ async fn one_leads_after_the_other_and_never_two_at_a_time() {
         let memory = format!("{}Gi", 7 + round);
         stage.edit_all(&json!({"spec": {"resources": {"memory": memory}}})).await;
         if round == 0 {
-            in_the_middle(&stage, &mut dice).await;
+            stage.until("work in progress", |workers| workers.iter().any(is_worked_on)).await;
+            tokio::time::sleep(Duration::from_millis(dice.below(1500))).await;
             leader.process.suspend();
         } else {
             // Its next step would be to write down what came of the call.
@@ -73,7 +69,7 @@ async fn one_leads_after_the_other_and_never_two_at_a_time() {
         ends(leader).await;
     }
 
-    tell(&format!("one after the other: {}", witness.swear(&stage)));
+    tell(&format!("one after the other: {}", witness.testify(&stage)));
     for takeover in witness.takeovers(&stage) {
         tell(&format!("a lease of 3 s was taken over {:?} after its last renewal", takeover.after));
         assert!(takeover.after >= LEASE, "before it had run out: {takeover:?}");

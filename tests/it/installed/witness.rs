@@ -65,6 +65,8 @@ impl Witness {
 
     fn connected(&self, peer: SocketAddr, server: SocketAddr) {
         let parties = self.parties.lock().unwrap();
+        // A port is used again and again.
+        self.connections.lock().unwrap().remove(&peer);
         // The kernel's table may lack a line while others come and go.
         for _ in 0..100 {
             let socket = socket_of(peer, server);
@@ -86,6 +88,13 @@ impl Witness {
         }
     }
 
+    /// Waits until the n-th process has called the cluster.
+    pub(super) async fn until_called_by(&self, number: usize) {
+        while !self.calls.lock().unwrap().iter().any(|(sender, _)| *sender == Some(number)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Has the next process that calls the cluster stopped (SIGSTOP) while its call is on the way, and waits for that.
     pub(super) async fn stop_at_a_call(&self) {
         self.stops.store(true, Ordering::Relaxed);
@@ -103,7 +112,7 @@ impl Witness {
 
     /// Checks in both logs that every process made all its changes before the next one made its first. The first
     /// process is the one that was killed.
-    pub(super) fn swear(&self, stage: &Stage) -> String {
+    pub(super) fn testify(&self, stage: &Stage) -> String {
         let calls = self.calls.lock().unwrap().clone();
         let callers: Vec<usize> = calls.iter().map(|(owner, _)| owner.unwrap_or(0)).collect();
         assert!(callers.is_sorted(), "two at a time changed something at the hypervisor: {calls:?}");
