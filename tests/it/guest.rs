@@ -6,7 +6,8 @@ use std::time::Duration;
 use stevedore::clock::{Clock, SystemClock};
 use stevedore::simulator::guest_exec::{GuestFacts, GuestInterface, ReachableTarget, UnitState as SimulatedUnit};
 
-mod checks;
+pub(crate) mod causes;
+pub(crate) mod checks;
 mod programs;
 mod scripts;
 

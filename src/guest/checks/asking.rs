@@ -103,7 +103,8 @@ impl<'a> Asking<'a> {
         if targets.is_empty() {
             return Answer { took: Duration::ZERO, heard: Heard::Clearly(Attempts::new()) };
         }
-        let mut args = vec![self.seconds_for(targets.len(), 5).to_string()];
+        // A name is looked up before, for as long again.
+        let mut args = vec![self.seconds_for(2 * targets.len(), 5).to_string()];
         for target in targets {
             args.extend([target.host.clone(), target.port.to_string()]);
         }

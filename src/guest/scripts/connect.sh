@@ -69,6 +69,16 @@ probe() {
     case $1 in
     '' | -* | *[!A-Za-z0-9.:_-]*) record target "$1" "$2" failed - 'not a host name or address' && return ;;
     esac
+    # Programs tell a dead name service from a silent target badly or not at all, so names are looked up first.
+    case $1 in
+    *:* | *[0-9].*[0-9].*[0-9].*[0-9]) ;;
+    *)
+        if have getent && ! limited "$seconds" getent ahosts "$1" </dev/null >/dev/null 2>&1; then
+            record target "$1" "$2" unresolved getent ''
+            return
+        fi
+        ;;
+    esac
     for tool in nc bash python3 curl; do
         have "$tool" || continue
         text=$("by_$tool" "$1" "$2" </dev/null 2>&1)

@@ -201,6 +201,10 @@ fn resolve(inside: Inside<'_>, name: &str, answer: &mut Answer) {
 }
 
 fn connect(inside: Inside<'_>, host: &str, port: &str, seconds: &str, answer: &mut Answer) {
+    let resolves = host.parse::<std::net::IpAddr>().is_ok() || inside.names().contains_key(host);
+    if !resolves && !inside.lacks("getent") {
+        return answer.record(["target", host, port, "unresolved", "getent", ""]);
+    }
     if inside.lacks("nc") {
         return answer.record(["target", host, port, "no-tool", "-", ""]);
     }

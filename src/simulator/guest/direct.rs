@@ -37,6 +37,9 @@ impl DirectChannel {
 #[async_trait]
 impl GuestChannel for DirectChannel {
     async fn run(&self, script: Script, args: &[String], stdin: &[u8], deadline: Duration) -> Result<Output, Fault> {
+        if self.facts.behaviours.get("agentGone").is_some_and(|gone| gone == true) {
+            return Err(Fault::new(FaultKind::GuestAway, "QEMU guest agent is not running"));
+        }
         let fixed = ["/bin/sh", "-c", script.text, script.name].map(str::to_owned);
         let words = fixed.into_iter().chain(args.iter().cloned()).collect();
         let call = ExecCall { argv: words, input: stdin.to_vec(), facts: self.facts_now() };

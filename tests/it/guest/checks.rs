@@ -1,173 +1,16 @@
-//! Each check fails for its real cause, alike in both kinds of simulated guest.
+//! Each check fails for its cause, alike in both kinds of simulated guest; `real` has the same for real ones.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use stevedore::clock::{Clock, SystemClock, TimerClock};
-use stevedore::guest::checks::{
-    AddressWanted, CheckPlan, CheckResult, ConnectTarget, ExpectedNetwork, Outcome, run_checks,
-};
-use stevedore::guest::reach::Endpoint;
+use stevedore::guest::checks::{CheckPlan, CheckResult, GUEST, Outcome, run_checks};
 use stevedore::simulator::guest::{CannedGuest, DirectChannel, ShellGuest};
-use stevedore::simulator::guest_exec::{GuestExec, GuestFacts, UnitState as SimulatedUnit};
+use stevedore::simulator::guest_exec::{GuestExec, GuestFacts};
 
-use super::{DEADLINE, healthy, ip};
-
-fn plan() -> CheckPlan {
-    CheckPlan {
-        networks: vec![ExpectedNetwork {
-            name: "lan".into(),
-            mac: "BC:24:11:00:00:01".into(),
-            ipv4: AddressWanted::Static { ip: ip("10.77.0.9"), prefix: 24 },
-            ipv6: AddressWanted::Assigned,
-        }],
-        endpoints: vec![Endpoint::new("pve1", 8006), Endpoint::new("10.77.0.99", 8006)],
-        connect: vec![ConnectTarget { name: "repository".into(), at: Endpoint::new("repo.lab", 2049) }],
-        unit: Some("backup-agent.service".into()),
-        ..CheckPlan::default()
-    }
-}
-
-/// What a scenario does to a healthy guest, and which checks must fail with which words.
-pub(super) struct Scenario {
-    pub(super) name: &'static str,
-    change: fn(&mut GuestFacts),
-    fails: &'static [(&'static str, &'static str)],
-}
-
-fn behave(facts: &mut GuestFacts, name: &str, value: serde_json::Value) {
-    facts.behaviours.insert(name.to_owned(), value);
-}
-
-fn shift_clock(facts: &mut GuestFacts, seconds: i64) {
-    facts.clock = facts.clock.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
-}
-
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "healthy", change: |_| {}, fails: &[] },
-    Scenario {
-        name: "no-dhcp",
-        change: |facts| {
-            facts.interfaces[0].addresses.clear();
-            facts.interfaces[0].gateway = None;
-        },
-        fails: &[
-            ("address/lan", "expected the static address 10.77.0.9/24, found none"),
-            ("dns", "pve1 was not found, repo.lab was not found"),
-            (
-                "hypervisor-api",
-                "pve1:8006 has a name that does not resolve, 10.77.0.99:8006 cannot be reached (no route)",
-            ),
-            ("connect/repository", "repo.lab:2049, but it has a name that does not resolve; see the check dns"),
-        ],
-    },
-    Scenario {
-        name: "no-ipv6",
-        change: |facts| facts.interfaces[0].addresses.truncate(1),
-        fails: &[("address/lan", "expected an IPv6 address that the network assigns, found 10.77.0.9/24")],
-    },
-    Scenario {
-        name: "other-card",
-        change: |facts| facts.interfaces[0].mac = "bc:24:11:00:00:02".into(),
-        fails: &[("address/lan", "MAC address BC:24:11:00:00:01, the guest has eth0 (BC:24:11:00:00:02)")],
-    },
-    Scenario {
-        name: "dns-dead",
-        change: |facts| facts.hosts.clear(),
-        fails: &[
-            ("dns", "name servers (10.77.0.1) answer"),
-            ("hypervisor-api", "pve1:8006 has a name that does not resolve, 10.77.0.99:8006 refused the connection"),
-            ("connect/repository", "see the check dns"),
-        ],
-    },
-    Scenario {
-        name: "api-closed",
-        change: |facts| facts.reachable.retain(|target| target.port != 8006),
-        fails: &[("hypervisor-api", "pve1:8006 refused the connection, 10.77.0.99:8006 refused the connection")],
-    },
-    Scenario {
-        name: "target-filtered",
-        change: |facts| behave(facts, "filtered", json!(["repo.lab:2049"])),
-        fails: &[("connect/repository", "repo.lab:2049, but it did not answer in time; look for a firewall")],
-    },
-    Scenario {
-        name: "unit-failed",
-        change: |facts| {
-            facts.units.insert("backup-agent.service".into(), SimulatedUnit::Failed);
-        },
-        fails: &[("service", "found failed (failed, exit-code 1)")],
-    },
-    Scenario {
-        name: "unit-inactive",
-        change: |facts| {
-            facts.units.insert("backup-agent.service".into(), SimulatedUnit::Inactive);
-        },
-        fails: &[("service", "found inactive (dead)")],
-    },
-    Scenario {
-        name: "unit-missing",
-        change: |facts| behave(facts, "missingUnits", json!(["backup-agent.service"])),
-        fails: &[("service", "the guest has no such unit")],
-    },
-    Scenario {
-        name: "unit-unheard-of",
-        change: |facts| {
-            facts.units.remove("backup-agent.service");
-        },
-        fails: &[("service", "the guest has no such unit")],
-    },
-    Scenario {
-        name: "clock-ahead",
-        change: |facts| shift_clock(facts, 3600),
-        fails: &[("clock", "s ahead of it; look whether a time service")],
-    },
-    Scenario {
-        name: "clock-behind",
-        change: |facts| shift_clock(facts, -3600),
-        fails: &[("clock", "s behind it; look whether a time service")],
-    },
-    Scenario {
-        name: "disk-full",
-        change: |facts| facts.disk_free_bytes = 100 << 20,
-        fails: &[("disk", "expected at least 1.0 GiB free in /, found 0.0 GiB of 16.0 GiB")],
-    },
-    Scenario {
-        name: "bare-image",
-        change: |facts| behave(facts, "missingPrograms", json!(["nc", "getent", "systemctl", "df", "timeout"])),
-        fails: &[
-            ("dns", "pve1 could not be looked up (the image has no getent)"),
-            ("hypervisor-api", "the image has none of nc, bash, python3 and curl"),
-            ("connect/repository", "build the image with one of them"),
-            ("service", "systemd in the guest cannot be asked (systemctl: there is no such program)"),
-            ("disk", "df gave none (it gives no sizes for /)"),
-        ],
-    },
-    Scenario {
-        name: "no-ip",
-        change: |facts| behave(facts, "missingPrograms", json!(["ip"])),
-        fails: &[("address/lan", "expected the static address 10.77.0.9/24, found none")],
-    },
-    Scenario {
-        name: "setup-failed",
-        change: |facts| {
-            behave(facts, "cloudInit", json!("error"));
-            facts.interfaces[0].addresses[0].0 = ip("10.77.0.200");
-        },
-        fails: &[(
-            "address/lan",
-            "found 10.77.0.200/24, 2001:db8::9/64; look whether no other machine has the address",
-        )],
-    },
-];
-
-impl Scenario {
-    pub(super) fn facts(&self) -> GuestFacts {
-        let mut facts = healthy(self.name);
-        (self.change)(&mut facts);
-        facts
-    }
-}
+use super::causes::{CAUSES, CHECKS, Cause, behave, plan};
+use super::{DEADLINE, healthy};
 
 /// Results without what differs from run to run: durations, and the odd second of the clock.
 fn comparable(results: &[CheckResult]) -> Vec<(String, Outcome, String)> {
@@ -181,27 +24,41 @@ fn comparable(results: &[CheckResult]) -> Vec<(String, Outcome, String)> {
     results.iter().map(plain).collect()
 }
 
-async fn check(exec: Arc<dyn GuestExec>, facts: &GuestFacts) -> Vec<CheckResult> {
+async fn check(exec: Arc<dyn GuestExec>, facts: &GuestFacts, plan: &CheckPlan) -> Vec<CheckResult> {
     let channel = DirectChannel::new(exec, facts.clone(), Arc::new(SystemClock));
-    run_checks(&channel, &plan(), &[], &SystemClock, DEADLINE).await
+    run_checks(&channel, plan, &[], &SystemClock, DEADLINE).await
+}
+
+/// Panics unless just those checks do not pass that the cause must show in, each with its words.
+pub(crate) fn assert_shown(cause: &Cause, results: &[CheckResult]) {
+    let failed: Vec<&CheckResult> = results.iter().filter(|result| result.outcome != Outcome::Passed).collect();
+    let names: Vec<&str> = failed.iter().map(|result| result.name.as_str()).collect();
+    let expected: Vec<&str> = cause.fails.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, expected, "{}: {failed:#?}", cause.name);
+    for (result, (_, words)) in failed.iter().zip(cause.fails) {
+        assert!(result.message.contains(words), "{}: {}", cause.name, result.message);
+    }
+    let names: Vec<&str> = results.iter().map(|result| result.name.as_str()).filter(|name| *name != GUEST).collect();
+    assert_eq!(names, CHECKS, "{}", cause.name);
 }
 
 #[tokio::test]
-async fn each_scenario_fails_its_checks_alike_in_both_kinds_of_guest() {
+async fn each_cause_fails_its_checks_alike_in_both_kinds_of_simulated_guest() {
     let folder = tempfile::tempdir().unwrap();
-    for scenario in SCENARIOS {
-        let facts = scenario.facts();
-        let shell = check(Arc::new(ShellGuest::new(folder.path())), &facts).await;
-        let canned = check(Arc::new(CannedGuest::default()), &facts).await;
-        assert_eq!(comparable(&shell), comparable(&canned), "{}", scenario.name);
-        let failed: Vec<&CheckResult> = shell.iter().filter(|result| result.outcome != Outcome::Passed).collect();
-        let names: Vec<&str> = failed.iter().map(|result| result.name.as_str()).collect();
-        let expected: Vec<&str> = scenario.fails.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, expected, "{}: {failed:#?}", scenario.name);
-        for (result, (_, words)) in failed.iter().zip(scenario.fails) {
-            assert!(result.message.contains(words), "{}: {}", scenario.name, result.message);
-        }
-        assert_eq!(shell.len(), 7, "{}", scenario.name);
+    for cause in CAUSES {
+        let (facts, plan) = (cause.facts(), cause.plan());
+        let shell = check(Arc::new(ShellGuest::new(folder.path())), &facts, &plan).await;
+        let canned = check(Arc::new(CannedGuest::default()), &facts, &plan).await;
+        assert_eq!(comparable(&shell), comparable(&canned), "{}", cause.name);
+        assert_shown(cause, &shell);
+    }
+}
+
+#[test]
+fn each_check_has_a_cause_that_fails_it() {
+    for check in CHECKS.into_iter().chain([GUEST]) {
+        let alone = |cause: &&Cause| cause.fails.first().is_some_and(|(name, _)| *name == check);
+        assert!(CAUSES.iter().any(|cause| alone(&cause)), "no cause begins with {check}");
     }
 }
 

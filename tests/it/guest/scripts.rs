@@ -12,7 +12,7 @@ use stevedore::guest::units::UnitProperties;
 use stevedore::simulator::guest::{CannedGuest, ShellGuest};
 use stevedore::simulator::guest_exec::{ExecCall, GuestExec};
 
-use super::checks::SCENARIOS;
+use super::causes::CAUSES;
 use super::healthy;
 
 /// The shells that the scripts must run under: a name, and the words that start it.
@@ -63,8 +63,8 @@ async fn every_shell_runs_every_script_to_the_same_records() {
         (scripts::UNIT_STATE, &["stevedore-none"]),
         (scripts::START_UNIT, &["ssh", "true"]),
     ];
-    for scenario in SCENARIOS {
-        let facts = scenario.facts();
+    for cause in CAUSES {
+        let facts = cause.facts();
         let prepare = ExecCall { argv: vec!["true".into()], input: Vec::new(), facts: facts.clone() };
         shell.exec(prepare).await;
         for (script, args) in questions {
@@ -76,7 +76,7 @@ async fn every_shell_runs_every_script_to_the_same_records() {
                     eprintln!("{name} is not on this machine, so the scripts are not tried under it");
                     continue;
                 };
-                let context = format!("{} of {} under {name}: {output:?}", script.name, scenario.name);
+                let context = format!("{} of {} under {name}: {output:?}", script.name, cause.name);
                 assert_eq!(normal(&output.stdout), normal(&expected.stdout), "{context}");
                 assert!(output.status.success() && output.stderr.is_empty(), "{context}");
             }
