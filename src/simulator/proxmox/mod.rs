@@ -1,6 +1,7 @@
 //! The Proxmox VE API in front of a [`World`].
 
 mod agent;
+mod agent_channel;
 mod answer;
 mod auth;
 mod check;
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use self::answer::Reply;
+use self::answer::{Later, Reply};
 use self::request::{Asked, Form};
 use super::certificates::{Authority, CertificateError};
 use super::fault::{CallKind, Effect, Failure, Faults, LoggedCall, Moment, span};
@@ -34,6 +35,7 @@ use super::guest_exec::{EchoGuest, SharedGuestExec};
 use super::scenario::Scenario;
 use super::world::World;
 use super::world::refusal::Refusal;
+use super::world::vmm::{LOOK_AGAIN, Work};
 use crate::clock::{BootTime, SharedClock};
 
 /// How often a call that waits for a file lock tries again.
@@ -225,7 +227,7 @@ impl Simulator {
             }
         };
         let result = match result {
-            Ok(reply) => self.run_program(reply).await,
+            Ok(reply) => self.finish(reply).await,
             refused => refused,
         };
         match result {
@@ -255,9 +257,14 @@ impl Simulator {
         self.0.daemons.get(node).filter(|_| endpoint.is_protected())
     }
 
-    async fn run_program(&self, mut reply: Reply) -> Result<Reply, Refusal> {
-        let Some(start) = reply.exec.take() else { return Ok(reply) };
-        agent::run(self, start).await?;
+    /// Does what a call still has to do outside of the world.
+    async fn finish(&self, mut reply: Reply) -> Result<Reply, Refusal> {
+        match reply.later.take() {
+            None => {}
+            Some(Later::Program(start)) => agent::run(self, start).await?,
+            Some(Later::Agent(call)) => reply.data = call.ask().await?,
+            Some(Later::Disks(work)) => done(&work).await?,
+        }
         Ok(reply)
     }
 }
@@ -270,6 +277,22 @@ struct Done<'a> {
     after: Duration,
     /// and as long one of the daemon's workers is taken.
     turn: Option<SemaphorePermit<'a>>,
+}
+
+/// Waits until work is done.
+async fn done(work: &[Work]) -> Result<(), Refusal> {
+    for work in work {
+        let report = loop {
+            match work.report() {
+                Some(report) => break report,
+                None => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        };
+        if let Some(error) = report.error {
+            return Err(Refusal::error(error));
+        }
+    }
+    Ok(())
 }
 
 fn kind(asked: &Asked) -> CallKind {
