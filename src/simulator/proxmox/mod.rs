@@ -32,11 +32,12 @@ use self::request::{Asked, Form};
 use super::certificates::{Authority, CertificateError};
 use super::fault::{CallKind, Effect, Failure, Faults, LoggedCall, Moment, span};
 use super::guest_exec::{EchoGuest, SharedGuestExec};
+use super::qemu::{Qemu, QemuError};
 use super::scenario::Scenario;
 use super::world::World;
 use super::world::refusal::Refusal;
-use super::world::vmm::{LOOK_AGAIN, Work};
-use crate::clock::{BootTime, SharedClock};
+use super::world::vmm::{LOOK_AGAIN, Vmm, Work};
+use crate::clock::{BootTime, SharedClock, SystemClock};
 
 /// How often a call that waits for a file lock tries again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -77,6 +78,7 @@ struct Inner {
     world: Mutex<World>,
     clock: SharedClock,
     guest: SharedGuestExec,
+    qemu: Option<Qemu>,
     faults: Faults,
     daemons: BTreeMap<String, Semaphore>,
     first_node: String,
@@ -89,15 +91,32 @@ impl Simulator {
         Self::with_guests(scenario, clock, Arc::new(EchoGuest))
     }
 
-    /// A cluster whose guests' inside is played by `guest`.
+    /// A cluster whose guests' inside is played by `guest`; the scenario's wish for real ones is for [`Self::open`].
     pub fn with_guests(scenario: Scenario, clock: SharedClock, guest: SharedGuestExec) -> Self {
+        Self::with_machines(scenario, clock, guest, None)
+    }
+
+    /// A cluster in real time, with the guests that the scenario wants: real ones, or such as `guest` plays.
+    pub fn open(scenario: Scenario, guest: SharedGuestExec) -> Result<Self, QemuError> {
+        let qemu = scenario.qemu.is_some().then(|| Qemu::start(&scenario)).transpose()?;
+        Ok(Self::with_machines(scenario, Arc::new(SystemClock), guest, qemu))
+    }
+
+    fn with_machines(scenario: Scenario, clock: SharedClock, guest: SharedGuestExec, qemu: Option<Qemu>) -> Self {
+        let scenario = if qemu.is_some() { scenario.in_real_time() } else { scenario };
         let faults = Faults::default();
         scenario.faults.iter().cloned().for_each(|rule| faults.add(rule));
         let first_node = scenario.nodes.first().map(|node| node.name.clone()).unwrap_or_default();
         let workers = scenario.daemon_workers.max(1);
         let daemons = scenario.nodes.iter().map(|node| (node.name.clone(), Semaphore::new(workers))).collect();
-        let world = Mutex::new(World::new(scenario, clock.clone()));
-        Self(Arc::new(Inner { world, clock, guest, faults, daemons, first_node, authority: Mutex::new(None) }))
+        let vmm = qemu.clone().map(|qemu| Arc::new(qemu) as Arc<dyn Vmm>);
+        let world = Mutex::new(World::with_vmm(scenario, clock.clone(), vmm));
+        Self(Arc::new(Inner { world, clock, guest, qemu, faults, daemons, first_node, authority: Mutex::new(None) }))
+    }
+
+    /// What runs the machines, if they are real.
+    pub fn qemu(&self) -> Option<&Qemu> {
+        self.0.qemu.as_ref()
     }
 
     /// Rules for what goes wrong, hooks, and the log of calls.

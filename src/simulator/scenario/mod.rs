@@ -156,6 +156,13 @@ impl Scenario {
         serde_yaml::to_string(self).map_err(ScenarioError::Write)
     }
 
+    /// The same world where real machines take the time that they take.
+    #[must_use]
+    pub(crate) fn in_real_time(mut self) -> Self {
+        self.timings = self.timings.of_real_machines();
+        self
+    }
+
     /// The behaviour of the guest named `name`.
     pub fn behaviour_of(&self, name: &str) -> GuestBehaviour {
         self.guests.iter().find(|rule| rule.fits(name)).map(|rule| rule.behaviour.clone()).unwrap_or_default()

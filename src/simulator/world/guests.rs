@@ -167,7 +167,7 @@ impl World {
 
     /// Ends the real process of a machine, if there is one.
     pub(crate) fn end_process(&mut self, vmid: u32) {
-        if let Some(vmm) = self.vmm_of(vmid).filter(|vmm| vmm.is_running(vmid)) {
+        if let Some(vmm) = self.vmm_of(vmid) {
             vmm.power_cut(vmid);
         }
     }

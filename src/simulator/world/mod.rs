@@ -9,7 +9,7 @@ pub(crate) mod config;
 mod dice;
 pub(crate) mod drives;
 mod engine;
-mod guests;
+pub(crate) mod guests;
 mod hands;
 pub(crate) mod jobs;
 pub(crate) mod programs;

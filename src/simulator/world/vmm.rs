@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::World;
@@ -21,7 +22,8 @@ use crate::simulator::scenario::GuestBehaviour;
 /// How often a job looks whether work is done.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Runs machines and keeps their disks. No method waits; work on one disk is done in the order in which it was begun.
+/// Runs machines and keeps their disks. No method waits. Work on disks is done in the order in which it was begun, and
+/// so are the starts and ends of one machine.
 pub(crate) trait Vmm: Debug + Send + Sync {
     /// Names a new file for the content of a volume.
     fn new_file(&self, volume: &str) -> PathBuf;
@@ -106,6 +108,8 @@ pub(crate) struct PowerOn {
     pub(crate) files: BTreeMap<String, PathBuf>,
     /// What the cloud-init drive gets, and the file that becomes the drive.
     pub(crate) seed: Option<(PathBuf, Seed)>,
+    /// The hardware clock, if it is not to be the true time.
+    pub(crate) clock: Option<Timestamp>,
     /// What the scenario says of its guest.
     pub(crate) behaviour: GuestBehaviour,
     /// The address that DHCP gives each network card, by option.
@@ -243,7 +247,9 @@ impl World {
         let behaviour = self.behaviour(&config);
         let leases = self.leases(vmid, &config);
         let addresses = self.addresses(vmid, &config, &behaviour);
-        Ok(Box::new(PowerOn { vmid, config, files, seed, behaviour, leases, addresses }))
+        let off = SignedDuration::from_secs(behaviour.clock_offset);
+        let clock = (!off.is_zero()).then(|| self.timestamp(self.now()).checked_add(off).ok()).flatten();
+        Ok(Box::new(PowerOn { vmid, config, files, seed, clock, behaviour, leases, addresses }))
     }
 
     /// The file behind a volume.
