@@ -28,3 +28,5 @@ pub mod runtime;
 pub mod secret;
 #[cfg(feature = "simulator")]
 pub mod simulator;
+#[cfg(feature = "simulator")]
+mod watchdog;

@@ -121,6 +121,11 @@ impl Error {
         move |source| Self::File { action, path, source }
     }
 
+    /// For `map_err` on the start of a watchdog.
+    pub(super) fn watchdog(source: std::io::Error) -> Self {
+        Self::Spawn { program: "/bin/sh".to_owned(), source }
+    }
+
     /// For `map_err` on requests to the API server.
     pub(super) fn api(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let what = what.into();

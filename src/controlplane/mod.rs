@@ -29,7 +29,6 @@ mod ports;
 mod process;
 mod ready;
 mod start;
-mod watchdog;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +42,7 @@ pub use operator::OperatorProcess;
 
 use kubeconfig::Access;
 use process::Process;
-use watchdog::Watchdog;
+use crate::watchdog::Watchdog;
 
 /// What a control plane is to be like.
 #[derive(Debug, Clone)]

@@ -33,7 +33,7 @@ impl OperatorProcess {
         let token = plane.service_account_token(&spec.namespace, &spec.service_account).await?;
         let access = plane.access_with_token(&token, Some(&spec.namespace))?;
         let folder = files::private_folder("operator")?;
-        let watchdog = Arc::new(Watchdog::over(&folder)?);
+        let watchdog = Arc::new(Watchdog::over(&folder).map_err(Error::watchdog)?);
         let mounted = spec.mounts.iter().enumerate().map(|(index, mount)| write(&folder, index, mount));
         let mounted: Vec<_> = mounted.collect::<Result<_, _>>()?;
         let moved = |text: &String| mounted.iter().fold(text.clone(), |text, (from, to)| relocate(&text, from, to));

@@ -24,7 +24,7 @@ pub(super) async fn start(options: Options, binaries: Binaries) -> Result<Contro
 
 async fn attempt(options: &Options, binaries: &Binaries) -> Result<ControlPlane, Error> {
     let folder = files::private_folder("controlplane")?;
-    let watchdog = Arc::new(Watchdog::over(&folder)?);
+    let watchdog = Arc::new(Watchdog::over(&folder).map_err(Error::watchdog)?);
     let certificates = Certificates::make(&folder)?;
     let [etcd_port, peer_port, port] = ports::free()?;
     let token = uuid::Uuid::new_v4().simple().to_string();

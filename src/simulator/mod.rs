@@ -2,7 +2,7 @@
 //!
 //! [`scenario`] describes a world, [`world`] is that world as a state machine on a clock, [`proxmox`] is its API,
 //! callable in the process, and [`server`] puts that API on a socket. [`fault`] scripts what goes wrong in between,
-//! and [`guest_exec`] is the seam to what runs inside the guests. [`declared`] is how Kubernetes hears of such a world.
+//! and [`guest_exec`] is the seam to what runs inside the simulated guests. With [`qemu`] a world's machines are real. [`declared`] is how Kubernetes hears of such a world.
 
 mod certificates;
 pub mod cli;
@@ -12,6 +12,7 @@ pub mod guest;
 pub mod guest_exec;
 pub mod kubernetes;
 pub mod proxmox;
+pub mod qemu;
 pub mod scenario;
 pub mod server;
 pub mod world;

@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::certificates::CertificateError;
 use super::proxmox::{Outcome, Peer, Simulator};
+use super::qemu::QemuError;
 
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -41,6 +42,9 @@ pub enum ServerError {
     /// No certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// Real guests do not reach it.
+    #[error(transparent)]
+    Guests(#[from] QemuError),
 }
 
 /// A node of a simulated cluster that listens. Dropping it stops it and closes its connections.
@@ -54,12 +58,12 @@ pub struct Server {
     pub ca_pem: String,
     /// The authority's SHA-256 fingerprint, upper case with colons, as `/nodes/N/certificates/info` reports it.
     pub fingerprint: String,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -70,12 +74,19 @@ impl Server {
         Self::start_node(simulator, &node, listen).await
     }
 
-    /// Serves the node called `node`.
+    /// Serves the node called `node`; real guests reach it at the same port of their routers.
     pub async fn start_node(simulator: &Simulator, node: &str, listen: SocketAddr) -> Result<Self, ServerError> {
         let listening = TcpListener::bind(listen).await;
         let listener = listening.map_err(|source| ServerError::Listen { address: listen, source })?;
         let addr = listener.local_addr().map_err(|source| ServerError::Listen { address: listen, source })?;
-        let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST), addr.ip()];
+        let mut local = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST), addr.ip()];
+        let mut listeners = vec![listener];
+        if let Some(qemu) = simulator.qemu() {
+            local.extend(qemu.gateways());
+            let listening = qemu.listen(addr.port())?.into_iter().map(TcpListener::from_std);
+            let listening = listening.collect::<Result<Vec<_>, _>>();
+            listeners.extend(listening.map_err(|source| ServerError::Listen { address: addr, source })?);
+        }
         let authority = simulator.authority()?;
         let identity = authority.node(node, &local)?;
         simulator.world(|world| {
@@ -87,9 +98,10 @@ impl Server {
             world.scenario.network.open.push(addr.to_string());
         });
         let (acceptor, name) = (TlsAcceptor::from(identity.tls), node.to_owned());
-        let task = tokio::spawn(serve(listener, acceptor, simulator.clone(), name));
+        let serve = |listener| tokio::spawn(serve(listener, acceptor.clone(), simulator.clone(), name.clone()));
+        let tasks = listeners.into_iter().map(serve).collect();
         let (ca_pem, fingerprint) = (authority.pem.clone(), authority.fingerprint.clone());
-        Ok(Self { node: node.to_owned(), addr, ca_pem, fingerprint, task })
+        Ok(Self { node: node.to_owned(), addr, ca_pem, fingerprint, tasks })
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Simulator;
-use super::answer::Reply;
+use super::answer::{Later, Reply};
+use super::{Simulator, agent_channel};
 use super::routes::Call;
-use crate::simulator::guest_exec::{ExecCall, ExecEnd, ExecOutcome, GuestFacts, GuestInterface};
+use crate::simulator::guest_exec::{ExecCall, ExecEnd, GuestFacts, GuestInterface};
 use crate::simulator::world::World;
 use crate::simulator::world::programs::ProgramState;
 use crate::simulator::world::refusal::Refusal;
@@ -70,6 +70,9 @@ fn answers(world: &World, call: &Call) -> Result<(), Refusal> {
         return Err(Refusal::error("No QEMU guest agent configured"));
     }
     let Some(run) = &vm.run else { return Err(Refusal::error(format!("VM {} is not running", call.vmid))) };
+    if run.real && run.started_with.agent_enabled() && run.guest.agent_at.is_some() {
+        return Ok(());
+    }
     if run.agent_answers(world.now()) {
         return Ok(());
     }
@@ -80,6 +83,11 @@ fn answers(world: &World, call: &Call) -> Result<(), Refusal> {
 
 pub(crate) fn command(world: &mut World, name: &str, call: &Call) -> Result<Reply, Refusal> {
     answers(world, call)?;
+    if let Some(vmm) = world.vmm_of(call.vmid) {
+        let silent = || Refusal::error("QEMU guest agent is not running");
+        let ping = world.scenario.timings.agent_wait.span();
+        return agent_channel::command(vmm.agent(call.vmid).ok_or_else(silent)?, name, call, ping);
+    }
     if name == "exec-status" {
         return exec_status(world, call);
     }
@@ -152,7 +160,7 @@ fn exec(world: &mut World, call: &Call, facts: GuestFacts) -> Result<Reply, Refu
         return Err(Refusal::error("QEMU guest agent is not running"));
     };
     let start = ExecStart { vmid: call.vmid, run, pid, call: ExecCall { argv, input, facts } };
-    Ok(Reply { exec: Some(start), ..json!({"pid": pid}).into() })
+    Ok(Reply { later: Some(Later::Program(start)), ..json!({"pid": pid}).into() })
 }
 
 /// Runs a program. One whose end is not known at once goes on by itself.
@@ -189,24 +197,37 @@ fn exec_status(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
         Some(ProgramState::Running) => Ok(json!({"exited": 0}).into()),
         Some(ProgramState::Ended(outcome)) => {
             world.forget_program(call.vmid, pid);
-            Ok(ended(&outcome).into())
+            Ok(ended(&Ended { end: outcome.end, out: kept(&outcome.stdout), err: kept(&outcome.stderr) }).into())
         }
     }
 }
 
-fn ended(outcome: &ExecOutcome) -> Value {
+/// What the agent keeps of some output, and whether it cut any off.
+fn kept(bytes: &[u8]) -> (&[u8], bool) {
+    (&bytes[..bytes.len().min(KEPT_OUTPUT)], bytes.len() > KEPT_OUTPUT)
+}
+
+/// A program that has ended: how, and what it wrote with whether more was cut off.
+#[derive(Debug)]
+pub(super) struct Ended<'a> {
+    pub(super) end: ExecEnd,
+    pub(super) out: (&'a [u8], bool),
+    pub(super) err: (&'a [u8], bool),
+}
+
+/// The end of a program as the API tells it.
+pub(super) fn ended(ended: &Ended) -> Value {
     let mut data = json!({"exited": 1});
-    match outcome.end {
+    match ended.end {
         ExecEnd::Exited(code) => data["exitcode"] = json!(code),
         ExecEnd::Signalled(signal) => data["signal"] = json!(signal),
         ExecEnd::NotStarted => data["exitcode"] = json!(127),
     }
-    for (name, bytes) in [("out", &outcome.stdout), ("err", &outcome.stderr)] {
+    for (name, (bytes, cut)) in [("out", ended.out), ("err", ended.err)] {
         if !bytes.is_empty() {
-            let kept = &bytes[..bytes.len().min(KEPT_OUTPUT)];
             // Bytes are taken for Latin-1: text beyond ASCII arrives garbled.
-            data[format!("{name}-data")] = json!(kept.iter().map(|byte| char::from(*byte)).collect::<String>());
-            data[format!("{name}-truncated")] = json!(u8::from(bytes.len() > KEPT_OUTPUT));
+            data[format!("{name}-data")] = json!(bytes.iter().map(|byte| char::from(*byte)).collect::<String>());
+            data[format!("{name}-truncated")] = json!(u8::from(cut));
         }
     }
     data

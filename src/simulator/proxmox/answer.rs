@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::request::Form;
 use crate::simulator::world::refusal::Refusal;
+use crate::simulator::world::vmm::Work;
 
 /// A successful reply.
 #[derive(Clone, Debug, Default)]
@@ -15,8 +16,26 @@ pub(crate) struct Reply {
     pub(crate) total: Option<usize>,
     /// The answer comes this much later.
     pub(crate) after: std::time::Duration,
-    /// A program to run in a guest; its number becomes the reply's `pid`.
-    pub(crate) exec: Option<super::agent::ExecStart>,
+    /// What is still to be done before the answer.
+    pub(crate) later: Option<Later>,
+}
+
+/// What a call still has to do when the world is done with it.
+#[derive(Clone, Debug)]
+pub(crate) enum Later {
+    /// A program to run in a simulated guest; its number is the reply's `pid`.
+    Program(super::agent::ExecStart),
+    /// A command to a real agent, whose answer becomes the reply.
+    Agent(super::agent_channel::AgentCall),
+    /// Work on disks; its failure is the call's.
+    Disks(Vec<Work>),
+}
+
+impl Later {
+    /// Waits for `work`, if there is any.
+    pub(crate) fn of_work(work: Vec<Work>) -> Option<Self> {
+        Some(Self::Disks(work)).filter(|later| !matches!(later, Self::Disks(work) if work.is_empty()))
+    }
 }
 
 impl From<Value> for Reply {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::Reply;
+use super::answer::{Later, Reply};
 use super::machines::only_root;
 use super::routes::Call;
 use super::schema;
@@ -13,6 +13,7 @@ use crate::simulator::world::config::{Drive, Pending};
 use crate::simulator::world::jobs::{ConfigJob, ResizeJob};
 use crate::simulator::world::refusal::Refusal;
 use crate::simulator::world::update::Change;
+use crate::simulator::world::vmm::Awaited;
 
 /// Parameters of a change that are no options of the machine.
 const STEERING: [&str; 8] = ["node", "vmid", "delete", "revert", "digest", "force", "skiplock", "background_delay"];
@@ -89,7 +90,8 @@ pub(crate) fn put(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
         change.drives().iter().map(|(_, drive)| crate::simulator::world::drives::Wish::of(drive)).collect();
     let after = world.drive_time(&wishes);
     world.make_change(&call.node, call.vmid, &change)?;
-    Ok(Reply { after, ..Value::Null.into() })
+    let later = Later::of_work(world.take_begun());
+    Ok(Reply { after, later, ..Value::Null.into() })
 }
 
 /// Changes in a task.
@@ -97,7 +99,7 @@ pub(crate) fn post(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
     let change = change(call)?;
     world.check_change(&call.caller, &call.node, call.vmid, &change)?;
     world.check_unlocked(&call.node, call.vmid)?;
-    let job = ConfigJob { node: call.node.clone(), vmid: call.vmid, change, stage: 0 };
+    let job = ConfigJob { node: call.node.clone(), vmid: call.vmid, change, stage: 0, awaited: Awaited::default() };
     Ok(world.fork(&call.node, "qmconfig", &call.vmid.to_string(), &call.caller, Box::new(job)).into())
 }
 
@@ -118,6 +120,7 @@ pub(crate) fn resize(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
         size: text("size").unwrap_or_default(),
         digest: text("digest"),
         stage: 0,
+        awaited: Awaited::default(),
     };
     Ok(world.fork(&call.node, "resize", &call.vmid.to_string(), &call.caller, Box::new(job)).into())
 }

@@ -1,6 +1,7 @@
 //! The Proxmox VE API in front of a [`World`].
 
 mod agent;
+mod agent_channel;
 mod answer;
 mod auth;
 mod check;
@@ -26,15 +27,17 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use self::answer::Reply;
+use self::answer::{Later, Reply};
 use self::request::{Asked, Form};
 use super::certificates::{Authority, CertificateError};
 use super::fault::{CallKind, Effect, Failure, Faults, LoggedCall, Moment, span};
 use super::guest_exec::{EchoGuest, SharedGuestExec};
+use super::qemu::{Qemu, QemuError};
 use super::scenario::Scenario;
 use super::world::World;
 use super::world::refusal::Refusal;
-use crate::clock::{BootTime, SharedClock};
+use super::world::vmm::{LOOK_AGAIN, Vmm, Work};
+use crate::clock::{BootTime, SharedClock, SystemClock};
 
 /// How often a call that waits for a file lock tries again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -75,6 +78,7 @@ struct Inner {
     world: Mutex<World>,
     clock: SharedClock,
     guest: SharedGuestExec,
+    qemu: Option<Qemu>,
     faults: Faults,
     daemons: BTreeMap<String, Semaphore>,
     first_node: String,
@@ -87,15 +91,32 @@ impl Simulator {
         Self::with_guests(scenario, clock, Arc::new(EchoGuest))
     }
 
-    /// A cluster whose guests' inside is played by `guest`.
+    /// A cluster whose guests' inside is played by `guest`; the scenario's wish for real ones is for [`Self::open`].
     pub fn with_guests(scenario: Scenario, clock: SharedClock, guest: SharedGuestExec) -> Self {
+        Self::with_machines(scenario, clock, guest, None)
+    }
+
+    /// A cluster in real time, with the guests that the scenario wants: real ones, or such as `guest` plays.
+    pub fn open(scenario: Scenario, guest: SharedGuestExec) -> Result<Self, QemuError> {
+        let qemu = scenario.qemu.is_some().then(|| Qemu::start(&scenario)).transpose()?;
+        Ok(Self::with_machines(scenario, Arc::new(SystemClock), guest, qemu))
+    }
+
+    fn with_machines(scenario: Scenario, clock: SharedClock, guest: SharedGuestExec, qemu: Option<Qemu>) -> Self {
+        let scenario = if qemu.is_some() { scenario.in_real_time() } else { scenario };
         let faults = Faults::default();
         scenario.faults.iter().cloned().for_each(|rule| faults.add(rule));
         let first_node = scenario.nodes.first().map(|node| node.name.clone()).unwrap_or_default();
         let workers = scenario.daemon_workers.max(1);
         let daemons = scenario.nodes.iter().map(|node| (node.name.clone(), Semaphore::new(workers))).collect();
-        let world = Mutex::new(World::new(scenario, clock.clone()));
-        Self(Arc::new(Inner { world, clock, guest, faults, daemons, first_node, authority: Mutex::new(None) }))
+        let vmm = qemu.clone().map(|qemu| Arc::new(qemu) as Arc<dyn Vmm>);
+        let world = Mutex::new(World::with_vmm(scenario, clock.clone(), vmm));
+        Self(Arc::new(Inner { world, clock, guest, qemu, faults, daemons, first_node, authority: Mutex::new(None) }))
+    }
+
+    /// What runs the machines, if they are real.
+    pub fn qemu(&self) -> Option<&Qemu> {
+        self.0.qemu.as_ref()
     }
 
     /// Rules for what goes wrong, hooks, and the log of calls.
@@ -225,7 +246,7 @@ impl Simulator {
             }
         };
         let result = match result {
-            Ok(reply) => self.run_program(reply).await,
+            Ok(reply) => self.finish(reply).await,
             refused => refused,
         };
         match result {
@@ -255,9 +276,14 @@ impl Simulator {
         self.0.daemons.get(node).filter(|_| endpoint.is_protected())
     }
 
-    async fn run_program(&self, mut reply: Reply) -> Result<Reply, Refusal> {
-        let Some(start) = reply.exec.take() else { return Ok(reply) };
-        agent::run(self, start).await?;
+    /// Does what a call still has to do outside of the world.
+    async fn finish(&self, mut reply: Reply) -> Result<Reply, Refusal> {
+        match reply.later.take() {
+            None => {}
+            Some(Later::Program(start)) => agent::run(self, start).await?,
+            Some(Later::Agent(call)) => reply.data = call.ask().await?,
+            Some(Later::Disks(work)) => done(&work).await?,
+        }
         Ok(reply)
     }
 }
@@ -270,6 +296,22 @@ struct Done<'a> {
     after: Duration,
     /// and as long one of the daemon's workers is taken.
     turn: Option<SemaphorePermit<'a>>,
+}
+
+/// Waits until work is done.
+async fn done(work: &[Work]) -> Result<(), Refusal> {
+    for work in work {
+        let report = loop {
+            match work.report() {
+                Some(report) => break report,
+                None => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        };
+        if let Some(error) = report.error {
+            return Err(Refusal::error(error));
+        }
+    }
+    Ok(())
 }
 
 fn kind(asked: &Asked) -> CallKind {

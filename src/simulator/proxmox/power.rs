@@ -13,6 +13,7 @@ use crate::simulator::world::jobs::{HibernateJob, NudgeJob, RebootJob, ShutdownJ
 use crate::simulator::world::refusal::Refusal;
 use crate::simulator::world::task::Job;
 use crate::simulator::world::vm::Vm;
+use crate::simulator::world::vmm::Awaited;
 
 /// How long a shutdown waits unless it is told.
 const SHUTDOWN_WAIT: u64 = 60;
@@ -34,7 +35,7 @@ pub(crate) fn command(world: &mut World, name: &str, call: &Call) -> Result<Repl
         }
         "stop" => {
             let overrule = call.params.flag("overrule-shutdown").unwrap_or(false);
-            ("qmstop", Box::new(StopJob { node: node.to_owned(), vmid, overrule, stage: 0 }))
+            ("qmstop", Box::new(StopJob { node: node.to_owned(), vmid, overrule, stage: 0, awaited: Awaited::default() }))
         }
         "shutdown" => {
             let force = call.params.flag("forceStop").unwrap_or(false);
@@ -61,7 +62,7 @@ pub(crate) fn command(world: &mut World, name: &str, call: &Call) -> Result<Repl
                 "suspend" => "qmpause",
                 _ => "qmresume",
             };
-            (kind, Box::new(NudgeJob { vmid, kind }))
+            (kind, Box::new(NudgeJob::new(vmid, kind)))
         }
     };
     Ok(world.fork(node, kind, &vmid.to_string(), &call.caller, job).into())

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use super::{
-    AclSpec, BridgeSpec, MachineSpec, NetworkSpec, NodeSpec, Release, Scenario, StorageKind, StorageSpec, TokenSpec,
+    AclSpec, BridgeSpec, MachineSpec, NetworkSpec, NodeSpec, QemuSpec, Release, Scenario, StorageKind, StorageSpec, TokenSpec,
     UserSpec,
 };
 use crate::simulator::guest_exec::UnitState;
@@ -25,6 +26,26 @@ impl Scenario {
     /// and `backup-agent.service` in every guest.
     pub fn default_demo() -> Self {
         Self::demo_of(Release::V9)
+    }
+
+    /// The demo world with machines that QEMU runs. `image` is what `local:import/worker.qcow2` and the templates
+    /// hold; without one they are not there. Nothing else was there before.
+    pub fn with_real_guests(release: Release, image: Option<&Path>) -> Self {
+        let mut world = Self { qemu: Some(QemuSpec::default()), units: BTreeMap::new(), ..Self::demo_of(release) };
+        world.machines.retain(|machine| image.is_some() && machine.config.contains_key("template"));
+        for storage in &mut world.storages {
+            storage.volumes.clear();
+            let Some(image) = image else { continue };
+            match storage.name.as_str() {
+                "local" => drop(storage.files.insert("import/worker.qcow2".into(), image.to_owned())),
+                "local-lvm" => {
+                    let bases = (9001..=9003).map(|vmid| (format!("base-{vmid}-disk-0"), image.to_owned()));
+                    storage.files.extend(bases);
+                }
+                _ => {}
+            }
+        }
+        world
     }
 
     /// The demo world in the given release.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +94,9 @@ pub struct StorageSpec {
     /// Images and disks that exist at the start: volume name below the storage (`import/debian-12.qcow2`,
     /// `iso/x.iso`, `100/vm-100-disk-0.raw`) to size in bytes.
     pub volumes: BTreeMap<String, u64>,
+    /// Volumes at the start whose content is a file of this machine: volume name to path. Guests that QEMU runs read
+    /// it and never write it; to simulated ones it has the file's size and nothing in it.
+    pub files: BTreeMap<String, PathBuf>,
 }
 
 impl Default for StorageSpec {
@@ -109,6 +113,7 @@ impl Default for StorageSpec {
             enabled: true,
             path: None,
             volumes: BTreeMap::new(),
+            files: BTreeMap::new(),
         }
     }
 }
@@ -129,6 +134,20 @@ pub struct BridgeSpec {
     pub dhcp: bool,
     /// Whether it passes VLAN tags on.
     pub vlan_aware: bool,
+    /// The networks behind VLAN tags. One that is not named here has no router and no DHCP server.
+    pub vlans: BTreeMap<u16, SegmentSpec>,
+}
+
+/// A network behind a VLAN tag.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SegmentSpec {
+    /// Network with prefix length; absent: nobody has an address there but the guests.
+    pub subnet: Option<String>,
+    /// Router of that network.
+    pub gateway: Option<IpAddr>,
+    /// Whether a DHCP server answers there.
+    pub dhcp: bool,
 }
 
 impl Default for BridgeSpec {
@@ -140,11 +159,20 @@ impl Default for BridgeSpec {
             gateway: None,
             dhcp: true,
             vlan_aware: false,
+            vlans: BTreeMap::new(),
         }
     }
 }
 
 impl BridgeSpec {
+    /// The network that a card with this VLAN tag is in.
+    pub fn segment(&self, tag: Option<u16>) -> SegmentSpec {
+        match tag {
+            None => SegmentSpec { subnet: Some(self.subnet.clone()), gateway: self.gateway, dhcp: self.dhcp },
+            Some(tag) => self.vlans.get(&tag).cloned().unwrap_or_default(),
+        }
+    }
+
     /// The network's prefix length, if `address` lies in it.
     pub fn prefix_of(&self, address: IpAddr) -> Option<u8> {
         let (network, prefix) = self.subnet.split_once('/')?;

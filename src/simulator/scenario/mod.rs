@@ -5,6 +5,7 @@ mod accounts;
 mod demo;
 mod guests;
 mod hardware;
+mod real;
 mod timings;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,8 @@ pub use accounts::{AclSpec, TokenSpec, UserSpec};
 pub use demo::{DEMO_SECRET, DEMO_TOKEN};
 pub(crate) use guests::glob;
 pub use guests::{AgentPresence, GuestBehaviour, GuestRule};
-pub use hardware::{BridgeSpec, MachineSpec, NodeSpec, StorageKind, StorageSpec};
+pub use hardware::{BridgeSpec, MachineSpec, NodeSpec, SegmentSpec, StorageKind, StorageSpec};
+pub use real::{Acceleration, QemuSpec};
 pub use timings::{Seconds, Timings};
 
 /// A scenario that could not be read.
@@ -96,6 +98,10 @@ pub struct Scenario {
     pub guests: Vec<GuestRule>,
     /// What goes wrong between clients and the cluster.
     pub faults: Vec<Rule>,
+    /// Machines are real QEMU processes; absent: guests are simulated. For [`Simulator::open`].
+    ///
+    /// [`Simulator::open`]: super::proxmox::Simulator::open
+    pub qemu: Option<QemuSpec>,
     /// Where guests may keep files, one folder per life of a machine.
     pub guest_root: Option<PathBuf>,
     /// Finished tasks that each node remembers.
@@ -124,6 +130,7 @@ impl Default for Scenario {
             units: BTreeMap::new(),
             guests: Vec::new(),
             faults: Vec::new(),
+            qemu: None,
             guest_root: None,
             task_retention: 1000,
             daemon_workers: 3,
@@ -147,6 +154,13 @@ impl Scenario {
     /// The text that [`Self::parse`] reads.
     pub fn to_yaml(&self) -> Result<String, ScenarioError> {
         serde_yaml::to_string(self).map_err(ScenarioError::Write)
+    }
+
+    /// The same world where real machines take the time that they take.
+    #[must_use]
+    pub(crate) fn in_real_time(mut self) -> Self {
+        self.timings = self.timings.of_real_machines();
+        self
     }
 
     /// The behaviour of the guest named `name`.

@@ -133,6 +133,7 @@ impl World {
         let cloudinit = drive.file.ends_with(":cloudinit");
         let format = drive.options.get("format").map(str::to_owned);
         let volid = self.allocate(node, &name, vmid, bytes, format.as_deref(), cloudinit)?;
+        self.begin_content(node, key, &volid, source.as_deref(), bytes)?;
         let mut drive = Drive { file: volid, options: drive.options.clone() };
         for temporary in ["format", "import-from", "size"] {
             drive.options.remove(temporary);
@@ -148,6 +149,28 @@ impl World {
             None => format!("{key}: successfully created disk '{text}'"),
         };
         Ok((text, vec![line]))
+    }
+
+    /// Begins to make what a new volume holds. A cloud-init drive gets its content at each start.
+    fn begin_content(
+        &mut self,
+        node: &str,
+        key: &str,
+        volid: &str,
+        source: Option<&str>,
+        bytes: u64,
+    ) -> Result<(), String> {
+        if self.vmm.is_none() || volid.contains("-cloudinit") {
+            return Ok(());
+        }
+        let file = self.file_of(node, volid)?;
+        let source = source.map(|source| self.file_of(node, source)).transpose()?;
+        self.begin(|vmm| match source {
+            Some(source) => vmm.copy_disk(&source, &file),
+            None if key.starts_with("efidisk") => vmm.make_firmware_variables(&file),
+            None => vmm.make_disk(&file, bytes),
+        });
+        Ok(())
     }
 
     fn attach(&self, node: &str, drive: &Drive) -> Result<String, String> {
@@ -198,7 +221,8 @@ impl World {
         };
         let volid = format!("{storage}:{name}");
         let content = "images".to_owned();
-        place.put(node, Volume { name, vmid: Some(vmid), size: bytes, format, content, parent: None, made });
+        let file = self.vmm.as_ref().map(|vmm| vmm.new_file(&volid));
+        place.put(node, Volume { name, vmid: Some(vmid), size: bytes, format, content, parent: None, made, file: file.clone() });
         Ok(volid)
     }
 
@@ -215,7 +239,10 @@ impl World {
         let Some((storage, name)) = file.split_once(':') else { return };
         let Some(storage) = self.storages.get_mut(storage) else { return };
         if storage.volume(node, name).is_some_and(|volume| volume.vmid == Some(vmid)) {
-            storage.take(node, name);
+            let file = storage.take(node, name).and_then(|volume| volume.file);
+            if let (Some(vmm), Some(file)) = (&self.vmm, file) {
+                vmm.remove(&file);
+            }
         }
     }
 }

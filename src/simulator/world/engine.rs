@@ -81,6 +81,7 @@ impl World {
             }
         }
         self.now = self.now.max(now);
+        self.notice_ends();
     }
 
     pub(super) fn plan(&mut self, after: Duration, what: Due) {

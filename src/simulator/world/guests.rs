@@ -9,15 +9,17 @@ use jiff::Timestamp;
 use super::World;
 use super::config::Config;
 use super::engine::Due;
-use super::prop::Props;
+use super::prop::{Net, Props};
 use super::vm::{Guest, Run};
+use super::vmm::Nudge;
 use crate::clock::BootTime;
 use crate::simulator::guest_exec::{GuestFacts, GuestInterface, ReachableTarget};
-use crate::simulator::scenario::{AgentPresence, BridgeSpec, GuestBehaviour};
+use crate::simulator::scenario::{AgentPresence, BridgeSpec, GuestBehaviour, SegmentSpec};
 
 impl World {
-    /// Starts a machine's process. `settled` is for machines that have been up for long.
-    pub(crate) fn boot_up(&mut self, vmid: u32, settled: bool) {
+    /// Starts a machine's process. `settled` is for machines that have been up for long, `real`
+    /// for those whose process a monitor runs.
+    pub(crate) fn boot_up(&mut self, vmid: u32, settled: bool, real: bool) {
         let number = 1 + self.draw(u64::MAX - 1);
         let pid = 1000 + u32::try_from(self.draw(30_000)).unwrap_or(0);
         let Some(vm) = self.vms.get(&vmid) else { return };
@@ -26,7 +28,7 @@ impl World {
         let now = self.now();
         if let Some(vm) = self.vm_mut(vmid) {
             vm.boots += 1;
-            vm.run = Some(Run { number, since: now, pid, paused: false, started_with: config, guest });
+            vm.run = Some(Run { number, since: now, pid, paused: false, real, started_with: config, guest });
         }
         self.note(vmid);
     }
@@ -65,20 +67,60 @@ impl World {
             config.nets().filter_map(|(key, net)| Some((key.strip_prefix("net")?.parse().ok()?, net))).collect();
         let cards = nets.into_iter().enumerate().map(|(place, (index, net))| {
             let bridge = net.bridge().unwrap_or("").to_owned();
-            let spec = self.scenario.bridges.iter().find(|spec| spec.name == bridge);
+            let spec = self.segment(&net);
             let down = net.rest.get("link_down") == Some("1");
             let wanted = config.get(&format!("ipconfig{index}"));
             let cloud_init = config.drives().any(|(_, drive)| drive.is_cloudinit());
             let (addresses, gateway) = match (wanted.filter(|_| cloud_init), spec) {
-                (Some(text), spec) => address_of(text, vmid, spec.filter(|_| !down), behaviour.no_dhcp),
+                (Some(text), spec) => address_of(text, vmid, spec.filter(|_| !down).as_ref(), behaviour.no_dhcp),
                 // Without cloud-init the guest is taken to ask for an address by itself.
-                (None, Some(spec)) if place == 0 && !down => lease(vmid, spec, behaviour.no_dhcp),
+                (None, Some(spec)) if place == 0 && !down => lease(vmid, &spec, behaviour.no_dhcp),
                 (None, _) => (Vec::new(), None),
             };
             let mac = net.mac.unwrap_or_default().to_lowercase();
             GuestInterface { name: format!("eth{place}"), mac, bridge, addresses, gateway }
         });
         cards.collect()
+    }
+
+    /// The network that a card is in; none if there is no such bridge.
+    fn segment(&self, net: &Net) -> Option<SegmentSpec> {
+        let bridge = self.scenario.bridges.iter().find(|spec| Some(spec.name.as_str()) == net.bridge())?;
+        Some(bridge.segment(net.rest.get("tag").and_then(|tag| tag.parse().ok())))
+    }
+
+    /// The address that DHCP gives each network card; of two in one network, the first.
+    pub(crate) fn leases(&self, vmid: u32, config: &Config) -> BTreeMap<String, Ipv4Addr> {
+        let mut given = BTreeMap::new();
+        for (key, net) in config.nets() {
+            let Some((addresses, _)) = self.segment(&net).map(|segment| lease(vmid, &segment, false)) else { continue };
+            if let Some((IpAddr::V4(address), _)) = addresses.first()
+                && !given.values().any(|other| other == address)
+            {
+                given.insert(key.to_owned(), *address);
+            }
+        }
+        given
+    }
+
+    /// The first IPv4 address of each network card, as its guest will have it.
+    pub(crate) fn addresses(
+        &self,
+        vmid: u32,
+        config: &Config,
+        behaviour: &GuestBehaviour,
+    ) -> BTreeMap<String, Ipv4Addr> {
+        let keys = config.nets().map(|(key, _)| key.to_owned());
+        let cards = keys.zip(self.interfaces(vmid, config, behaviour));
+        cards
+            .filter_map(|(key, card)| {
+                let first = card.addresses.iter().find_map(|(address, _)| match address {
+                    IpAddr::V4(address) => Some(*address),
+                    IpAddr::V6(_) => None,
+                });
+                Some((key, first?))
+            })
+            .collect()
     }
 
     /// Asks a guest to go down; false if it does not react.
@@ -110,6 +152,7 @@ impl World {
 
     /// The process ends, whoever ended it; waiting changes are done.
     pub(crate) fn power_off(&mut self, vmid: u32) {
+        self.end_process(vmid);
         let now = self.now();
         let Some(vm) = self.vm_mut(vmid) else { return };
         vm.exited_at = Some(now);
@@ -122,8 +165,18 @@ impl World {
         self.note(vmid);
     }
 
+    /// Ends the real process of a machine, if there is one.
+    pub(crate) fn end_process(&mut self, vmid: u32) {
+        if let Some(vmm) = self.vmm_of(vmid) {
+            vmm.power_cut(vmid);
+        }
+    }
+
     /// The guest boots anew in the same process: a reset, or a reboot from inside.
     pub(crate) fn reboot_guest(&mut self, vmid: u32) {
+        if let Some(vmm) = self.vmm_of(vmid) {
+            vmm.nudge(vmid, Nudge::Reset);
+        }
         let Some(run) = self.vms.get(&vmid).and_then(|vm| vm.run.as_ref()) else { return };
         let guest = self.boot_guest(vmid, &run.started_with, false);
         if let Some(vm) = self.vm_mut(vmid) {
@@ -184,11 +237,11 @@ pub(crate) fn is_cloud_init(key: &str) -> bool {
 
 type Addresses = (Vec<(IpAddr, u8)>, Option<IpAddr>);
 
-fn address_of(text: &str, vmid: u32, bridge: Option<&BridgeSpec>, no_dhcp: bool) -> Addresses {
+fn address_of(text: &str, vmid: u32, segment: Option<&SegmentSpec>, no_dhcp: bool) -> Addresses {
     let props = Props::parse(text);
     let (mut addresses, mut gateway) = (Vec::new(), None);
-    match (props.get("ip"), bridge) {
-        (Some("dhcp"), Some(bridge)) => (addresses, gateway) = lease(vmid, bridge, no_dhcp),
+    match (props.get("ip"), segment) {
+        (Some("dhcp"), Some(segment)) => (addresses, gateway) = lease(vmid, segment, no_dhcp),
         (Some(cidr), _) => addresses.extend(parse_cidr(cidr)),
         (None, _) => {}
     }
@@ -197,19 +250,20 @@ fn address_of(text: &str, vmid: u32, bridge: Option<&BridgeSpec>, no_dhcp: bool)
     (addresses, gateway)
 }
 
-/// The address that a bridge's DHCP server gives a machine: one of the upper half, by VMID.
-fn lease(vmid: u32, bridge: &BridgeSpec, no_dhcp: bool) -> Addresses {
-    let Some((IpAddr::V4(network), prefix)) = parse_cidr(&bridge.subnet) else { return (Vec::new(), None) };
-    if no_dhcp || !bridge.dhcp || prefix > 30 {
+/// The address that a network's DHCP server gives a machine: one of the upper half, by VMID.
+fn lease(vmid: u32, segment: &SegmentSpec, no_dhcp: bool) -> Addresses {
+    let subnet = segment.subnet.as_deref().and_then(parse_cidr);
+    let Some((IpAddr::V4(network), prefix)) = subnet else { return (Vec::new(), None) };
+    if no_dhcp || !segment.dhcp || prefix > 30 {
         return (Vec::new(), None);
     }
     let size = 1u32 << (32 - u32::from(prefix));
     let host = size / 2 + vmid % (size / 2 - 1);
     let address = Ipv4Addr::from(u32::from(network) + host);
-    (vec![(IpAddr::V4(address), prefix)], bridge.gateway)
+    (vec![(IpAddr::V4(address), prefix)], segment.gateway)
 }
 
-fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
+pub(crate) fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
     let (address, prefix) = text.split_once('/')?;
     Some((address.parse().ok()?, prefix.parse().ok()?))
 }
@@ -244,10 +298,11 @@ mod tests {
 
     #[test]
     fn leases_follow_the_vmid() {
-        let bridge = BridgeSpec::default();
-        let (addresses, _) = lease(110, &bridge, false);
+        let segment = BridgeSpec::default().segment(None);
+        let (addresses, _) = lease(110, &segment, false);
         assert_eq!(addresses, vec![("10.77.0.238".parse().unwrap(), 24)]);
-        assert!(lease(110, &bridge, true).0.is_empty());
+        assert!(lease(110, &segment, true).0.is_empty());
+        assert!(lease(110, &BridgeSpec::default().segment(Some(20)), false).0.is_empty(), "an unknown VLAN has no server");
     }
 
     #[test]

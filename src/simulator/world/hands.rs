@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::World;
+use super::access::Caller;
+use super::jobs::StartJob;
 use super::refusal::no_config;
 use crate::simulator::scenario::{AclSpec, MachineSpec};
 
@@ -18,6 +20,7 @@ impl World {
             self.kill(id);
         }
         for vmid in self.vmids_on(node) {
+            self.end_process(vmid);
             if let Some(vm) = self.vm_mut(vmid) {
                 vm.run = None;
             }
@@ -89,6 +92,7 @@ impl World {
 
     /// Removes a machine with its disks, whatever state it is in.
     pub fn remove_machine(&mut self, vmid: u32) {
+        self.end_process(vmid);
         if let Some(vm) = self.vms.remove(&vmid) {
             self.free_drives(&vm.node, vmid, &vm.config);
         }
@@ -128,11 +132,21 @@ impl World {
     /// Powers a machine on by hand.
     pub fn power_on_machine(&mut self, vmid: u32) {
         if self.vms.get(&vmid).is_some_and(|vm| vm.run.is_none()) {
+            if self.vmm.is_some() {
+                return self.order_start(vmid);
+            }
             if let Some(vm) = self.vm_mut(vmid) {
                 vm.config.apply_pending();
             }
-            self.boot_up(vmid, false);
+            self.boot_up(vmid, false, false);
         }
+    }
+
+    /// A real process takes its time to start: a task, as a person's.
+    fn order_start(&mut self, vmid: u32) {
+        let Some(node) = self.vms.get(&vmid).map(|vm| vm.node.clone()) else { return };
+        let job = Box::new(StartJob::new(&node, vmid));
+        self.fork(&node, "qmstart", &vmid.to_string(), &Caller::user("root@pam"), job);
     }
 
     /// Ends a machine's process at once, as `poweroff` in the guest does in the end.

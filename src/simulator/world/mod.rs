@@ -4,11 +4,12 @@
 //! thousands of idle machines cost nothing, virtual time works, and one seed gives one world.
 
 pub(crate) mod access;
+pub(crate) mod cloudinit;
 pub(crate) mod config;
 mod dice;
 pub(crate) mod drives;
 mod engine;
-mod guests;
+pub(crate) mod guests;
 mod hands;
 pub(crate) mod jobs;
 pub(crate) mod programs;
@@ -18,8 +19,12 @@ pub(crate) mod storage;
 pub(crate) mod task;
 pub(crate) mod update;
 pub(crate) mod vm;
+pub(crate) mod vmm;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use access::Access;
@@ -31,6 +36,7 @@ use refusal::{Refusal, no_config};
 use storage::{Storage, Volume, format_of, owner_of};
 use task::{Task, TaskId};
 use vm::Vm;
+use vmm::{Vmm, Work};
 
 use crate::clock::{BootTime, SharedClock};
 use crate::simulator::scenario::{MachineSpec, NodeSpec, Release, Scenario};
@@ -79,6 +85,10 @@ pub struct World {
     agenda: Agenda,
     dice: Dice,
     lives: u64,
+    /// What really runs machines; absent: all guests are simulated.
+    pub(crate) vmm: Option<Arc<dyn Vmm>>,
+    /// Work that was begun and that no job has taken yet.
+    begun: Vec<Work>,
     /// The certificate authority's fingerprint and PEM, and each node's own.
     pub(crate) certificates: Certificates,
     /// Identity of the installation, the organisational unit of its certificate authority.
@@ -97,6 +107,11 @@ pub(crate) struct Certificates {
 impl World {
     /// The world that `scenario` describes, beginning now.
     pub fn new(scenario: Scenario, clock: SharedClock) -> Self {
+        Self::with_vmm(scenario, clock, None)
+    }
+
+    /// The same, with machines that `vmm` really runs.
+    pub(crate) fn with_vmm(scenario: Scenario, clock: SharedClock, vmm: Option<Arc<dyn Vmm>>) -> Self {
         let mut dice = Dice::new(scenario.seed);
         let now = clock.boot();
         let nodes = scenario.nodes.iter().map(|spec| (spec.name.clone(), node(spec, now, &mut dice))).collect();
@@ -118,6 +133,8 @@ impl World {
             agenda: Agenda::default(),
             dice,
             lives: 0,
+            vmm,
+            begun: Vec::new(),
             certificates,
             installation,
             clock,
@@ -133,8 +150,33 @@ impl World {
         for storage in self.storages.values_mut() {
             storage.fill(&names, now);
         }
+        self.bring_files(&names);
         for machine in self.scenario.machines.clone() {
             self.place(&machine);
+        }
+        // What fails here shows when the disk is used.
+        self.take_begun();
+    }
+
+    /// Puts the volumes there whose content is a file of this machine. A disk is laid over its file, which stays as it is.
+    fn bring_files(&mut self, nodes: &[String]) {
+        let made = self.wall();
+        let specs: Vec<_> = self.scenario.storages.iter().map(|spec| (spec.name.clone(), spec.files.clone())).collect();
+        for (storage, files) in specs {
+            for (name, path) in files {
+                let mut volume = Volume::at_start(&name, image_bytes(&path), made);
+                for node in nodes {
+                    volume.file = Some(path.clone());
+                    if let Some(vmm) = self.vmm.clone().filter(|_| volume.content == "images") {
+                        let own = vmm.new_file(&format!("{storage}:{name}"));
+                        self.begin(|vmm| vmm.link_disk(&path, &own));
+                        volume.file = Some(own);
+                    }
+                    if let Some(storage) = self.storages.get_mut(&storage) {
+                        storage.put(node, volume.clone());
+                    }
+                }
+            }
         }
     }
 
@@ -155,7 +197,7 @@ impl World {
         let life = self.new_life(vmid);
         self.vms.insert(vmid, Vm::new(node, life, config));
         if spec.running {
-            self.boot_up(vmid, true);
+            self.boot_up(vmid, true, false);
         }
         // A node that was never there has published nothing.
         if self.nodes.get(node).is_none_or(|node| node.off_since.is_none()) {
@@ -170,7 +212,11 @@ impl World {
         if storage.volume(node, name).is_none() {
             let (vmid, format) = (owner_of(name), format_of(name));
             let (name, content) = (name.to_owned(), "images".to_owned());
-            storage.put(node, Volume { name, vmid, size, format, content, parent: None, made });
+            let file = self.vmm.as_ref().map(|vmm| vmm.new_file(&drive.file));
+            storage.put(node, Volume { name, vmid, size, format, content, parent: None, made, file: file.clone() });
+            if let Some(file) = file.filter(|_| !drive.is_cdrom()) {
+                self.begin(|vmm| vmm.make_disk(&file, size));
+            }
         }
     }
 
@@ -289,6 +335,16 @@ impl World {
         let here = |nodes: &[String]| nodes.is_empty() || nodes.iter().any(|name| name == node);
         self.scenario.bridges.iter().any(|spec| spec.name == bridge && here(&spec.nodes))
     }
+}
+
+/// Bytes of the disk in an image: that which a qcow2 file names in its head, else the file's own size.
+fn image_bytes(path: &Path) -> u64 {
+    let mut head = [0; 32];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    if read.is_ok() && head.starts_with(b"QFI\xfb") {
+        return u64::from_be_bytes(std::array::from_fn(|at| head[24 + at]));
+    }
+    std::fs::metadata(path).map_or(0, |data| data.len())
 }
 
 fn node(spec: &NodeSpec, now: BootTime, dice: &mut Dice) -> Node {

@@ -1,6 +1,7 @@
 //! Storages and the volumes on them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::refusal::Refusal;
 use crate::simulator::scenario::{StorageKind, StorageSpec};
@@ -20,6 +21,16 @@ pub(crate) struct Volume {
     pub(crate) parent: Option<String>,
     /// Seconds since 1970.
     pub(crate) made: i64,
+    /// The file of this machine that holds its content, where machines are real.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Volume {
+    /// A volume that is there from the start.
+    pub(crate) fn at_start(name: &str, size: u64, made: i64) -> Self {
+        let (content, format, vmid) = (content_of(name), format_of(name), owner_of(name));
+        Self { name: name.to_owned(), vmid, size, format, content, parent: None, made, file: None }
+    }
 }
 
 /// A storage with its volumes; those of one that is not shared are kept per node.
@@ -38,10 +49,7 @@ impl Storage {
     pub(crate) fn fill(&mut self, nodes: &[String], now: i64) {
         for (name, size) in self.spec.volumes.clone() {
             for node in nodes {
-                let (content, format) = (content_of(&name), format_of(&name));
-                let vmid = owner_of(&name);
-                let volume = Volume { name: name.clone(), vmid, size, format, content, parent: None, made: now };
-                self.put(node, volume);
+                self.put(node, Volume::at_start(&name, size, now));
             }
         }
     }
@@ -214,6 +222,7 @@ mod tests {
             content: "images".into(),
             parent: None,
             made: 0,
+            file: None,
         }
     }
 

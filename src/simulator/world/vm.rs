@@ -42,6 +42,8 @@ pub(crate) struct Run {
     pub(crate) since: BootTime,
     pub(crate) pid: u32,
     pub(crate) paused: bool,
+    /// Whether a process of this machine runs it; else its guest is simulated.
+    pub(crate) real: bool,
     /// The configuration that the process was started with.
     pub(crate) started_with: Config,
     pub(crate) guest: Guest,

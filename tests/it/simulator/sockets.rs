@@ -82,6 +82,7 @@ async fn plain_http_is_sent_to_https() {
 async fn the_command_line_serves_every_node_and_writes_the_authority() {
     let folder = tempfile::tempdir().unwrap();
     let args = cli::Args {
+        guests: cli::GuestArgs::default(),
         listen: "127.0.0.1:0".parse().unwrap(),
         scenario: None,
         release: Release::V8,

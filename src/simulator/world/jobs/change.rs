@@ -7,6 +7,7 @@ use super::super::prop::{parse_size, print_size};
 use super::super::refusal::locked;
 use super::super::task::{Job, LockWish, Step, TaskId};
 use super::super::update::Change;
+use super::super::vmm::Awaited;
 
 /// The same as a synchronous change, as a task.
 #[derive(Debug)]
@@ -15,10 +16,14 @@ pub(crate) struct ConfigJob {
     pub(crate) vmid: u32,
     pub(crate) change: Change,
     pub(crate) stage: u8,
+    pub(crate) awaited: Awaited,
 }
 
 impl Job for ConfigJob {
     fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        if let Some(step) = self.awaited.step(world, task) {
+            return step;
+        }
         self.stage += 1;
         match self.stage {
             1 => Step::Lock(LockWish::on(self.vmid, world.lock_wait())),
@@ -26,15 +31,17 @@ impl Job for ConfigJob {
                 let wishes: Vec<_> = self.change.drives().iter().map(|(_, drive)| Wish::of(drive)).collect();
                 Step::Wait(world.drive_time(&wishes))
             }
-            _ => match world.make_change(&self.node, self.vmid, &self.change) {
+            3 => match world.make_change(&self.node, self.vmid, &self.change) {
                 Ok(lines) => {
                     for line in lines {
                         world.log(task, line);
                     }
-                    Step::Done
+                    self.awaited.add(world.take_begun());
+                    self.awaited.step(world, task).unwrap_or(Step::Done)
                 }
                 Err(refusal) => Step::Fail(refusal.message),
             },
+            _ => Step::Done,
         }
     }
 }
@@ -48,6 +55,7 @@ pub(crate) struct ResizeJob {
     pub(crate) size: String,
     pub(crate) digest: Option<String>,
     pub(crate) stage: u8,
+    pub(crate) awaited: Awaited,
 }
 
 impl ResizeJob {
@@ -78,7 +86,20 @@ impl ResizeJob {
         Ok((drive, old, new))
     }
 
-    fn carry_out(&self, world: &mut World, task: TaskId) -> Result<(), String> {
+    /// Begins to grow the file behind the disk, if there is one.
+    fn grow(&mut self, world: &mut World) -> Result<(), String> {
+        let (drive, old, new) = self.plan(world)?;
+        if world.vmm.is_none() || new == old {
+            return Ok(());
+        }
+        let file = world.file_of(&self.node, &drive.file)?;
+        let of = world.is_real(self.vmid).then_some((self.vmid, self.disk.as_str()));
+        world.begin(|vmm| vmm.grow_disk(&file, new, of));
+        self.awaited.add(world.take_begun());
+        Ok(())
+    }
+
+    fn write(&self, world: &mut World, task: TaskId) -> Result<(), String> {
         let (mut drive, old, new) = self.plan(world)?;
         if new == old {
             return Ok(());
@@ -110,6 +131,9 @@ fn thin(storage: &super::super::storage::Storage) -> bool {
 
 impl Job for ResizeJob {
     fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        if let Some(step) = self.awaited.step(world, task) {
+            return step;
+        }
         self.stage += 1;
         match self.stage {
             1 => Step::Lock(LockWish::on(self.vmid, world.lock_wait())),
@@ -117,7 +141,11 @@ impl Job for ResizeJob {
                 Ok(_) => Step::Wait(world.scenario.timings.resize.span()),
                 Err(error) => Step::Fail(error),
             },
-            _ => match self.carry_out(world, task) {
+            3 => match self.grow(world) {
+                Ok(()) => self.step(world, task),
+                Err(error) => Step::Fail(error),
+            },
+            _ => match self.write(world, task) {
                 Ok(()) => Step::Done,
                 Err(error) => Step::Fail(error),
             },

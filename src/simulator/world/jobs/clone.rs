@@ -7,6 +7,7 @@ use super::super::refusal::cannot_find;
 use super::super::storage::Volume;
 use super::super::task::{Job, LockWish, Step, TaskId};
 use super::super::update::tidy;
+use super::super::vmm::Awaited;
 use super::super::vm::Vm;
 use super::CLONE_LOCK;
 
@@ -34,6 +35,9 @@ pub(crate) struct CloneJob {
     config: Config,
     todo: Vec<(String, Drive)>,
     done: Config,
+    /// The option of the disk that is being copied, as it will be.
+    copying: Option<(String, String)>,
+    awaited: Awaited,
 }
 
 #[derive(Debug)]
@@ -47,7 +51,8 @@ enum Stage {
 impl CloneJob {
     pub(crate) fn new(order: CloneOrder) -> Self {
         let (config, done) = (Config::default(), Config::default());
-        Self { order, stage: Stage::LockTarget, config, todo: Vec::new(), done }
+        let (copying, awaited) = (None, Awaited::default());
+        Self { order, stage: Stage::LockTarget, config, todo: Vec::new(), done, copying, awaited }
     }
 
     /// Writes the temporary configuration; fails if the VMID is taken by now (recorded 741, 773).
@@ -134,7 +139,8 @@ impl CloneJob {
         storage.volume(&self.order.node, volume).map(|volume| volume.size).ok_or_else(missing)
     }
 
-    fn copied(&mut self, world: &mut World, task: TaskId) -> Result<Step, String> {
+    /// Makes the copy of a disk; where real files are copied it goes on when they are.
+    fn copy(&mut self, world: &mut World, task: TaskId) -> Result<Step, String> {
         let Some((key, drive)) = self.todo.pop() else { return self.finish(world) };
         let text = if drive.is_cloudinit() {
             self.place(world, &drive, 4 << 20, true)?
@@ -144,8 +150,20 @@ impl CloneJob {
             let bytes = self.source_is_there(world, &drive)?;
             if self.order.full { self.place(world, &drive, bytes, false)? } else { self.link(world, &drive, bytes)? }
         };
-        self.config.set(&key, &text);
-        self.done.set(&key, text);
+        self.done.set(&key, &text);
+        self.copying = Some((key, text));
+        self.awaited.add(world.take_begun());
+        match self.awaited.step(world, task) {
+            Some(Step::Fail(error)) => Err(error),
+            Some(step) => Ok(step),
+            None => self.copied(world, task),
+        }
+    }
+
+    /// Shows the copied disk in the target's configuration.
+    fn copied(&mut self, world: &mut World, task: TaskId) -> Result<Step, String> {
+        let Some((key, text)) = self.copying.take() else { return self.copy(world, task) };
+        self.config.set(&key, text);
         world.writable(&self.order.node, self.order.target)?;
         let mut visible = self.config.clone();
         for (key, _) in &self.todo {
@@ -169,6 +187,10 @@ impl CloneJob {
             ));
         }
         let file = world.allocate(node, storage, *target, bytes, format.as_deref(), cloudinit)?;
+        if world.vmm.is_some() && !cloudinit {
+            let (from, to) = (world.file_of(node, &drive.file)?, world.file_of(node, &file)?);
+            world.begin(|vmm| vmm.copy_disk(&from, &to));
+        }
         let mut copy = Drive { file, options: drive.options.clone() };
         if !cloudinit {
             copy.options.set("size", print_size(bytes));
@@ -180,6 +202,8 @@ impl CloneJob {
         let CloneOrder { node, target, .. } = &self.order;
         let (name, base) = drive.file.split_once(':').unwrap_or(("", ""));
         let made = world.wall();
+        let vmm = world.vmm.clone();
+        let base_file = vmm.as_ref().map(|_| world.file_of(node, &drive.file)).transpose()?;
         let storage = world.storages.get_mut(name).ok_or_else(|| format!("storage '{name}' does not exist"))?;
         let format = super::super::storage::format_of(base);
         let own = storage.next_name(node, *target, &format);
@@ -191,7 +215,9 @@ impl CloneJob {
             content: "images".into(),
             parent: Some(base.to_owned()),
             made,
+            file: vmm.map(|vmm| vmm.new_file(&format!("{name}:{own}"))),
         };
+        let file = volume.file.clone();
         storage.put(node, volume);
         let shown = if storage.spec.kind == crate::simulator::scenario::StorageKind::LvmThin {
             own
@@ -200,6 +226,9 @@ impl CloneJob {
         };
         let mut copy = Drive { file: format!("{name}:{shown}"), options: drive.options.clone() };
         copy.options.set("size", print_size(bytes));
+        if let (Some(base), Some(file)) = (base_file, file) {
+            world.begin(|vmm| vmm.link_disk(&base, &file));
+        }
         Ok(copy.print())
     }
 
@@ -225,6 +254,11 @@ impl CloneJob {
 
 impl Job for CloneJob {
     fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        match self.awaited.step(world, task) {
+            Some(Step::Fail(error)) => return self.failed(world, &error),
+            Some(step) => return step,
+            None => {}
+        }
         match self.stage {
             Stage::LockTarget => {
                 self.stage = Stage::MakeTarget;

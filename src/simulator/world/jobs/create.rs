@@ -8,6 +8,7 @@ use super::super::drives::{Wish, drive_options};
 use super::super::prop::Net;
 use super::super::task::{Job, LockWish, Step, TaskId};
 use super::super::update::tidy;
+use super::super::vmm::Awaited;
 use super::{CREATE_LOCK, StartJob};
 
 /// Makes the disks and then writes the configuration.
@@ -21,6 +22,7 @@ pub(crate) struct CreateJob {
     pub(crate) start: bool,
     stage: Stage,
     config: Config,
+    awaited: Awaited,
 }
 
 #[derive(Debug)]
@@ -33,14 +35,17 @@ enum Stage {
 
 impl CreateJob {
     pub(crate) fn new(node: &str, vmid: u32, options: BTreeMap<String, String>, start: bool) -> Self {
-        Self { node: node.to_owned(), vmid, options, start, stage: Stage::Lock, config: Config::default() }
+        let (config, awaited) = (Config::default(), Awaited::default());
+        Self { node: node.to_owned(), vmid, options, start, stage: Stage::Lock, config, awaited }
     }
 
     fn make_disks(&mut self, world: &mut World, task: TaskId) -> Result<Step, String> {
         let drives = drive_options(&self.options);
         let wishes: Vec<_> = drives.iter().map(|(_, drive)| Wish::of(drive)).collect();
         for (key, drive) in drives {
-            let (text, lines) = world.carry_out(&self.node, self.vmid, &key, &drive)?;
+            let carried_out = world.carry_out(&self.node, self.vmid, &key, &drive);
+            self.awaited.add(world.take_begun());
+            let (text, lines) = carried_out?;
             for line in lines {
                 world.log(task, line);
             }
@@ -86,6 +91,11 @@ impl CreateJob {
 
 impl Job for CreateJob {
     fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        match self.awaited.step(world, task) {
+            Some(Step::Fail(error)) => return self.failed(world, &error),
+            Some(step) => return step,
+            None => {}
+        }
         match &mut self.stage {
             Stage::Lock => {
                 self.stage = Stage::Disks;

@@ -6,6 +6,7 @@ use super::super::World;
 use super::super::config::Config;
 use super::super::refusal::{cannot_find, locked};
 use super::super::task::{Job, LockWish, Step, TaskId};
+use super::super::vmm::{Awaited, LOOK_AGAIN, Nudge};
 use crate::clock::BootTime;
 
 /// How long after a process ended its clean-up may begin.
@@ -22,11 +23,12 @@ pub(crate) struct StartJob {
     /// Begun so soon after the last process ended that its clean-up takes the new one for the old.
     hasty: bool,
     holds_lock: bool,
+    awaited: Awaited,
 }
 
 impl StartJob {
     pub(crate) fn new(node: &str, vmid: u32) -> Self {
-        Self { node: node.to_owned(), vmid, stage: 0, hasty: false, holds_lock: false }
+        Self { node: node.to_owned(), vmid, stage: 0, hasty: false, holds_lock: false, awaited: Awaited::default() }
     }
 
     /// Part of a job that has the file lock already.
@@ -104,12 +106,27 @@ impl StartJob {
                 vm.config.values.remove(key);
             }
         }
-        world.boot_up(self.vmid, hibernated);
+        let real = world.vmm.is_some();
+        world.boot_up(self.vmid, hibernated, real);
+    }
+
+    /// Starts the real process, where machines are real.
+    fn power_on(&mut self, world: &mut World) -> Result<(), String> {
+        if world.vmm.is_none() {
+            return Ok(());
+        }
+        let order = world.power_on_order(self.vmid)?;
+        world.begin(|vmm| vmm.power_on(order));
+        self.awaited.add(world.take_begun());
+        Ok(())
     }
 }
 
 impl Job for StartJob {
     fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        if let Some(step) = self.awaited.step(world, task) {
+            return step;
+        }
         self.stage += 1;
         match self.stage {
             1 => Step::Lock(LockWish::on(self.vmid, world.scenario.timings.lock_wait.span())),
@@ -120,17 +137,26 @@ impl Job for StartJob {
                 }
                 Err(error) => Step::Fail(error),
             },
-            _ => match self.launch(world, task) {
-                Ok(()) => {
-                    self.run(world);
-                    if self.hasty {
-                        world.latch(self.vmid);
-                    }
-                    Step::Done
-                }
+            3 => match self.launch(world, task).and_then(|()| self.power_on(world)) {
+                Ok(()) => self.step(world, task),
                 Err(error) => Step::Fail(error),
             },
+            _ => {
+                self.run(world);
+                if self.hasty {
+                    world.latch(self.vmid);
+                }
+                Step::Done
+            }
         }
+    }
+
+    /// A process that was still being started is ended.
+    fn cancel(&mut self, world: &mut World, _task: TaskId) -> Option<String> {
+        if let (3.., Some(vmm)) = (self.stage, &world.vmm) {
+            vmm.power_cut(self.vmid);
+        }
+        None
     }
 }
 
@@ -148,10 +174,14 @@ pub(crate) struct StopJob {
     /// Ends shutdown tasks of the same machine first.
     pub(crate) overrule: bool,
     pub(crate) stage: u8,
+    pub(crate) awaited: Awaited,
 }
 
 impl Job for StopJob {
     fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        if let Some(step) = self.awaited.step(world, task) {
+            return step;
+        }
         self.stage += 1;
         match self.stage {
             1 => {
@@ -167,11 +197,17 @@ impl Job for StopJob {
                 let Some(vm) = world.vms.get(&self.vmid).filter(|vm| vm.run.is_some()) else { return Step::Done };
                 match vm.config.lock() {
                     Some(lock) => Step::Fail(locked(lock)),
-                    None => Step::Wait(world.scenario.timings.stop.span()),
+                    None => {
+                        self.awaited.add(world.vmm_of(self.vmid).map(|vmm| vmm.power_cut(self.vmid)));
+                        Step::Wait(world.scenario.timings.stop.span())
+                    }
                 }
             }
             _ => {
-                world.power_off(self.vmid);
+                // A real process that is gone was noticed before this.
+                if world.vms.get(&self.vmid).is_some_and(|vm| vm.run.is_some()) {
+                    world.power_off(self.vmid);
+                }
                 Step::Done
             }
         }
@@ -206,12 +242,13 @@ pub(crate) struct ShutdownJob {
     pub(crate) force: bool,
     stage: u8,
     deadline: BootTime,
+    awaited: Awaited,
 }
 
 impl ShutdownJob {
     pub(crate) fn new(node: &str, vmid: u32, timeout: Duration, force: bool) -> Self {
-        let deadline = BootTime::default();
-        Self { node: node.to_owned(), vmid, timeout, force, stage: 0, deadline }
+        let (deadline, awaited) = (BootTime::default(), Awaited::default());
+        Self { node: node.to_owned(), vmid, timeout, force, stage: 0, deadline, awaited }
     }
 
     /// Tells the guest; says how long to wait before asking again.
@@ -219,6 +256,12 @@ impl ShutdownJob {
         self.deadline = world.now().plus(self.timeout);
         let now = world.now();
         let Some(run) = world.vms.get(&self.vmid).and_then(|vm| vm.run.as_ref()) else { return Step::Done };
+        if run.real {
+            let agent = run.started_with.agent_enabled();
+            self.stage = 4;
+            self.awaited.add(world.vmm_of(self.vmid).map(|vmm| vmm.ask_down(self.vmid, agent)));
+            return Step::Wait(LOOK_AGAIN.min(self.timeout));
+        }
         let mute = run.started_with.agent_enabled() && !run.agent_answers(now) && run.guest.down_at.is_none();
         if mute {
             let channel = if world.is_v9() { "qga" } else { "qmp" };
@@ -238,6 +281,8 @@ impl ShutdownJob {
         if world.vms.get(&self.vmid).is_none_or(|vm| vm.run.is_none()) {
             return Step::Done;
         }
+        // What asking came to stands in the log; a guest that could not be asked is waited for all the same.
+        let _ = self.awaited.step(world, task);
         let left = self.deadline.since(world.now());
         if left > Duration::ZERO {
             return Step::Wait(LOOK.min(left));
@@ -305,12 +350,36 @@ impl Job for RebootJob {
 /// Reset, pause and resume: done at once.
 #[derive(Debug)]
 pub(crate) struct NudgeJob {
-    pub(crate) vmid: u32,
-    pub(crate) kind: &'static str,
+    vmid: u32,
+    kind: &'static str,
+    begun: bool,
+    awaited: Awaited,
+}
+
+impl NudgeJob {
+    pub(crate) fn new(vmid: u32, kind: &'static str) -> Self {
+        Self { vmid, kind, begun: false, awaited: Awaited::default() }
+    }
+
+    fn begin(&mut self, world: &World) {
+        let nudge = match self.kind {
+            "qmpause" => Nudge::Pause,
+            "qmresume" => Nudge::Resume,
+            // The world resets the machine when it notes the guest's new life.
+            _ => return,
+        };
+        self.awaited.add(world.vmm_of(self.vmid).map(|vmm| vmm.nudge(self.vmid, nudge)));
+    }
 }
 
 impl Job for NudgeJob {
-    fn step(&mut self, world: &mut World, _task: TaskId) -> Step {
+    fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.begin(world);
+        }
+        if let Some(step) = self.awaited.step(world, task) {
+            return step;
+        }
         match self.kind {
             "qmreset" => world.reboot_guest(self.vmid),
             kind => {
@@ -332,6 +401,9 @@ pub(crate) struct HibernateJob {
 
 impl Job for HibernateJob {
     fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        if world.is_real(self.vmid) {
+            return Step::Fail("the simulator cannot hibernate a machine that QEMU runs".into());
+        }
         world.power_off(self.vmid);
         if let Some(vm) = world.vm_mut(self.vmid) {
             vm.config.set("lock", "suspended");

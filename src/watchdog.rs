@@ -4,12 +4,11 @@
 //! *thread* that started a child, and test runtimes end their threads. So a shell of its own process group reads what to
 //! guard from a pipe. The pipe closes when its other end does: by a drop, or because our process no longer is.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use super::Error;
 
 /// Lines are `guard PID` and `forget PID`; at the end of the input it ends what is guarded and removes the folder `$1`.
 const SCRIPT: &str = r#"
@@ -33,7 +32,7 @@ done
 
 /// Dropping it ends the guarded processes and removes the folder, and waits until that is done.
 #[derive(Debug)]
-pub(super) struct Watchdog {
+pub(crate) struct Watchdog {
     shell: Child,
     // Taken on drop: the pipe has to be closed before the shell's end is waited for.
     pipe: Option<ChildStdin>,
@@ -41,7 +40,7 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     /// Starts to guard a folder.
-    pub(super) fn over(folder: &Path) -> Result<Self, Error> {
+    pub(crate) fn over(folder: &Path) -> io::Result<Self> {
         let mut shell = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "stevedore-watchdog"])
             .arg(folder)
@@ -51,19 +50,18 @@ impl Watchdog {
             .stderr(Stdio::null())
             // A Ctrl-C in the terminal goes to our group; the watchdog has to survive it.
             .process_group(0)
-            .spawn()
-            .map_err(|source| Error::Spawn { program: "/bin/sh".to_owned(), source })?;
+            .spawn()?;
         let pipe = shell.stdin.take();
         Ok(Self { shell, pipe })
     }
 
     /// Guards a process too.
-    pub(super) fn guard(&self, pid: u32) {
+    pub(crate) fn guard(&self, pid: u32) {
         self.tell("guard", pid);
     }
 
     /// Leaves a process alone, because it has ended and its number may be given to another.
-    pub(super) fn forget(&self, pid: u32) {
+    pub(crate) fn forget(&self, pid: u32) {
         self.tell("forget", pid);
     }
 
@@ -84,7 +82,6 @@ impl Drop for Watchdog {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files;
     use super::*;
 
     fn sleeper() -> Child {
@@ -93,8 +90,9 @@ mod tests {
 
     #[test]
     fn the_guarded_end_with_the_folder_and_the_forgotten_stay() {
-        let folder = files::private_folder("test").unwrap();
-        files::write(&folder, "file", "content").unwrap();
+        let folder = std::env::temp_dir().join(format!("stevedore-watchdog-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("file"), "content").unwrap();
         let (mut guarded, mut forgotten, mut last) = (sleeper(), sleeper(), sleeper());
         let watchdog = Watchdog::over(&folder).unwrap();
         for child in [&guarded, &forgotten, &last] {
