@@ -1,4 +1,4 @@
-//! The command line: `run`, `crds`, `simulate`, `demo`; flags and environment become settings.
+//! The command line: `run`, `crds`, `check`, `simulate`, `demo`; flags and environment become settings.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -46,12 +46,26 @@ enum Command {
     /// Shows the operator at work: a real Kubernetes control plane, a simulated hypervisor, and example workers.
     #[cfg(feature = "simulator")]
     Demo(crate::demo::Args),
+    /// Looks whether something is fit for its purpose.
+    #[cfg(feature = "simulator")]
+    Check {
+        #[command(subcommand)]
+        what: Check,
+    },
     /// Serves a simulated hypervisor, to try things out.
     #[cfg(feature = "simulator")]
     Simulate {
         #[command(subcommand)]
         what: Simulate,
     },
+}
+
+/// What is looked at.
+#[cfg(feature = "simulator")]
+#[derive(Debug, Subcommand)]
+enum Check {
+    /// Boots an image in QEMU and says whether it can be a worker, and what to install if not.
+    Image(crate::check::Args),
 }
 
 /// What is simulated.
@@ -157,6 +171,8 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "simulator")]
         Command::Demo(args) => demo(&args),
         #[cfg(feature = "simulator")]
+        Command::Check { what: Check::Image(args) } => check_image(args),
+        #[cfg(feature = "simulator")]
         Command::Simulate { what: Simulate::Proxmox(args) } => simulate(args),
     };
     match result {
@@ -189,6 +205,11 @@ fn run(args: &RunArgs) -> Result<(), String> {
 fn demo(args: &crate::demo::Args) -> Result<(), String> {
     let guests = shell_guests();
     block_on(async { crate::demo::run(args, guests).await.map_err(|error| error.to_string()) })
+}
+
+#[cfg(feature = "simulator")]
+fn check_image(args: crate::check::Args) -> Result<(), String> {
+    block_on(async { crate::check::run(args).await.map_err(|error| error.to_string()) })
 }
 
 #[cfg(feature = "simulator")]

@@ -8,11 +8,13 @@
 //!
 //! [`cli`] and [`app`] put the floors together, [`docs`] writes down what follows from them. [`clock`] is the one source
 //! of time, [`secret`] the one holder of credential values. With the feature `simulator` there are also hypervisors to
-//! try and test against ([`simulator`]), a real Kubernetes control plane run as plain processes ([`controlplane`]), and a
-//! [`demo`] of both.
+//! try and test against ([`simulator`]), a real Kubernetes control plane run as plain processes ([`controlplane`]), a
+//! [`demo`] of both, and a [`check`] of images that workers are to boot from.
 
 pub mod api;
 pub mod app;
+#[cfg(feature = "simulator")]
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod controller;

@@ -33,7 +33,10 @@ pub const START_UNIT: Script = script!("start_unit");
 /// What became of a transient unit: `NAME`, without `.service`.
 pub const UNIT_STATE: Script = script!("unit_state");
 
-/// Every script.
+/// What an image has that workers need: `USER [PROGRAM]…`, with the user that cloud-init was asked to make.
+pub const IMAGE: Script = script!("image");
+
+/// Every script that the operator runs; [`IMAGE`] is for images that are tried.
 pub const ALL: [Script; 6] = [FACTS, RESOLVE, CONNECT, UNIT, START_UNIT, UNIT_STATE];
 
 #[cfg(test)]
@@ -42,7 +45,7 @@ mod tests {
 
     #[test]
     fn every_script_is_ascii_and_small_enough_to_be_sent() {
-        for script in ALL {
+        for script in ALL.into_iter().chain([IMAGE]) {
             assert!(script.text.is_ascii(), "{} has characters that a guest agent mangles", script.name);
             assert!(script.text.len() < 16 << 10, "{} is too long", script.name);
         }
@@ -50,7 +53,7 @@ mod tests {
 
     #[test]
     fn every_script_names_itself_first_and_ends_with_the_end() {
-        for script in ALL {
+        for script in ALL.into_iter().chain([IMAGE]) {
             assert!(script.text.contains(&format!("\nrecord script {} 1\n", script.name)), "{}", script.name);
             assert!(script.text.ends_with("\nrecord end\n"), "{}", script.name);
         }

@@ -12,6 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("controller", &["api", "domain", "hypervisor", "guest", "runtime"]),
     ("app", &["api", "domain", "hypervisor", "guest", "runtime", "controller"]),
     ("simulator", &["api", "domain", "hypervisor", "guest"]),
+    ("check", &["api", "domain", "hypervisor", "guest", "simulator"]),
     ("controlplane", &[]),
     ("demo", &["api", "simulator", "controlplane"]),
 ];
@@ -96,8 +97,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("std::time::Instant", &["clock.rs", "controlplane", "simulator/guest"]),
     ("new_v4(", &["cli.rs", "app", "controlplane"]),
     ("env::var", &["cli.rs", "controlplane"]),
-    // Whoever makes a window may change VMs.
-    ("Window::until(", &["controller/execute.rs"]),
+    // Whoever makes a window may change VMs; those of a trial are its own.
+    ("Window::until(", &["controller/execute.rs", "check/trial.rs"]),
 ];
 
 #[test]

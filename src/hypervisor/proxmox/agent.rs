@@ -112,7 +112,7 @@ impl AgentChannel {
             match self.connection.call::<ExecStatus>(call).await {
                 Ok(status) if status.exited == Some(true) => return Ok(output(status)),
                 Ok(_) => {}
-                Err(fault) if fault.message.contains("Invalid parameter 'pid'") => {
+                Err(fault) if is_lost(&fault.message) => {
                     let text = format!("the script {} ran in {}, but its result is lost", script.name, self.at);
                     return Err(Fault::new(FaultKind::UnknownOutcome, text));
                 }
@@ -122,6 +122,12 @@ impl AgentChannel {
             }
         }
     }
+}
+
+/// Whether the agent knows no such program (any more). Recorded 263 from an older agent; those of QEMU 10 say
+/// `PID ld does not exist`, which is meant to be the number.
+fn is_lost(text: &str) -> bool {
+    text.contains("Invalid parameter 'pid'") || (text.contains("PID ") && text.contains(" does not exist"))
 }
 
 /// A guest whose agent may run no programs is told apart from one that is away.
@@ -182,6 +188,13 @@ impl GuestChannel for AgentChannel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lost_result_is_known_by_the_words_of_old_and_new_agents() {
+        assert!(is_lost("500 Agent error: Invalid parameter 'pid'"));
+        assert!(is_lost("500 Agent error: PID ld does not exist"));
+        assert!(!is_lost("500 Configuration file 'nodes/pve1/qemu-server/200.conf' does not exist"));
+    }
 
     #[test]
     fn bytes_survive_the_way_there_and_back() {

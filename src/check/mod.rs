@@ -1,0 +1,90 @@
+//! `stevedore check image`: boots an image as a worker's VM, and says whether it can be a worker.
+//!
+//! The VM is deployed on a simulated Proxmox VE by the operator's own client, run by QEMU, and looked into by the
+//! operator's own checks; so what passes here is what a worker's test asks for.
+
+mod findings;
+mod remedy;
+mod trial;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use self::findings::Finding;
+pub use self::trial::{Trial, TrialError, Wish};
+use crate::api::common::Span;
+
+/// Which image to try, and how.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The image: a qcow2, raw or vmdk file.
+    #[arg(value_name = "FILE")]
+    image: PathBuf,
+
+    /// The systemd unit of the backup agent in it, as in service.unit of a Worker.
+    #[arg(long, value_name = "UNIT")]
+    unit: Option<String>,
+
+    /// The firmware that boots it.
+    #[arg(long, value_enum, default_value_t)]
+    firmware: Firmware,
+
+    /// Memory of the machine, MiB.
+    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    memory: u64,
+
+    /// How long the guest may take from power-on until its agent answers.
+    #[arg(long, default_value = "10m", value_parser = duration)]
+    patience: Duration,
+}
+
+/// What boots a machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Firmware {
+    /// SeaBIOS, as Stevedore's own VMs.
+    #[default]
+    Bios,
+    /// OVMF.
+    Uefi,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    Span::new(text).duration().ok_or_else(|| format!("{text:?} is not a duration such as 90s or 10m"))
+}
+
+/// The image is not what a worker needs, or could not be tried.
+#[derive(Debug, Error)]
+pub enum CheckError {
+    /// It could not be tried.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    /// Something is missing.
+    #[error("{0} of these keep the image from being a worker")]
+    Unfit(usize),
+}
+
+/// Tries an image, prints what was found line by line, and fails if it cannot be a worker.
+pub async fn run(args: Args) -> Result<(), CheckError> {
+    say(&format!("trying {}; this takes a minute or two", args.image.display()));
+    let wish = Wish { memory_mib: args.memory, uefi: args.firmware == Firmware::Uefi, ..Wish::of("candidate", 5000) };
+    let trial = Trial::open(&args.image, |_| {})?;
+    let mut unfit = 0;
+    findings::collect(&trial, &wish, args.unit.as_deref(), args.patience, |finding| {
+        unfit += usize::from(finding.is_fault());
+        say(&finding.to_string());
+    })
+    .await?;
+    if unfit > 0 {
+        return Err(CheckError::Unfit(unfit));
+    }
+    say("this image can be a worker");
+    Ok(())
+}
+
+fn say(line: &str) {
+    // A closed output is no reason to stop.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,113 @@
+//! What an image has that workers need, as the script [`IMAGE`] tells it at the first boot of an image.
+
+use super::channel::Output;
+use super::records::{BadAnswer, Record, read};
+use super::scripts::IMAGE;
+
+/// What an image has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImageFacts {
+    /// The name of process 1, such as `systemd`.
+    pub init: String,
+    /// The programs that were asked for and are not there.
+    pub missing: Vec<String>,
+    /// `apt`, `dnf` or `none`.
+    pub packages: String,
+    /// The package manager's lock file, if somebody holds it.
+    pub lock_held: Option<String>,
+    /// The user that cloud-init was asked to make: how many SSH keys may log in as it; none without the user.
+    pub user_keys: Option<u32>,
+    /// The device of the root file system.
+    pub root: String,
+    /// The UUID of the root file system; empty if it is not known.
+    pub root_uuid: String,
+    /// Partitions that are mounted: device and folder.
+    pub mounted: Vec<(String, String)>,
+    /// How many SSH host keys there are.
+    pub host_keys: u32,
+}
+
+impl ImageFacts {
+    /// Reads the output of [`IMAGE`].
+    pub fn read(output: &Output) -> Result<Self, BadAnswer> {
+        let mut facts = Self::default();
+        for record in read(IMAGE, output)? {
+            facts.take(&record)?;
+        }
+        if facts.init.is_empty() || facts.root.is_empty() {
+            return Err(BadAnswer::new(IMAGE, "did not tell what runs and where from"));
+        }
+        Ok(facts)
+    }
+
+    fn take(&mut self, record: &Record) -> Result<(), BadAnswer> {
+        match record.key() {
+            "init" => record.exactly().map(|[name]| self.init = name.to_owned()),
+            "program" => record.exactly().map(|[name, there]| {
+                if there == "no" {
+                    self.missing.push(name.to_owned());
+                }
+            }),
+            "packages" => record.exactly().map(|[name]| self.packages = name.to_owned()),
+            "lock" => {
+                record.exactly().map(|[state, file]| self.lock_held = (state == "held").then(|| file.to_owned()))
+            }
+            "user" => self.take_user(record),
+            "root" => record.exactly().map(|[device, uuid]| {
+                device.clone_into(&mut self.root);
+                uuid.clone_into(&mut self.root_uuid);
+            }),
+            "mounted" => {
+                record.exactly().map(|[device, folder]| self.mounted.push((device.to_owned(), folder.to_owned())))
+            }
+            "host-keys" => {
+                let [number] = record.exactly()?;
+                self.host_keys = record.parsed(number)?;
+                Ok(())
+            }
+            _ => Err(record.bad("nothing of that name is known")),
+        }
+    }
+
+    fn take_user(&mut self, record: &Record) -> Result<(), BadAnswer> {
+        let [_, there, keys] = record.exactly()?;
+        self.user_keys = if there == "yes" { Some(record.parsed(keys)?) } else { None };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::records::tests::printed;
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_whole() {
+        let text = "script\timage\t1\ninit\tsystemd\nprogram\tnc\tno\nprogram\tip\tyes\npackages\tapt\n\
+                    lock\theld\t/var/lib/dpkg/lock-frontend\nuser\tstevedore\tyes\t1\nmounted\t/dev/sda3\t/\n\
+                    root\t/dev/sda3\tuuid\nhost-keys\t3\nend\n";
+        let facts = ImageFacts::read(&printed(text)).unwrap();
+        let expected = ImageFacts {
+            init: "systemd".into(),
+            missing: vec!["nc".into()],
+            packages: "apt".into(),
+            lock_held: Some("/var/lib/dpkg/lock-frontend".into()),
+            user_keys: Some(1),
+            root: "/dev/sda3".into(),
+            root_uuid: "uuid".into(),
+            mounted: vec![("/dev/sda3".into(), "/".into())],
+            host_keys: 3,
+        };
+        assert_eq!(facts, expected);
+        assert!(ImageFacts::read(&printed("script\timage\t1\nend\n")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(lines in "(?:(?:init|program|lock|user|root|host-keys)(?:\t(?:yes|no|held|[ -~]{0,9})){0,4}\n){0,6}") {
+            let _ = ImageFacts::read(&printed(format!("script\timage\t1\n{lines}end\n")));
+        }
+    }
+}
