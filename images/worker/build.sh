@@ -36,14 +36,13 @@ packages() { sed -e 's/#.*//' "$here/packages" | tr -s ' \n' ',' | sed -e 's/^,/
 # Everything of the root file system and the boot loader, left in $1 as root.ext4, bios.img, core.img and esp/.
 install_system() {
     local work=$1
-    mmdebstrap --variant=minbase --format=null --include="$(packages)" \
+    # Its own cleaning would come too late, and needs files that ours removes.
+    mmdebstrap --variant=minbase --format=null --skip=cleanup --include="$(packages)" \
         --aptopt='Acquire::Retries "3"' \
-        --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-        --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-        --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-        --essential-hook="copy-in $here/overlay/etc/initramfs-tools /etc" \
-        --customize-hook="'$here/customize.sh' \"\$1\" '$here' '$work' $SUITE" \
-        --customize-hook="'$here/filesystem.sh' \"\$1\" '$work/root.ext4' $ROOT_MIB $ROOT_UUID" \
+        --dpkgopt="$work/sources/overlay/etc/dpkg/dpkg.cfg.d/no-docs" \
+        --essential-hook="copy-in $work/sources/overlay/etc/initramfs-tools /etc" \
+        --customize-hook="'$work/sources/customize.sh' \"\$1\" '$work/sources' '$work' $SUITE" \
+        --customize-hook="'$work/sources/filesystem.sh' \"\$1\" '$work/root.ext4' $ROOT_MIB $ROOT_UUID" \
         "$SUITE" - <<SOURCES
 deb $mirror $SUITE main
 deb $mirror $SUITE-updates main
@@ -102,7 +101,13 @@ main() {
     work=$(mktemp -d "${TMPDIR:-/tmp}/worker-image.XXXXXX")
     # shellcheck disable=SC2064 # the folder as it is now
     trap "rm -rf '$work'" EXIT
-    chmod 755 "$work"
+    # Without root the hooks run as another user, in a user namespace. They find this folder by a name that nobody else
+    # can list or guess, and in it a copy of what may lie where they cannot read.
+    chmod 711 "$work"
+    work=$(mktemp -d "$work/XXXXXXXXXXXX")
+    chmod 777 "$work"
+    cp -r "$here" "$work/sources"
+    chmod -R a+rX "$work/sources"
     install_system "$work"
     assemble "$work"
     qemu-img convert -f raw -O qcow2 -c "$work/disk.raw" "$file.new"

@@ -18,6 +18,8 @@ mkdir -p "$work/esp/EFI/BOOT" "$work/esp/EFI/debian"
 cp "$root/tmp/signed/usr/lib/shim/shimx64.efi.signed" "$work/esp/EFI/BOOT/BOOTX64.EFI"
 cp "$root/tmp/signed/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed" "$work/esp/EFI/BOOT/grubx64.efi"
 cp "$here/esp.cfg" "$work/esp/EFI/debian/grub.cfg"
+# Whoever builds this goes on with them, and removes them.
+chmod -R a+rwX "$work/boot.img" "$work/core.img" "$work/esp"
 
 cp -rT "$here/overlay" "$root"
 sed -i "s/@SUITE@/$suite/" "$root/etc/apt/sources.list.d/debian.sources"
@@ -43,6 +45,6 @@ ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 chroot "$root" passwd --quiet --lock root
 
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/var/log/*.log "$root"/var/log/apt "$root"/tmp/* \
-    "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root"/etc/apt/sources.list "$root"/etc/apt/sources.list.d/0000sources.list \
+    "$root"/etc/apt/apt.conf.d/*mmdebstrap "$root"/etc/apt/sources.list "$root"/etc/apt/sources.list.d/0000sources.list \
     "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap
 mkdir -p "$root/var/lib/apt/lists/partial" "$root/var/cache/apt/archives/partial"
