@@ -9,16 +9,18 @@ CARGO ?= cargo
 FEATURES := --features simulator
 # Where everything is built that is not the project's own: see tests/controlplane/build.sh.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/stevedore
-SCRIPTS := .ci/run tests/controlplane/build.sh
+SCRIPTS := .ci/run tests/controlplane/build.sh $(wildcard images/worker/*.sh)
 # What runs inside guests is POSIX sh: each of these with common.sh in front of it, and the programs of simulated guests.
 GUEST_COMMON := src/guest/scripts/common.sh
 GUEST_SCRIPTS := $(filter-out $(GUEST_COMMON),$(wildcard src/guest/scripts/*.sh))
 STAND_INS := $(wildcard src/simulator/guest/stand_ins/*.sh)
+# What the worker image itself runs.
+IMAGE_SCRIPTS := images/worker/overlay/usr/lib/worker-image/root-uuid
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 CHART_CRDS := charts/stevedore/files/crds
 
-.PHONY: help demo test bench lint advisories crds docs clean control-plane shellcheck build-tests build-demo
+.PHONY: help demo test bench lint advisories crds docs clean control-plane worker-image shellcheck build-tests build-demo
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +44,7 @@ lint: $(DENY) ## check format, lints, documentation links, dependencies and scri
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(FEATURES)
 	$(DENY) check bans licenses sources
 	@for script in $(SCRIPTS); do bash -n $$script; done
-	@for script in $(STAND_INS); do sh -n $$script; done
+	@for script in $(STAND_INS) $(IMAGE_SCRIPTS); do sh -n $$script; done
 	@for script in $(GUEST_SCRIPTS); do cat $(GUEST_COMMON) $$script | sh -n || { echo "in $$script"; exit 1; }; done
 	@if command -v shellcheck >/dev/null; then $(MAKE) --no-print-directory shellcheck; \
 		else echo "shellcheck is not installed: scripts were only parsed"; fi
@@ -59,16 +61,19 @@ docs: ## write what follows from the code into docs/
 	@mkdir -p docs
 	$(CARGO) run --quiet -- docs --dir docs
 
-clean: ## remove what was built, the control plane too
+worker-image: ## build the Debian image that workers boot from, and print where it is (2 minutes, once)
+	@images/worker/cached.sh
+
+clean: ## remove what was built, the control plane and the worker image too
 	$(CARGO) clean
-	rm -rf $(CACHE)/controlplane $(CACHE)/tools
+	rm -rf $(CACHE)/controlplane $(CACHE)/tools $(CACHE)/worker-image
 
 control-plane: ## build etcd, Kubernetes' control plane, kubectl and helm from their Go modules (minutes, once)
 	@tests/controlplane/build.sh >/dev/null
 
 shellcheck:
 	@shellcheck $(SCRIPTS)
-	@shellcheck -s sh $(STAND_INS)
+	@shellcheck -s sh $(STAND_INS) $(IMAGE_SCRIPTS)
 	@for script in $(GUEST_SCRIPTS); do \
 		cat $(GUEST_COMMON) $$script | shellcheck -s sh - || { echo "in $$script, after $(GUEST_COMMON)"; exit 1; }; done
 
