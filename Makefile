@@ -20,7 +20,7 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 CHART_CRDS := charts/stevedore/files/crds
 
-.PHONY: help demo test bench lint advisories crds docs clean control-plane worker-image shellcheck build-tests build-demo
+.PHONY: help demo test test-guests bench lint advisories crds docs clean control-plane worker-image shellcheck build-tests build-demo
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ test: ## build all that the tests need, and run them
 	@$(MAKE) --no-print-directory -j2 control-plane build-tests
 	$(CARGO) test $(FEATURES) --doc
 	$(CARGO) test $(FEATURES) --no-fail-fast --lib --test it
+
+test-guests: ## run what is tested in real guests: QEMU on the worker image (needs QEMU; root or a user namespace)
+	@images/worker/tools.sh qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils dnsmasq:dnsmasq-base ip:iproute2 nsenter:util-linux genisoimage:genisoimage
+	@$(MAKE) --no-print-directory -j2 control-plane build-tests
+	image=$$(images/worker/cached.sh) && \
+		STEVEDORE_WORKER_IMAGE=$$image $(CARGO) test $(FEATURES) --test it -- --ignored --nocapture --test-threads 1 real::
 
 bench: control-plane ## measure what docs/benchmarks.md tells, and write it (10 minutes on a quiet machine)
 	$(CARGO) bench $(FEATURES) --bench figures -- --write docs/benchmarks.md

@@ -20,17 +20,6 @@ readonly here
 readonly mirror=${MIRROR:-http://deb.debian.org/debian}
 readonly security=${SECURITY_MIRROR:-http://deb.debian.org/debian-security}
 
-# The host's programs and the Debian packages that they are in.
-require_tools() {
-    local missing=() pair
-    for pair in mmdebstrap:mmdebstrap qemu-img:qemu-utils mke2fs:e2fsprogs mkfs.vfat:dosfstools mcopy:mtools sfdisk:fdisk; do
-        PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
-    done
-    [ ${#missing[@]} -eq 0 ] && return
-    echo "the worker image cannot be built, for these packages are missing: apt-get install ${missing[*]}" >&2
-    exit 1
-}
-
 packages() { sed -e 's/#.*//' "$here/packages" | tr -s ' \n' ',' | sed -e 's/^,//' -e 's/,$//'; }
 
 # Everything of the root file system and the boot loader, left in $1 as root.ext4, bios.img, core.img and esp/.
@@ -92,7 +81,8 @@ TABLE
 
 main() {
     [ $# -eq 1 ] || { echo "usage: build.sh FILE" >&2; exit 2; }
-    require_tools
+    "$here/tools.sh" mmdebstrap:mmdebstrap qemu-img:qemu-utils mke2fs:e2fsprogs mkfs.vfat:dosfstools mcopy:mtools \
+        sfdisk:fdisk newuidmap:uidmap
     export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C.UTF-8
     export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(date +%s)}
     local file work

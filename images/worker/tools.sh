@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Sees to it that programs are there: tools.sh PROGRAM:PACKAGE...
+#
+# Root on a Debian machine gets the missing packages installed; everybody else is told the command that does it.
+set -euo pipefail
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+missing=()
+for pair; do
+    command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    echo "installing ${missing[*]}" >&2
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"; } >/dev/null
+else
+    echo "these Debian packages are missing; install them with: apt-get install ${missing[*]}" >&2
+    exit 1
+fi
