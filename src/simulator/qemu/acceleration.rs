@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::machine::Folder;
 use super::network::Network;
 use super::process::Process;
 use super::tools::{Tools, run};
@@ -88,8 +89,9 @@ pub(super) fn probe(
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
     let (order, spec) = (stand_in(order, tools, folder)?, QemuSpec { max_cores: Some(1), ..QemuSpec::default() });
-    let line = machine::command_line(&order, &spec, "kvm", folder)?;
-    let process = Process::start(&tools.qemu, &line.arguments, folder.to_owned(), network, watchdog)?;
+    let own = Folder { run: folder.to_owned(), console: folder.join("console.log") };
+    let line = machine::command_line(&order, &spec, "kvm", &own)?;
+    let process = Process::start(&tools.qemu, &line.arguments, own, network, watchdog)?;
     let verdict = match process.wait_until_it_runs() {
         Err((lines, _)) => Verdict::software(format!("QEMU refused KVM: {}", lines.join("; "))),
         Ok(()) if lives(&process) => Verdict::kvm("a machine booted with it"),
@@ -107,13 +109,12 @@ fn stand_in(order: &PowerOn, tools: &Tools, folder: &Path) -> Result<PowerOn, St
     config.set("serial0", "socket");
     config.set("agent", "1");
     let mut files = order.files.clone();
-    for (key, drive) in order.config.drives().filter(|(_, drive)| !drive.is_cdrom()) {
+    for (key, _) in order.config.drives().filter(|(_, drive)| !drive.is_cdrom()) {
         let Some(file) = files.get_mut(key) else { continue };
         let own = folder.join(key);
         if key.starts_with("efidisk") {
             disks::make_firmware_variables(&own)?;
         } else {
-            let _ = drive;
             disks::link(tools, file, &own)?;
         }
         *file = own;
@@ -156,6 +157,9 @@ mod tests {
         let nowhere = Path::new("/nowhere");
         assert_eq!(known(&spec(Acceleration::Kvm), nowhere).unwrap().argument, "kvm");
         let software = known(&spec(Acceleration::Tcg), nowhere).unwrap();
-        assert_eq!((software.argument, software.why.as_str()), (SOFTWARE, "software emulation, because it was asked for"));
+        assert_eq!(
+            (software.argument, software.why.as_str()),
+            (SOFTWARE, "software emulation, because it was asked for")
+        );
     }
 }

@@ -32,6 +32,7 @@ use serde_json::json;
 use self::acceleration::Verdict;
 pub use self::error::QemuError;
 use self::lane::Lane;
+use self::machine::Folder;
 use self::network::Network;
 use self::process::Process;
 use self::tools::Tools;
@@ -162,13 +163,13 @@ impl Inner {
         self.processes().get(&vmid).cloned()
     }
 
-    fn start(&self, order: Box<PowerOn>) -> Report {
+    fn start(&self, order: &PowerOn) -> Report {
         let mut report = Report::default();
         report.error = self.try_start(order, &mut report.lines).err();
         report
     }
 
-    fn try_start(&self, order: Box<PowerOn>, lines: &mut Vec<String>) -> Result<(), String> {
+    fn try_start(&self, order: &PowerOn, lines: &mut Vec<String>) -> Result<(), String> {
         // A process of this machine that is on its way out goes first.
         self.end(order.vmid);
         if let Some((file, seed)) = order.seed.clone() {
@@ -178,15 +179,12 @@ impl Inner {
         } else {
             self.on_disks(|| Ok(()))?;
         }
-        let verdict = self.verdict(&order)?;
+        let verdict = self.verdict(order)?;
         lines.push(format!("QEMU runs this machine by {}", verdict.why));
-        let folder = self.folder.join("run").join(order.vmid.to_string());
-        // Logs of its last run go, so that they are not taken for those of this one.
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
-        let line = machine::command_line(&order, &self.spec, verdict.argument, &folder)?;
+        let folder = self.machine_folder(order.vmid)?;
+        let line = machine::command_line(order, &self.spec, verdict.argument, &folder)?;
         lines.extend(line.remarks);
-        self.network.plug(&order).map_err(|error| error.to_string())?;
+        self.network.plug(order).map_err(|error| error.to_string())?;
         let process = Process::start(&self.tools.qemu, &line.arguments, folder, &self.network, &self.watchdog)?;
         let process = Arc::new(process);
         self.processes().insert(order.vmid, process.clone());
@@ -205,6 +203,17 @@ impl Inner {
     /// Does something when all earlier work on disks is done.
     fn on_disks(&self, deed: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), String> {
         self.disks.run(deed).unwrap_or_else(|| Err("the simulator's work on disks broke down".to_owned()))
+    }
+
+    /// The folder of a machine that is about to be started, empty.
+    fn machine_folder(&self, vmid: u32) -> Result<Folder, String> {
+        let run = self.folder.join("run").join(vmid.to_string());
+        let _ = fs::remove_dir_all(&run);
+        fs::create_dir_all(&run).map_err(|error| format!("cannot create {}: {error}", run.display()))?;
+        let console = self.folder.join("disks").join(format!("console-{vmid}.log"));
+        // What an earlier guest wrote is not to be taken for this one's.
+        let _ = fs::remove_file(&console);
+        Ok(Folder { run, console })
     }
 
     fn verdict(&self, order: &PowerOn) -> Result<Verdict, String> {
@@ -230,7 +239,8 @@ impl Inner {
 impl Vmm for Qemu {
     fn new_file(&self, volume: &str) -> PathBuf {
         let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
-        let name: String = volume.chars().map(|letter| if matches!(letter, '/' | ':') { '-' } else { letter }).collect();
+        let name: String =
+            volume.chars().map(|letter| if matches!(letter, '/' | ':') { '-' } else { letter }).collect();
         self.0.folder.join("disks").join(format!("{number}-{name}"))
     }
 
@@ -275,7 +285,7 @@ impl Vmm for Qemu {
     }
 
     fn power_on(&self, order: Box<PowerOn>) -> Work {
-        self.machine_work(order.vmid, move |inner| inner.start(order))
+        self.machine_work(order.vmid, move |inner| inner.start(&order))
     }
 
     fn ask_down(&self, vmid: u32, agent: bool) -> Work {
