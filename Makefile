@@ -14,11 +14,13 @@ SCRIPTS := .ci/run tests/controlplane/build.sh
 GUEST_COMMON := src/guest/scripts/common.sh
 GUEST_SCRIPTS := $(filter-out $(GUEST_COMMON),$(wildcard src/guest/scripts/*.sh))
 STAND_INS := $(wildcard src/simulator/guest/stand_ins/*.sh)
+# What real guests boot from.
+WORKER_IMAGE ?= $(CACHE)/images/worker.qcow2
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 CHART_CRDS := charts/stevedore/files/crds
 
-.PHONY: help demo test bench lint advisories crds docs clean control-plane shellcheck build-tests build-demo
+.PHONY: help demo test test-guests bench lint advisories crds docs clean control-plane shellcheck build-tests build-demo
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +33,11 @@ test: ## build all that the tests need, and run them
 	@$(MAKE) --no-print-directory -j2 control-plane build-tests
 	$(CARGO) test $(FEATURES) --doc
 	$(CARGO) test $(FEATURES) --no-fail-fast --lib --test it
+
+test-guests: build-tests ## boot real guests in QEMU, and run the tests that need them (minutes; as root, or in a user namespace)
+	@test -f "$(WORKER_IMAGE)" || { echo "there is no $(WORKER_IMAGE): run make worker-image, or name one with WORKER_IMAGE"; exit 1; }
+	STEVEDORE_WORKER_IMAGE="$(WORKER_IMAGE)" \
+		$(CARGO) test $(FEATURES) --no-fail-fast --test it -- real:: --ignored --nocapture --test-threads 2
 
 bench: control-plane ## measure what docs/benchmarks.md tells, and write it (10 minutes on a quiet machine)
 	$(CARGO) bench $(FEATURES) --bench figures -- --write docs/benchmarks.md

@@ -110,6 +110,11 @@ impl Qemu {
         self.0.process(vmid).map(|process| process.console())
     }
 
+    /// The number of a running machine's process.
+    pub fn pid(&self, vmid: u32) -> Option<u32> {
+        self.0.process(vmid).filter(|process| process.ended().is_none()).map(|process| process.id())
+    }
+
     /// Listens on a port of every router, where guests reach it.
     pub(super) fn listen(&self, port: u16) -> Result<Vec<TcpListener>, QemuError> {
         self.0.network.listen_on_gateways(port)

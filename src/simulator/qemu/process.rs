@@ -80,6 +80,10 @@ impl Process {
         text.lines().map(|line| line.replacen("qemu-system-x86_64:", "kvm:", 1)).collect()
     }
 
+    pub(super) fn id(&self) -> u32 {
+        self.child().id()
+    }
+
     /// How it ended; none while it runs.
     pub(super) fn ended(&self) -> Option<ExitStatus> {
         let mut child = self.child();
