@@ -62,7 +62,10 @@ pub(super) fn known(spec: &QemuSpec, cache: &Path) -> Option<Verdict> {
     }
     match fs::read_to_string(cache).ok()?.trim() {
         "kvm" => Some(Verdict::kvm(format!("a machine booted with it before ({})", cache.display()))),
-        "tcg" => Some(Verdict::software(format!("no machine booted with KVM before ({})", cache.display()))),
+        "tcg" => {
+            let why = format!("no machine booted with KVM before; to try again, remove {}", cache.display());
+            Some(Verdict::software(why))
+        }
         _ => None,
     }
 }
@@ -75,6 +78,17 @@ pub(super) fn cache(tools: &Tools) -> PathBuf {
     let key = format!("{} {} {version}", kernel.release().to_string_lossy(), kernel.version().to_string_lossy());
     let key = sha1_smol::Sha1::from(key).digest().to_string();
     std::env::temp_dir().join(format!("stevedore-kvm-{}-{}", rustix::process::getuid().as_raw(), &key[..12]))
+}
+
+/// What a machine is run by that has nothing to boot from, so that it tells nothing about KVM.
+pub(super) fn without_a_try() -> Verdict {
+    Verdict::software("this machine has nothing to boot from that KVM could be tried with")
+}
+
+/// Whether a machine has a disk that something was written to.
+pub(super) fn can_be_tried(order: &PowerOn) -> bool {
+    let disks = order.config.drives().filter(|(key, drive)| !drive.is_cdrom() && !key.starts_with("efidisk"));
+    disks.filter_map(|(key, _)| order.files.get(key)).any(|file| disks::has_content(file))
 }
 
 /// Boots the machine with KVM, from a disk over its own, and listens for a sign of life.

@@ -3,6 +3,11 @@
 //!
 //! Nothing but what was made here is ever ended or removed: processes of our own, a network namespace that goes with
 //! them, and files in a folder of our own. All of it goes when the simulator does, however it ends.
+//!
+//! What differs from a node: every disk is a qcow2 file, whatever the format of its volume; processors are `host` under
+//! KVM and `max` in software, whatever `cpu` says; what would be plugged into a running machine waits for its next
+//! start, as with `hotplug: 0`; there is no hibernation, no TPM, and of the agent's calls not those about files and
+//! passwords. All of that is refused where it is asked for, or said in the task.
 
 mod acceleration;
 mod agent;
@@ -226,6 +231,9 @@ impl Inner {
         let mut verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(verdict) = verdict.as_ref() {
             return Ok(verdict.clone());
+        }
+        if !acceleration::can_be_tried(order) {
+            return Ok(acceleration::without_a_try());
         }
         let (folder, cache) = (self.folder.join("run").join("0"), acceleration::cache(&self.tools));
         let found = acceleration::probe(order, &self.tools, &folder, &self.network, &self.watchdog, &cache)?;

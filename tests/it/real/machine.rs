@@ -75,8 +75,8 @@ async fn a_process_that_ends_is_a_machine_that_is_off() {
         stage.done("POST", 110, "/status/start", &[]).await;
         let pid = stage.qemu().pid(110).unwrap();
         assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
-        until("the process does not end", || !is_there(pid)).await;
-        assert_eq!(stage.status(110).await, "stopped");
+        stage.wait_until_off(110).await;
+        assert!(!is_there(pid));
     }
 }
 
