@@ -38,7 +38,7 @@ test-guests: ## run what is tested in real guests: QEMU on the worker image (nee
 	@images/worker/tools.sh qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils dnsmasq:dnsmasq-base ip:iproute2 nsenter:util-linux genisoimage:genisoimage
 	@$(MAKE) --no-print-directory -j2 control-plane build-tests
 	image=$$(images/worker/cached.sh) && \
-		STEVEDORE_WORKER_IMAGE=$$image $(CARGO) test $(FEATURES) --test it -- --ignored --nocapture --test-threads 1 real::
+		STEVEDORE_WORKER_IMAGE=$$image $(CARGO) test $(FEATURES) --no-fail-fast --test it -- real:: --ignored --nocapture --test-threads 2
 
 bench: control-plane ## measure what docs/benchmarks.md tells, and write it (10 minutes on a quiet machine)
 	$(CARGO) bench $(FEATURES) --bench figures -- --write docs/benchmarks.md

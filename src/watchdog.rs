@@ -9,7 +9,6 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-
 /// Lines are `guard PID` and `forget PID`; at the end of the input it ends what is guarded and removes the folder `$1`.
 const SCRIPT: &str = r#"
 pids=

@@ -40,9 +40,9 @@ pub use error::Error;
 pub use installed::{Installed, Replica};
 pub use operator::OperatorProcess;
 
+use crate::watchdog::Watchdog;
 use kubeconfig::Access;
 use process::Process;
-use crate::watchdog::Watchdog;
 
 /// What a control plane is to be like.
 #[derive(Debug, Clone)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::answer::{Later, Reply};
-use super::{Simulator, agent_channel};
 use super::routes::Call;
+use super::{Simulator, agent_channel};
 use crate::simulator::guest_exec::{ExecCall, ExecEnd, GuestFacts, GuestInterface};
 use crate::simulator::world::World;
 use crate::simulator::world::programs::ProgramState;
@@ -160,7 +160,7 @@ fn exec(world: &mut World, call: &Call, facts: GuestFacts) -> Result<Reply, Refu
         return Err(Refusal::error("QEMU guest agent is not running"));
     };
     let start = ExecStart { vmid: call.vmid, run, pid, call: ExecCall { argv, input, facts } };
-    Ok(Reply { later: Some(Later::Program(start)), ..json!({"pid": pid}).into() })
+    Ok(Reply { later: Some(Later::Program(Box::new(start))), ..json!({"pid": pid}).into() })
 }
 
 /// Runs a program. One whose end is not known at once goes on by itself.

@@ -92,7 +92,9 @@ impl AgentCall {
 fn put(shape: Shape, command: &str, answer: Result<Value, AgentError>) -> Result<Value, Refusal> {
     match (shape, answer) {
         (_, Err(AgentError::Silent)) => Err(Refusal::error("QEMU guest agent is not running")),
-        (_, Err(AgentError::TimedOut)) => Err(Refusal::error(format!("Agent error: command '{command}' failed - got timeout"))),
+        (_, Err(AgentError::TimedOut)) => {
+            Err(Refusal::error(format!("Agent error: command '{command}' failed - got timeout")))
+        }
         (Shape::Plain, Err(AgentError::Refused { class, text })) => {
             Ok(json!({"result": {"error": {"class": class, "desc": text}}}))
         }

@@ -24,7 +24,7 @@ pub(crate) struct Reply {
 #[derive(Clone, Debug)]
 pub(crate) enum Later {
     /// A program to run in a simulated guest; its number is the reply's `pid`.
-    Program(super::agent::ExecStart),
+    Program(Box<super::agent::ExecStart>),
     /// A command to a real agent, whose answer becomes the reply.
     Agent(super::agent_channel::AgentCall),
     /// Work on disks; its failure is the call's.

@@ -280,7 +280,7 @@ impl Simulator {
     async fn finish(&self, mut reply: Reply) -> Result<Reply, Refusal> {
         match reply.later.take() {
             None => {}
-            Some(Later::Program(start)) => agent::run(self, start).await?,
+            Some(Later::Program(start)) => agent::run(self, *start).await?,
             Some(Later::Agent(call)) => reply.data = call.ask().await?,
             Some(Later::Disks(work)) => done(&work).await?,
         }

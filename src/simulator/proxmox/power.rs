@@ -35,7 +35,10 @@ pub(crate) fn command(world: &mut World, name: &str, call: &Call) -> Result<Repl
         }
         "stop" => {
             let overrule = call.params.flag("overrule-shutdown").unwrap_or(false);
-            ("qmstop", Box::new(StopJob { node: node.to_owned(), vmid, overrule, stage: 0, awaited: Awaited::default() }))
+            (
+                "qmstop",
+                Box::new(StopJob { node: node.to_owned(), vmid, overrule, stage: 0, awaited: Awaited::default() }),
+            )
         }
         "shutdown" => {
             let force = call.params.flag("forceStop").unwrap_or(false);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::machine::Folder;
 use super::network::Network;
 use super::process::Process;
 use super::tools::{Tools, run};
@@ -61,7 +62,10 @@ pub(super) fn known(spec: &QemuSpec, cache: &Path) -> Option<Verdict> {
     }
     match fs::read_to_string(cache).ok()?.trim() {
         "kvm" => Some(Verdict::kvm(format!("a machine booted with it before ({})", cache.display()))),
-        "tcg" => Some(Verdict::software(format!("no machine booted with KVM before ({})", cache.display()))),
+        "tcg" => {
+            let why = format!("no machine booted with KVM before; to try again, remove {}", cache.display());
+            Some(Verdict::software(why))
+        }
         _ => None,
     }
 }
@@ -76,6 +80,17 @@ pub(super) fn cache(tools: &Tools) -> PathBuf {
     std::env::temp_dir().join(format!("stevedore-kvm-{}-{}", rustix::process::getuid().as_raw(), &key[..12]))
 }
 
+/// What a machine is run by that has nothing to boot from, so that it tells nothing about KVM.
+pub(super) fn without_a_try() -> Verdict {
+    Verdict::software("this machine has nothing to boot from that KVM could be tried with")
+}
+
+/// Whether a machine has a disk that something was written to.
+pub(super) fn can_be_tried(order: &PowerOn) -> bool {
+    let disks = order.config.drives().filter(|(key, drive)| !drive.is_cdrom() && !key.starts_with("efidisk"));
+    disks.filter_map(|(key, _)| order.files.get(key)).any(|file| disks::has_content(file))
+}
+
 /// Boots the machine with KVM, from a disk over its own, and listens for a sign of life.
 pub(super) fn probe(
     order: &PowerOn,
@@ -88,8 +103,9 @@ pub(super) fn probe(
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
     let (order, spec) = (stand_in(order, tools, folder)?, QemuSpec { max_cores: Some(1), ..QemuSpec::default() });
-    let line = machine::command_line(&order, &spec, "kvm", folder)?;
-    let process = Process::start(&tools.qemu, &line.arguments, folder.to_owned(), network, watchdog)?;
+    let own = Folder { run: folder.to_owned(), console: folder.join("console.log") };
+    let line = machine::command_line(&order, &spec, "kvm", &own)?;
+    let process = Process::start(&tools.qemu, &line.arguments, own, network, watchdog)?;
     let verdict = match process.wait_until_it_runs() {
         Err((lines, _)) => Verdict::software(format!("QEMU refused KVM: {}", lines.join("; "))),
         Ok(()) if lives(&process) => Verdict::kvm("a machine booted with it"),
@@ -107,13 +123,12 @@ fn stand_in(order: &PowerOn, tools: &Tools, folder: &Path) -> Result<PowerOn, St
     config.set("serial0", "socket");
     config.set("agent", "1");
     let mut files = order.files.clone();
-    for (key, drive) in order.config.drives().filter(|(_, drive)| !drive.is_cdrom()) {
+    for (key, _) in order.config.drives().filter(|(_, drive)| !drive.is_cdrom()) {
         let Some(file) = files.get_mut(key) else { continue };
         let own = folder.join(key);
         if key.starts_with("efidisk") {
             disks::make_firmware_variables(&own)?;
         } else {
-            let _ = drive;
             disks::link(tools, file, &own)?;
         }
         *file = own;
@@ -156,6 +171,9 @@ mod tests {
         let nowhere = Path::new("/nowhere");
         assert_eq!(known(&spec(Acceleration::Kvm), nowhere).unwrap().argument, "kvm");
         let software = known(&spec(Acceleration::Tcg), nowhere).unwrap();
-        assert_eq!((software.argument, software.why.as_str()), (SOFTWARE, "software emulation, because it was asked for"));
+        assert_eq!(
+            (software.argument, software.why.as_str()),
+            (SOFTWARE, "software emulation, because it was asked for")
+        );
     }
 }

@@ -3,13 +3,16 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::tools::{Tools, run};
 
-/// Bytes that firmware variables have, one after the other in a file.
+/// Firmware variables that remember nothing.
 const FIRMWARE_VARIABLES: &str = "OVMF_VARS_4M.fd";
+/// Bytes that no operating system does without.
+const LEAST_SYSTEM: u64 = 16 << 20;
 /// Where Debian's package ovmf puts the firmware.
 const FIRMWARE: &str = "/usr/share/OVMF";
 
@@ -64,6 +67,12 @@ pub(super) fn grow(tools: &Tools, file: &Path, bytes: u64) -> Result<(), String>
 pub(super) fn make_firmware_variables(file: &Path) -> Result<(), String> {
     let template = firmware(FIRMWARE_VARIABLES)?;
     std::fs::copy(&template, file).map(drop).map_err(|error| format!("cannot copy {}: {error}", template.display()))
+}
+
+/// Whether a disk holds as much as an operating system at least, or lies over another that may.
+pub(super) fn has_content(file: &Path) -> bool {
+    let written = std::fs::metadata(file).map_or(0, |data| data.blocks() * 512);
+    written > LEAST_SYSTEM || Format::of(file).is_ok_and(|format| format == Format::Qcow2 { backed: true })
 }
 
 fn image<'a>(

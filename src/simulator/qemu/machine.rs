@@ -1,5 +1,6 @@
 //! From a machine's configuration to QEMU's command line.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -16,8 +17,6 @@ use crate::simulator::world::vmm::PowerOn;
 pub(super) const QMP: &str = "qmp.sock";
 pub(super) const AGENT: &str = "qga.sock";
 const SERIAL: &str = "serial0.sock";
-/// What the guest wrote on its first serial port.
-pub(super) const CONSOLE: &str = "console.log";
 
 /// A command line, and what a person should know about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,24 +25,30 @@ pub(super) struct CommandLine {
     pub(super) remarks: Vec<String>,
 }
 
-/// How processors are run: `kvm` or `tcg,thread=multi`.
-pub(super) type Accelerator<'a> = &'a str;
-
 /// The tap device of a network card.
 pub(super) fn tap(vmid: u32, key: &str) -> String {
     format!("tap{vmid}i{}", key.strip_prefix("net").unwrap_or(key))
 }
 
-/// The command line for a machine whose sockets lie in `folder`.
+/// Where a machine's own files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Folder {
+    /// Its sockets.
+    pub(super) run: PathBuf,
+    /// What its guest writes on the first serial port.
+    pub(super) console: PathBuf,
+}
+
+/// The command line of a machine.
 pub(super) fn command_line(
     order: &PowerOn,
     spec: &QemuSpec,
-    accelerator: Accelerator,
-    folder: &Path,
+    accelerator: &str,
+    folder: &Folder,
 ) -> Result<CommandLine, String> {
     let mut line = CommandLine::default();
-    line.basics(order, spec, accelerator, folder);
-    line.firmware(order, folder)?;
+    line.basics(order, spec, accelerator, &folder.run);
+    line.firmware(order, &folder.run)?;
     line.channels(order, folder);
     if !order.behaviour.hangs {
         line.drives(order)?;
@@ -65,7 +70,7 @@ impl CommandLine {
         self.arguments.extend([name.to_owned(), value.into()]);
     }
 
-    fn basics(&mut self, order: &PowerOn, spec: &QemuSpec, accelerator: Accelerator, folder: &Path) {
+    fn basics(&mut self, order: &PowerOn, spec: &QemuSpec, accelerator: &str, folder: &Path) {
         let config = &order.config;
         let name = config.get("name").map_or_else(|| format!("VM{}", order.vmid), str::to_owned);
         self.option("-name", name.replace(',', ""));
@@ -110,7 +115,7 @@ impl CommandLine {
         let mut text = "type=1".to_owned();
         for (key, value) in props.0.iter().filter(|(key, _)| key != "base64") {
             let plain = if encoded && key != "uuid" { decoded(value) } else { value.clone() };
-            text.push_str(&format!(",{key}={}", plain.replace(',', ",,")));
+            let _ = write!(text, ",{key}={}", plain.replace(',', ",,"));
         }
         if let Some(uuid) = props.get("uuid") {
             self.option("-uuid", uuid);
@@ -123,30 +128,29 @@ impl CommandLine {
             return Ok(());
         }
         let code = disks::firmware_code()?;
-        let variables = match order.files.get("efidisk0") {
-            Some(file) => file.clone(),
-            None => {
-                let temporary = folder.join("efivars.fd");
-                disks::make_firmware_variables(&temporary)?;
-                temporary
-            }
+        let variables = if let Some(file) = order.files.get("efidisk0") {
+            file.clone()
+        } else {
+            let temporary = folder.join("efivars.fd");
+            disks::make_firmware_variables(&temporary)?;
+            temporary
         };
         self.option("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={}", code.display()));
         self.option("-drive", format!("if=pflash,unit=1,format=raw,file={}", variables.display()));
         Ok(())
     }
 
-    fn channels(&mut self, order: &PowerOn, folder: &Path) {
+    fn channels(&mut self, order: &PowerOn, folder: &Folder) {
         let config = &order.config;
         if config.agent_enabled() && order.behaviour.agent != AgentPresence::Absent {
-            let path = folder.join(AGENT);
+            let path = folder.run.join(AGENT);
             self.option("-chardev", format!("socket,id=qga0,path={},server=on,wait=off", path.display()));
             self.device("virtio-serial-pci,id=qga0");
             self.device("virtserialport,chardev=qga0,name=org.qemu.guest_agent.0");
         }
         if config.get("serial0").is_some() {
-            let (socket, log) = (folder.join(SERIAL), folder.join(CONSOLE));
-            let (socket, log) = (socket.display(), log.display());
+            let (socket, log) = (folder.run.join(SERIAL), folder.console.display());
+            let socket = socket.display();
             self.option("-chardev", format!("socket,id=serial0,path={socket},server=on,wait=off,logfile={log}"));
             self.device("isa-serial,chardev=serial0");
         }

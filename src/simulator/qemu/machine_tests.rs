@@ -37,7 +37,8 @@ fn worker() -> Vec<(&'static str, &'static str)> {
 }
 
 fn line(order: &PowerOn, spec: &QemuSpec) -> CommandLine {
-    command_line(order, spec, "tcg,thread=multi", Path::new("/run")).unwrap()
+    let folder = Folder { run: "/run".into(), console: "/console.log".into() };
+    command_line(order, spec, "tcg,thread=multi", &folder).unwrap()
 }
 
 /// The values of an argument, in order.

@@ -3,6 +3,11 @@
 //!
 //! Nothing but what was made here is ever ended or removed: processes of our own, a network namespace that goes with
 //! them, and files in a folder of our own. All of it goes when the simulator does, however it ends.
+//!
+//! What differs from a node: every disk is a qcow2 file, whatever the format of its volume; processors are `host` under
+//! KVM and `max` in software, whatever `cpu` says; what would be plugged into a running machine waits for its next
+//! start, as with `hotplug: 0`; there is no hibernation, no TPM, and of the agent's calls not those about files and
+//! passwords. All of that is refused where it is asked for, or said in the task.
 
 mod acceleration;
 mod agent;
@@ -32,6 +37,7 @@ use serde_json::json;
 use self::acceleration::Verdict;
 pub use self::error::QemuError;
 use self::lane::Lane;
+use self::machine::Folder;
 use self::network::Network;
 use self::process::Process;
 use self::tools::Tools;
@@ -109,6 +115,11 @@ impl Qemu {
         self.0.process(vmid).map(|process| process.console())
     }
 
+    /// The number of a running machine's process.
+    pub fn pid(&self, vmid: u32) -> Option<u32> {
+        self.0.process(vmid).filter(|process| process.ended().is_none()).map(|process| process.id())
+    }
+
     /// Listens on a port of every router, where guests reach it.
     pub(super) fn listen(&self, port: u16) -> Result<Vec<TcpListener>, QemuError> {
         self.0.network.listen_on_gateways(port)
@@ -162,13 +173,13 @@ impl Inner {
         self.processes().get(&vmid).cloned()
     }
 
-    fn start(&self, order: Box<PowerOn>) -> Report {
+    fn start(&self, order: &PowerOn) -> Report {
         let mut report = Report::default();
         report.error = self.try_start(order, &mut report.lines).err();
         report
     }
 
-    fn try_start(&self, order: Box<PowerOn>, lines: &mut Vec<String>) -> Result<(), String> {
+    fn try_start(&self, order: &PowerOn, lines: &mut Vec<String>) -> Result<(), String> {
         // A process of this machine that is on its way out goes first.
         self.end(order.vmid);
         if let Some((file, seed)) = order.seed.clone() {
@@ -178,15 +189,12 @@ impl Inner {
         } else {
             self.on_disks(|| Ok(()))?;
         }
-        let verdict = self.verdict(&order)?;
+        let verdict = self.verdict(order)?;
         lines.push(format!("QEMU runs this machine by {}", verdict.why));
-        let folder = self.folder.join("run").join(order.vmid.to_string());
-        // Logs of its last run go, so that they are not taken for those of this one.
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
-        let line = machine::command_line(&order, &self.spec, verdict.argument, &folder)?;
+        let folder = self.machine_folder(order.vmid)?;
+        let line = machine::command_line(order, &self.spec, verdict.argument, &folder)?;
         lines.extend(line.remarks);
-        self.network.plug(&order).map_err(|error| error.to_string())?;
+        self.network.plug(order).map_err(|error| error.to_string())?;
         let process = Process::start(&self.tools.qemu, &line.arguments, folder, &self.network, &self.watchdog)?;
         let process = Arc::new(process);
         self.processes().insert(order.vmid, process.clone());
@@ -207,11 +215,25 @@ impl Inner {
         self.disks.run(deed).unwrap_or_else(|| Err("the simulator's work on disks broke down".to_owned()))
     }
 
+    /// The folder of a machine that is about to be started, empty.
+    fn machine_folder(&self, vmid: u32) -> Result<Folder, String> {
+        let run = self.folder.join("run").join(vmid.to_string());
+        let _ = fs::remove_dir_all(&run);
+        fs::create_dir_all(&run).map_err(|error| format!("cannot create {}: {error}", run.display()))?;
+        let console = self.folder.join("disks").join(format!("console-{vmid}.log"));
+        // What an earlier guest wrote is not to be taken for this one's.
+        let _ = fs::remove_file(&console);
+        Ok(Folder { run, console })
+    }
+
     fn verdict(&self, order: &PowerOn) -> Result<Verdict, String> {
         // Who comes second waits for the first one's answer.
         let mut verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(verdict) = verdict.as_ref() {
             return Ok(verdict.clone());
+        }
+        if !acceleration::can_be_tried(order) {
+            return Ok(acceleration::without_a_try());
         }
         let (folder, cache) = (self.folder.join("run").join("0"), acceleration::cache(&self.tools));
         let found = acceleration::probe(order, &self.tools, &folder, &self.network, &self.watchdog, &cache)?;
@@ -230,7 +252,8 @@ impl Inner {
 impl Vmm for Qemu {
     fn new_file(&self, volume: &str) -> PathBuf {
         let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
-        let name: String = volume.chars().map(|letter| if matches!(letter, '/' | ':') { '-' } else { letter }).collect();
+        let name: String =
+            volume.chars().map(|letter| if matches!(letter, '/' | ':') { '-' } else { letter }).collect();
         self.0.folder.join("disks").join(format!("{number}-{name}"))
     }
 
@@ -275,7 +298,7 @@ impl Vmm for Qemu {
     }
 
     fn power_on(&self, order: Box<PowerOn>) -> Work {
-        self.machine_work(order.vmid, move |inner| inner.start(order))
+        self.machine_work(order.vmid, move |inner| inner.start(&order))
     }
 
     fn ask_down(&self, vmid: u32, agent: bool) -> Work {

@@ -1,7 +1,7 @@
 //! One machine's process.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::agent::Agent;
-use super::machine::{AGENT, QMP};
+use super::machine::{AGENT, Folder, QMP};
 use super::network::Network;
 use super::qmp;
 use crate::clock::{Clock as _, SystemClock};
@@ -27,7 +27,7 @@ const STEP: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Process {
     child: Mutex<Child>,
-    folder: PathBuf,
+    folder: Folder,
     agent: Option<Arc<Agent>>,
     watchdog: Arc<Watchdog>,
 }
@@ -36,20 +36,21 @@ pub(super) struct Process {
 const LOG: &str = "qemu.log";
 
 impl Process {
-    /// Starts QEMU in the guests' network, with its sockets in `folder`.
+    /// Starts QEMU in the guests' network.
     pub(super) fn start(
         qemu: &Path,
         arguments: &[String],
-        folder: PathBuf,
+        folder: Folder,
         network: &Network,
         watchdog: &Arc<Watchdog>,
     ) -> Result<Self, String> {
-        let log = folder.join(LOG);
+        let log = folder.run.join(LOG);
         let output = fs::File::create(&log).map_err(|error| format!("cannot create {}: {error}", log.display()))?;
         let mut command = Command::new(qemu);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
-        let child = network.namespace().spawn(command, watchdog).map_err(|error| format!("cannot start QEMU: {error}"))?;
-        let socket = folder.join(AGENT);
+        let child =
+            network.namespace().spawn(command, watchdog).map_err(|error| format!("cannot start QEMU: {error}"))?;
+        let socket = folder.run.join(AGENT);
         let agent = arguments.iter().any(|argument| argument.contains("guest_agent")).then(|| Agent::new(socket));
         Ok(Self { child: Mutex::new(child), folder, agent, watchdog: watchdog.clone() })
     }
@@ -75,8 +76,12 @@ impl Process {
 
     /// Lines that QEMU wrote.
     fn log(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.folder.join(LOG)).unwrap_or_default();
+        let text = fs::read_to_string(self.folder.run.join(LOG)).unwrap_or_default();
         text.lines().map(|line| line.replacen("qemu-system-x86_64:", "kvm:", 1)).collect()
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child().id()
     }
 
     /// How it ended; none while it runs.
@@ -91,7 +96,7 @@ impl Process {
 
     /// A command of QEMU's own protocol.
     pub(super) fn qmp(&self, command: &str, arguments: Value) -> Result<Value, String> {
-        qmp::command(&self.folder.join(QMP), command, arguments)
+        qmp::command(&self.folder.run.join(QMP), command, arguments)
     }
 
     /// The agent's channel, if the machine has one.
@@ -101,7 +106,7 @@ impl Process {
 
     /// What the guest has written on its serial port.
     pub(super) fn console(&self) -> String {
-        let bytes = fs::read(self.folder.join(super::machine::CONSOLE)).unwrap_or_default();
+        let bytes = fs::read(&self.folder.console).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 

@@ -31,8 +31,10 @@ impl Tools {
             dnsmasq: need("dnsmasq", "dnsmasq-base")?,
             ip: need("ip", "iproute2")?,
             unshare: need("unshare", "util-linux")?,
-            mkisofs: mkisofs
-                .ok_or_else(|| QemuError::Missing { program: "genisoimage or xorriso".into(), package: "genisoimage" })?,
+            mkisofs: mkisofs.ok_or_else(|| QemuError::Missing {
+                program: "genisoimage or xorriso".into(),
+                package: "genisoimage",
+            })?,
         })
     }
 }

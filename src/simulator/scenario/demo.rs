@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::{
-    AclSpec, BridgeSpec, MachineSpec, NetworkSpec, NodeSpec, QemuSpec, Release, Scenario, StorageKind, StorageSpec, TokenSpec,
-    UserSpec,
+    AclSpec, BridgeSpec, MachineSpec, NetworkSpec, NodeSpec, QemuSpec, Release, Scenario, StorageKind, StorageSpec,
+    TokenSpec, UserSpec,
 };
 use crate::simulator::guest_exec::UnitState;
 

@@ -31,7 +31,9 @@ impl Layout {
             None if windows => Ok(Self::ConfigDrive),
             None | Some("nocloud") => Ok(Self::NoCloud),
             Some("configdrive2") => Ok(Self::ConfigDrive),
-            Some(other) => Err(format!("cloud-init drives of citype '{other}' are not simulated: use nocloud or configdrive2")),
+            Some(other) => {
+                Err(format!("cloud-init drives of citype '{other}' are not simulated: use nocloud or configdrive2"))
+            }
         }
     }
 }
@@ -124,9 +126,9 @@ fn network_v1(config: &Config, resolver: &Resolver) -> String {
     for (key, list) in [("address", servers(config, resolver)), ("search", words(config.get("searchdomain")))] {
         if !list.is_empty() {
             let _ = writeln!(text, "      {key}:");
-            list.iter().for_each(|entry| {
+            for entry in list {
                 let _ = writeln!(text, "      - '{entry}'");
-            });
+            }
         }
     }
     text
@@ -197,7 +199,9 @@ fn meta(layout: Layout, user: &str, network: &str) -> String {
     match layout {
         Layout::NoCloud => format!("instance-id: {id}\n"),
         Layout::ConfigDrive => {
-            format!("{{\n     \"uuid\": \"{id}\",\n     \"network_config\": {{ \"content_path\": \"/content/0000\" }}\n}}\n")
+            format!(
+                "{{\n     \"uuid\": \"{id}\",\n     \"network_config\": {{ \"content_path\": \"/content/0000\" }}\n}}\n"
+            )
         }
     }
 }
@@ -324,7 +328,10 @@ mod tests {
         config.set("citype", "configdrive2");
         config.set("nameserver", "10.77.0.2 10.77.0.3");
         let text = dump("network", 1, &config, &resolver());
-        assert!(text.contains("        dns_nameservers 10.77.0.2 10.77.0.3\n        dns_search example.test\n"), "{text}");
+        assert!(
+            text.contains("        dns_nameservers 10.77.0.2 10.77.0.3\n        dns_search example.test\n"),
+            "{text}"
+        );
         assert!(text.contains("iface eth1 inet static\n        address 10.77.1.9\n        netmask 255.255.252.0\n"));
         assert!(dump("meta", 1, &config, &resolver()).contains("\"content_path\": \"/content/0000\""));
     }

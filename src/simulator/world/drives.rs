@@ -222,7 +222,10 @@ impl World {
         let volid = format!("{storage}:{name}");
         let content = "images".to_owned();
         let file = self.vmm.as_ref().map(|vmm| vmm.new_file(&volid));
-        place.put(node, Volume { name, vmid: Some(vmid), size: bytes, format, content, parent: None, made, file: file.clone() });
+        place.put(
+            node,
+            Volume { name, vmid: Some(vmid), size: bytes, format, content, parent: None, made, file: file.clone() },
+        );
         Ok(volid)
     }
 

@@ -302,7 +302,10 @@ mod tests {
         let (addresses, _) = lease(110, &segment, false);
         assert_eq!(addresses, vec![("10.77.0.238".parse().unwrap(), 24)]);
         assert!(lease(110, &segment, true).0.is_empty());
-        assert!(lease(110, &BridgeSpec::default().segment(Some(20)), false).0.is_empty(), "an unknown VLAN has no server");
+        assert!(
+            lease(110, &BridgeSpec::default().segment(Some(20)), false).0.is_empty(),
+            "an unknown VLAN has no server"
+        );
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl World {
     fn delete_option(&mut self, node: &str, vmid: u32, key: &str, force: bool) {
         let Some(vm) = self.vm_mut(vmid) else { return };
         vm.config.pending.remove(key);
-        if vm.run.is_some() && !is_live(key) {
+        if vm.run.as_ref().is_some_and(|run| !is_live(key) || (run.real && is_plugged(key))) {
             if vm.config.get(key).is_some() {
                 vm.config.pending.insert(key.to_owned(), Pending::Delete { force });
             }
@@ -224,9 +224,11 @@ impl World {
         vm.config.pending.remove(key);
         if key == "description" && value.is_empty() {
             vm.config.values.remove(key);
-        } else if vm.run.is_some()
-            && current.as_deref() != Some(&value)
-            && !is_live_change(key, current.as_deref(), &value)
+        } else if current.as_deref() != Some(&value)
+            && vm
+                .run
+                .as_ref()
+                .is_some_and(|run| !is_live_change(key, current.as_deref(), &value) || (run.real && is_plugged(key)))
         {
             vm.config.pending.insert(key.to_owned(), Pending::Set(value));
         } else {
@@ -258,6 +260,12 @@ fn is_live(key: &str) -> bool {
             | "vmstatestorage"
     ) || is_cloud_init(key)
         || ["net", "scsi", "virtio", "unused"].iter().any(|bus| is_numbered(key, bus))
+}
+
+/// What is plugged into a running machine. The simulator does not plug into real ones: there it waits, as everything
+/// does on a machine with `hotplug: 0`.
+fn is_plugged(key: &str) -> bool {
+    ["net", "scsi", "virtio"].iter().any(|bus| is_numbered(key, bus))
 }
 
 /// A network card's model and address cannot be changed under a running guest.

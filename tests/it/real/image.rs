@@ -13,7 +13,7 @@ const IDENTITY: &str = "blkid -o value -s UUID \"$(findmnt -n -o SOURCE /)\"; ca
 #[ignore = "needs QEMU: make test-guests"]
 async fn two_machines_of_one_image_share_nothing_that_must_be_their_own() {
     let begun = Instant::now();
-    let trial = trial(&[]);
+    let (trial, _turn) = trial(&[]).await;
     let wishes = [Wish::of("w1", 5001), Wish { uefi: true, ..Wish::of("w2", 5002) }];
     let mut known: Vec<Vec<String>> = Vec::new();
     for wish in &wishes {
@@ -42,7 +42,7 @@ async fn two_machines_of_one_image_share_nothing_that_must_be_their_own() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs QEMU: make test-guests"]
 async fn foreign_disks_are_left_alone_and_a_second_boot_finds_its_own_root() {
-    let trial = trial(&[]);
+    let (trial, _turn) = trial(&[]).await;
     let wish = Wish::of("w3", 5003);
     trial.deploy(&wish).await.unwrap();
     let guest = boot(&trial, &wish).await;

@@ -1,6 +1,5 @@
 //! A trial of the worker image, and a report of what its machines took.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,28 +7,26 @@ use stevedore::check::{Trial, Wish};
 use stevedore::guest::channel::{GuestChannel, Script};
 use stevedore::hypervisor::vm::AddressWanted;
 use stevedore::simulator::scenario::GuestRule;
+use tokio::sync::SemaphorePermit;
 use tokio::time::sleep;
+
+use super::stage::{image, turn};
 
 /// Longer than a machine takes in software emulation on a busy machine.
 pub(super) const BOOT: Duration = Duration::from_secs(600);
 /// For one program inside a guest.
 pub(super) const DEADLINE: Duration = Duration::from_secs(90);
 
-/// The image that `make test-guests` has built.
-pub(crate) fn image() -> PathBuf {
-    let path = std::env::var_os("STEVEDORE_WORKER_IMAGE");
-    PathBuf::from(path.expect("STEVEDORE_WORKER_IMAGE does not name the worker image: run `make test-guests`"))
-}
-
 /// Prints a line of the report: what took the time since `begun`.
 pub(super) fn report(what: &str, begun: Instant) {
     println!("{:>7.1} s  {what}", begun.elapsed().as_secs_f64());
 }
 
-/// A cluster whose templates hold the worker image, with rules for guests by name.
-pub(super) fn trial(rules: &[&str]) -> Trial {
+/// A cluster whose templates hold the worker image, with rules for guests by name, and a turn to run one machine.
+pub(super) async fn trial(rules: &[&str]) -> (Trial, SemaphorePermit<'static>) {
+    let turn = turn().await;
     let rules = rules.iter().map(|rule| serde_yaml::from_str::<GuestRule>(rule).unwrap()).collect();
-    Trial::open(&image(), |world| world.guests = rules).unwrap()
+    (Trial::open(&image(), |world| world.guests = rules).unwrap(), turn)
 }
 
 /// A machine with the addresses that the table of causes speaks of.

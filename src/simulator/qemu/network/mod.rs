@@ -116,7 +116,8 @@ impl Network {
         let spec = spec.map(|bridge| bridge.segment(place.1)).unwrap_or_default();
         let name = segment::name(&place.0, place.1);
         let folder = self.folder.join(&name);
-        let segment = Segment::start(&self.namespace, &self.tools, &name, &spec, &self.offers, folder, &self.watchdog)?;
+        let segment =
+            Segment::start(&self.namespace, &self.tools, &name, &spec, &self.offers, &folder, &self.watchdog)?;
         segments.insert(place, segment);
         Ok(())
     }

@@ -45,7 +45,7 @@ impl Segment {
         name: &str,
         spec: &SegmentSpec,
         offers: &NetworkSpec,
-        folder: PathBuf,
+        folder: &Path,
         watchdog: &Arc<Watchdog>,
     ) -> Result<Self, QemuError> {
         let own = Own::of(spec);
@@ -54,13 +54,13 @@ impl Segment {
         commands.push(format!("link set {name} up"));
         namespace.ip(&commands)?;
         let Some(own) = own else { return Ok(Self { service: None }) };
-        fs::create_dir_all(&folder).map_err(QemuError::file("create", &folder))?;
+        fs::create_dir_all(folder).map_err(QemuError::file("create", folder))?;
         let hosts = folder.join("dhcp-hosts");
         fs::write(&hosts, "").map_err(QemuError::file("write", &hosts))?;
         let log = folder.join("dnsmasq.log");
         let log = File::create(&log).map_err(QemuError::file("create", &log))?;
         let mut command = Command::new(&tools.dnsmasq);
-        command.args(arguments(name, spec, &own, offers, &folder));
+        command.args(arguments(name, spec, &own, offers, folder));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let dnsmasq = namespace.spawn(command, watchdog).map_err(|error| QemuError::Network {
             command: tools.dnsmasq.display().to_string(),
@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn leases_come_from_the_upper_half() {
-        let own = Own::of(&BridgeSpec { subnet: "10.77.4.0/22".into(), ..BridgeSpec::default() }.segment(None)).unwrap();
+        let own =
+            Own::of(&BridgeSpec { subnet: "10.77.4.0/22".into(), ..BridgeSpec::default() }.segment(None)).unwrap();
         assert_eq!(own.address, Ipv4Addr::new(10, 77, 4, 1));
         assert_eq!(own.range(), (Ipv4Addr::new(10, 77, 6, 0), Ipv4Addr::new(10, 77, 7, 254)));
         assert_eq!(own.mask(), Ipv4Addr::new(255, 255, 252, 0));

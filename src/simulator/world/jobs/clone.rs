@@ -7,8 +7,8 @@ use super::super::refusal::cannot_find;
 use super::super::storage::Volume;
 use super::super::task::{Job, LockWish, Step, TaskId};
 use super::super::update::tidy;
-use super::super::vmm::Awaited;
 use super::super::vm::Vm;
+use super::super::vmm::Awaited;
 use super::CLONE_LOCK;
 
 /// What is to be cloned into what.

@@ -195,13 +195,11 @@ impl Job for StopJob {
             }
             2 => {
                 let Some(vm) = world.vms.get(&self.vmid).filter(|vm| vm.run.is_some()) else { return Step::Done };
-                match vm.config.lock() {
-                    Some(lock) => Step::Fail(locked(lock)),
-                    None => {
-                        self.awaited.add(world.vmm_of(self.vmid).map(|vmm| vmm.power_cut(self.vmid)));
-                        Step::Wait(world.scenario.timings.stop.span())
-                    }
+                if let Some(lock) = vm.config.lock() {
+                    return Step::Fail(locked(lock));
                 }
+                self.awaited.add(world.vmm_of(self.vmid).map(|vmm| vmm.power_cut(self.vmid)));
+                Step::Wait(world.scenario.timings.stop.span())
             }
             _ => {
                 // A real process that is gone was noticed before this.

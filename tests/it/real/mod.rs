@@ -1,0 +1,8 @@
+//! Real guests: machines of a simulated Proxmox VE that QEMU runs. Only `make test-guests` runs these.
+
+mod checks;
+mod guest;
+mod image;
+mod lab;
+mod machine;
+mod stage;
