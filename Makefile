@@ -18,7 +18,7 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 CHART_CRDS := charts/stevedore/files/crds
 
-.PHONY: help demo test bench lint advisories crds docs clean control-plane shellcheck build-tests build-demo
+.PHONY: help demo test test-recorded bench lint advisories crds docs clean control-plane shellcheck build-tests build-demo
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test: ## build all that the tests need, and run them
 	@$(MAKE) --no-print-directory -j2 control-plane build-tests
 	$(CARGO) test $(FEATURES) --doc
 	$(CARGO) test $(FEATURES) --no-fail-fast --lib --test it
+
+# The recordings do not come with the project: RECORDED names the folder that holds recorded/ and its like.
+test-recorded: ## replay all recorded exchanges against the simulator; RECORDED=FOLDER holds them
+	RECORDED="$(RECORDED)" $(CARGO) test $(FEATURES) --test it -- --ignored --exact recorded::full::recorded_in_full --nocapture
 
 bench: control-plane ## measure what docs/benchmarks.md tells, and write it (10 minutes on a quiet machine)
 	$(CARGO) bench $(FEATURES) --bench figures -- --write docs/benchmarks.md

@@ -15,7 +15,7 @@ use crate::simulator::probe::Probe;
 const ADMINISTRATOR: &str = "PVEAPIToken=dev@pve!t1=s1";
 
 /// The recorded node: alone, two storages, two machines.
-fn scenario(setup: &str, release: Release) -> Scenario {
+pub(super) fn scenario(setup: &str, release: Release) -> Scenario {
     let cluster = matches!(setup, "offline" | "noquorum");
     let mut scenario = Scenario {
         release,

@@ -1,0 +1,214 @@
+//! Whether an answer is like the recorded one: what two runs cannot have in common is masked or compared by its kind,
+//! everything else must be equal.
+
+use serde_json::{Map, Value, json};
+
+use super::super::{compare, setups};
+use super::exchange::Answered;
+use crate::simulator::probe::Read;
+
+/// Keys whose values are of the moment or of the machine: only their kind is compared.
+const OF_THE_MOMENT: &[&str] = &[
+    "CSRFPreventionToken",
+    "avail",
+    "bridge_ports",
+    "cpu",
+    "ctime",
+    "digest",
+    "disk",
+    "diskread",
+    "diskwrite",
+    "endtime",
+    "fingerprint",
+    "free_mem",
+    "freemem",
+    "issuer",
+    "last_update",
+    "loadavg",
+    "major_page_faults",
+    "mem",
+    "memhost",
+    "minor_page_faults",
+    "netin",
+    "netout",
+    "notafter",
+    "notbefore",
+    "pbs-library-version",
+    "pem",
+    "pid",
+    "pressurecpufull",
+    "pressurecpusome",
+    "pressureiofull",
+    "pressureiosome",
+    "pressurememoryfull",
+    "pressurememorysome",
+    "pstart",
+    "repoid",
+    "san",
+    "snaptime",
+    "starttime",
+    "subject",
+    "ticket",
+    "timestamp",
+    "total",
+    "total_mem",
+    "uptime",
+    "used",
+    "used_fraction",
+    "version",
+    "vmgenid",
+];
+/// Below these keys only kinds are compared: figures of a running machine, and what the guest says of itself.
+const FIGURES: &[&str] = &["blockstat", "nics", "ballooninfo", "statistics"];
+/// What tells the entries of a list apart, the first that does.
+const NAMES: &[&str] = &["id", "volid", "storage", "iface", "key", "subdir", "filename", "name", "n"];
+/// Beginnings of log lines that report what `qemu-img` is doing.
+const CHATTER: &[&str] = &["transferred ", "Formatting '", "drive-", "qemu-img: "];
+
+/// What differs, in words.
+pub(super) fn differences(was: &Answered, is: &Read) -> Vec<String> {
+    let mut found = Vec::new();
+    if is.status != was.status {
+        found.push(format!("status: {} instead of {}", is.status, was.status));
+    }
+    let (is_reason, was_reason) = (masked(&is.reason), masked(&was.reason));
+    if is_reason != was_reason {
+        found.push(format!("status line: {is_reason:?} instead of {was_reason:?}"));
+    }
+    if was.body.is_object() {
+        compare::compare("body", &shape("", &normal("", &was.body)), &normal("", &is.body), &mut found);
+    } else if !is.body.is_null() {
+        found.push(format!("body: {} instead of one that is no JSON", is.body));
+    }
+    found
+}
+
+/// The shape that an answer must have, in the words of `compare`.
+fn shape(key: &str, value: &Value) -> Value {
+    let kind = |value: &Value| match value {
+        Value::String(_) => json!("s"),
+        Value::Number(_) => json!("n"),
+        Value::Bool(_) => json!("b"),
+        Value::Null => json!("z"),
+        Value::Array(_) => json!("a"),
+        Value::Object(_) => json!("o"),
+    };
+    match value {
+        Value::Object(_) if FIGURES.contains(&key) => kind(value),
+        Value::Object(entries) => entries.iter().map(|(key, value)| (key.clone(), shape(key, value))).collect(),
+        _ if OF_THE_MOMENT.contains(&key) => kind(value),
+        _ => json!(["=", value]),
+    }
+}
+
+/// A value with its texts masked and its lists turned into objects by what tells their entries apart.
+fn normal(key: &str, value: &Value) -> Value {
+    match value {
+        Value::String(text) if matches!(key, "content" | "tags") => json!(sorted(text)),
+        Value::String(text) => json!(masked(text)),
+        Value::Object(entries) => {
+            let mut entries: Map<_, _> =
+                entries.iter().map(|(key, value)| (key.clone(), normal(key, value))).collect();
+            of_the_host(&mut entries);
+            Value::Object(entries)
+        }
+        Value::Array(entries) => Value::Object(by_name(entries)),
+        other => other.clone(),
+    }
+}
+
+/// Takes the sizes out of entries that describe a node or a storage.
+fn of_the_host(entries: &mut Map<String, Value>) {
+    if matches!(entries.get("type").and_then(Value::as_str), Some("node" | "storage")) {
+        for key in ["maxdisk", "maxmem"] {
+            if let Some(size) = entries.get_mut(key) {
+                *size = json!("some");
+            }
+        }
+    }
+}
+
+fn by_name(entries: &[Value]) -> Map<String, Value> {
+    let spoken: Vec<&Value> = entries.iter().filter(|entry| !is_chatter(entry)).collect();
+    let is_log = spoken.iter().any(|entry| entry["t"].is_string());
+    let tells = |name: &&&str| {
+        let mut names: Vec<_> = spoken.iter().map(|entry| entry[**name].to_string()).collect();
+        names.sort();
+        names.dedup();
+        names.len() == spoken.len() && !names.iter().any(|name| name == "null")
+    };
+    let name = NAMES.iter().find(tells).filter(|_| !is_log && !is_task_list(entries));
+    let place = |place: usize, entry: &Value| match name {
+        Some(name) => entry[*name].as_str().map_or_else(|| entry[*name].to_string(), str::to_owned),
+        None => format!("{place:03}"),
+    };
+    let named = spoken.iter().enumerate().map(|(at, entry)| {
+        let mut entry = normal("", entry);
+        if is_log {
+            entry["n"] = Value::Null;
+        }
+        (place(at, &entry), entry)
+    });
+    named.collect()
+}
+
+fn is_task_list(entries: &[Value]) -> bool {
+    entries.iter().any(|entry| entry["upid"].is_string())
+}
+
+fn is_chatter(entry: &Value) -> bool {
+    entry["t"].as_str().is_some_and(|line| CHATTER.iter().any(|chatter| line.starts_with(chatter)))
+}
+
+fn sorted(text: &str) -> String {
+    let mut words: Vec<&str> = text.split([',', ';']).collect();
+    words.sort_unstable();
+    words.join(",")
+}
+
+/// A text without what differs from one run to the next.
+pub(super) fn masked(text: &str) -> String {
+    let text = setups::masked(text);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let is_word = |letter: char| letter.is_ascii_alphanumeric() || ":@!_-.".contains(letter);
+        let end = rest.find(|letter| !is_word(letter)).unwrap_or(rest.len());
+        out.push_str(&word(&rest[..end]));
+        let gap = rest[end..].find(is_word).map_or(rest.len(), |gap| end + gap);
+        out.push_str(&rest[end..gap]);
+        rest = &rest[gap..];
+    }
+    out
+}
+
+fn word(word: &str) -> String {
+    let hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts: Vec<&str> = word.split(':').collect();
+    let groups: Vec<usize> = word.split('-').filter(|group| hex(group)).map(str::len).collect();
+    if let ["UPID", node, _, _, _, kind, id, user, ..] = parts[..] {
+        return format!("UPID:{node}:{kind}:{id}:{user}:");
+    }
+    if parts.len() == 6 && parts.iter().all(|part| part.len() == 2 && hex(part)) {
+        return "<hardware address>".to_owned();
+    }
+    if groups == [8, 4, 4, 4, 12] {
+        return "<uuid>".to_owned();
+    }
+    if word.len() == 40 && hex(word) {
+        return "<digest>".to_owned();
+    }
+    if word.len() == 10 && word.starts_with("179") && word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return "<time>".to_owned();
+    }
+    dated(word)
+}
+
+/// Masks a date within a word.
+fn dated(word: &str) -> String {
+    let Some(at) = word.find("-202") else { return word.to_owned() };
+    match word.get(at + 1..at + 11) {
+        Some(date) if date.matches('-').count() == 2 => format!("{}<date>{}", &word[..=at], &word[at + 11..]),
+        _ => word.to_owned(),
+    }
+}

@@ -1,0 +1,122 @@
+//! All recorded exchanges that concern calls in use, replayed from the folder that holds them, and compared with what
+//! the project states of them.
+
+mod exchange;
+mod expected;
+mod likeness;
+mod replay;
+mod script;
+mod worlds;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use stevedore::hypervisor::proxmox::calls;
+use stevedore::simulator::scenario::Release;
+
+use exchange::Recorded;
+use expected::Expected;
+use replay::{Replay, Verdict};
+use script::Script;
+
+/// A folder of recordings: its name, the release that answered, how it is replayed.
+const FOLDERS: &[(&str, Release, &str)] = &[
+    ("recorded", Release::V8, include_str!("../../../fixtures/proxmox/replay.txt")),
+    ("recorded-9.2", Release::V9, include_str!("../../../fixtures/proxmox/replay.txt")),
+    ("datapath-9.2", Release::V9, include_str!("../../../fixtures/proxmox/replay-datapath.txt")),
+];
+const EXPECTED: &str = include_str!("../../../fixtures/proxmox/replay-expected.txt");
+
+/// What became of one folder.
+struct Outcome {
+    folder: &'static str,
+    verdicts: BTreeMap<String, Verdict>,
+    expected: Expected,
+    untrue: Vec<String>,
+}
+
+impl Outcome {
+    fn count(&self, fits: impl Fn(&Verdict) -> bool) -> usize {
+        self.verdicts.values().filter(|verdict| fits(verdict)).count()
+    }
+
+    fn row(&self) -> String {
+        let all = self.verdicts.len();
+        let unused = self.count(|verdict| *verdict == Verdict::NotInUse);
+        let agree = self.count(|verdict| *verdict == Verdict::Agrees);
+        let differ = self.count(|verdict| matches!(verdict, Verdict::Differs(_)));
+        let apart = self.count(|verdict| matches!(verdict, Verdict::NotReplayed(_)));
+        let used = all - unused;
+        format!("{:<14} {all:>8} {unused:>11} {used:>7} {agree:>6} {differ:>7} {apart:>13}", self.folder)
+    }
+
+    /// One line for each that does not agree, with the reason.
+    fn lines(&self) -> Vec<String> {
+        let line = |(name, verdict): (&String, &Verdict)| {
+            let reason = match verdict {
+                Verdict::Differs(found) => {
+                    let stated = self.expected.differs.get(name).cloned();
+                    format!("differs: {}", stated.unwrap_or_else(|| found.join("; ")))
+                }
+                Verdict::NotReplayed(reason) => format!("not replayed: {reason}"),
+                Verdict::NotInUse | Verdict::Agrees => return None,
+            };
+            Some(format!("{}/{name} {reason}", self.folder))
+        };
+        self.verdicts.iter().filter_map(line).collect()
+    }
+}
+
+/// Whether the operator makes the call of this recording.
+fn in_use(recorded: &Recorded) -> bool {
+    let Some(path) = recorded.call_path() else { return false };
+    calls().any(|call| {
+        let (method, pattern) = call.split_once(' ').unwrap();
+        let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
+        let fits = |(pattern, segment): (&&str, &&str)| pattern.starts_with('{') || pattern == segment;
+        method == recorded.method && pattern.len() == path.len() && pattern.iter().zip(&path).all(fits)
+    })
+}
+
+/// The folder that the caller named; panics with what to do if there is none.
+fn place() -> PathBuf {
+    let how = "call `make test-recorded RECORDED=FOLDER` with the folder that holds recorded/, recorded-9.2/ and datapath-9.2/";
+    let Some(place) = std::env::var_os("RECORDED").filter(|place| !place.is_empty()) else {
+        panic!("RECORDED names no folder: {how}");
+    };
+    let place = PathBuf::from(place);
+    for (folder, _, _) in FOLDERS {
+        assert!(place.join(folder).is_dir(), "RECORDED={} has no folder {folder}: {how}", place.display());
+    }
+    place
+}
+
+async fn outcome(place: &Path, folder: &'static str, release: Release, script: &str) -> Outcome {
+    let script = Script::parse(script).unwrap_or_else(|error| panic!("how {folder} is replayed: {error}"));
+    let mut stated = expected::parse(EXPECTED).unwrap_or_else(|error| panic!("what is stated of {folder}: {error}"));
+    let expected = stated.remove(folder).unwrap_or_default();
+    let recorded = exchange::read_folder(&place.join(folder)).unwrap_or_else(|error| panic!("{error}"));
+    let replay = Replay { script: &script, release, apart: &expected.apart, in_use: &in_use };
+    let verdicts = replay.run(&recorded).await.unwrap_or_else(|error| panic!("{folder}: {error}"));
+    let untrue = expected.untrue(&recorded, &verdicts);
+    Outcome { folder, verdicts, expected, untrue }
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "needs recordings that do not come with the project: make test-recorded RECORDED=FOLDER"]
+async fn recorded_in_full() {
+    let place = place();
+    let mut outcomes = Vec::new();
+    for (folder, release, script) in FOLDERS {
+        outcomes.push(outcome(&place, folder, *release, script).await);
+    }
+    println!("folder         recorded  not in use  in use  agree  differ  not replayed");
+    outcomes.iter().for_each(|outcome| println!("{}", outcome.row()));
+    outcomes.iter().flat_map(Outcome::lines).for_each(|line| println!("{line}"));
+    let untrue: Vec<_> = outcomes
+        .iter()
+        .flat_map(|outcome| outcome.untrue.iter().map(move |wrong| format!("{}/{wrong}", outcome.folder)))
+        .collect();
+    let file = "tests/fixtures/proxmox/replay-expected.txt";
+    assert!(untrue.is_empty(), "{} statements of {file} are not true:\n{}", untrue.len(), untrue.join("\n"));
+}

@@ -1,0 +1,283 @@
+//! Replaying one folder: scene after scene, each in a world of its own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde_json::{Value, json};
+use stevedore::simulator::scenario::Release;
+use tokio::time::sleep;
+
+use super::super::setups;
+use super::exchange::Recorded;
+use super::script::Script;
+use super::{likeness, worlds};
+use crate::simulator::probe::{Probe, Read};
+
+/// What a path segment cannot hold.
+const SEGMENT: &AsciiSet = &CONTROLS.add(b':').add(b'!').add(b'@').add(b'/');
+/// How long a task may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What became of one exchange.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// The operator makes no such call.
+    NotInUse,
+    Agrees,
+    /// What differs, in words.
+    Differs(Vec<String>),
+    /// Why it could not be replayed.
+    NotReplayed(String),
+}
+
+/// One folder under replay.
+pub(super) struct Replay<'a> {
+    pub(super) script: &'a Script,
+    pub(super) release: Release,
+    /// Exchanges that are passed over, with the reason.
+    pub(super) apart: &'a BTreeMap<String, String>,
+    /// Whether the operator makes this call.
+    pub(super) in_use: &'a dyn Fn(&Recorded) -> bool,
+}
+
+/// What the recorded server named, and what the simulator named in its place: tasks, processes in guests, digests.
+#[derive(Debug, Default)]
+struct Names(BTreeMap<String, String>);
+
+impl Names {
+    fn learn(&mut self, was: &Value, is: &Value) {
+        if let (Some(was), Some(is)) = (was.as_str(), is.as_str()) {
+            if was.starts_with("UPID:") {
+                self.0.insert(was.to_owned(), is.to_owned());
+            }
+        }
+        for key in ["digest", "pid"] {
+            if !was[key].is_null() && !is[key].is_null() {
+                self.0.insert(plain(&was[key]), plain(&is[key]));
+            }
+        }
+    }
+
+    fn of<'a>(&'a self, name: &'a str) -> &'a str {
+        self.0.get(name).map_or(name, String::as_str)
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A scene while it is played.
+struct Stage<'a> {
+    probe: Probe,
+    names: Names,
+    /// Tasks begun by calls whose end stands beside them: when it was seen, the call, its task here, how it ended.
+    ends: Vec<(u64, &'a Recorded, String, String)>,
+    /// Machines that are not as they were recorded, with the call that would have made them so.
+    strange: BTreeMap<u32, String>,
+    now: Option<u64>,
+}
+
+impl Replay<'_> {
+    /// The verdict on each exchange, by name.
+    pub(super) async fn run(&self, recorded: &[Recorded]) -> Result<BTreeMap<String, Verdict>, String> {
+        let begun: BTreeMap<&str, &Recorded> =
+            recorded.iter().filter_map(|recorded| Some((recorded.upid()?, recorded))).collect();
+        let mut verdicts = BTreeMap::new();
+        for scene in &self.script.scenes {
+            let here: Vec<&Recorded> =
+                recorded.iter().filter(|recorded| (scene.first..=scene.last).contains(&recorded.number)).collect();
+            if !here.is_empty() {
+                let lacking = here.iter().filter_map(|recorded| recorded.lacks()).collect();
+                let probe = worlds::world(&scene.world, self.release, &lacking).await;
+                self.play(probe, &begun, &here, &mut verdicts).await;
+            }
+        }
+        match recorded.iter().find(|recorded| !verdicts.contains_key(&recorded.name)) {
+            Some(left) => Err(format!("no scene has the exchange {}", left.name)),
+            None => Ok(verdicts),
+        }
+    }
+
+    async fn play(
+        &self,
+        probe: Probe,
+        begun: &BTreeMap<&str, &Recorded>,
+        here: &[&Recorded],
+        verdicts: &mut BTreeMap<String, Verdict>,
+    ) {
+        let (names, ends, strange) = (Names::default(), Vec::new(), BTreeMap::new());
+        let mut stage = Stage { probe, names, ends, strange, now: None };
+        let mut last = None;
+        for recorded in here {
+            self.settle(&mut stage, recorded.at, verdicts).await;
+            if let (Some(now), Some(at)) = (stage.now, recorded.at) {
+                sleep(Duration::from_millis(at.saturating_sub(now))).await;
+            }
+            stage.now = recorded.at;
+            let place = if recorded.number > 0 { recorded.number.to_string() } else { recorded.name.clone() };
+            if last.replace(place.clone()).as_ref() != Some(&place) {
+                for step in self.script.before(&place) {
+                    worlds::perform(&stage.probe, step).await;
+                }
+            }
+            let outcome = match self.obstacle(&stage.names, begun, recorded) {
+                Some(verdict) => verdict,
+                None => self.compare(&mut stage, recorded).await,
+            };
+            let verdict = if (self.in_use)(recorded) { stage.excused(recorded, outcome) } else { Verdict::NotInUse };
+            verdicts.insert(recorded.name.clone(), verdict);
+        }
+        self.settle(&mut stage, Some(u64::MAX), verdicts).await;
+    }
+
+    /// Looks how the tasks ended whose end had been seen by then.
+    async fn settle(&self, stage: &mut Stage<'_>, until: Option<u64>, verdicts: &mut BTreeMap<String, Verdict>) {
+        let due = stage.ends.extract_if(.., |(at, ..)| until.is_some_and(|until| *at <= until));
+        for (_, recorded, upid, was) in due.collect::<Vec<_>>() {
+            let is = ended(&stage.probe, &upid).await.unwrap_or_default();
+            if likeness::masked(&is) != likeness::masked(&was) && (self.in_use)(recorded) {
+                let found = vec![format!("the task ends with {is:?} instead of {was:?}")];
+                let verdict = stage.excused(recorded, Verdict::Differs(found));
+                verdicts.insert(recorded.name.clone(), verdict);
+            }
+        }
+    }
+
+    /// Why an exchange is not even sent.
+    fn obstacle(&self, names: &Names, begun: &BTreeMap<&str, &Recorded>, recorded: &Recorded) -> Option<Verdict> {
+        if let Some(reason) = self.apart.get(&recorded.name) {
+            return Some(Verdict::NotReplayed(reason.clone()));
+        }
+        if recorded.answered.is_none() {
+            return Some(Verdict::NotReplayed("no single answer was recorded".to_owned()));
+        }
+        let upid = recorded.upid_in_path().filter(|upid| !names.0.contains_key(upid))?;
+        let beginning = begun.get(upid.as_str())?;
+        if (self.in_use)(beginning) {
+            return Some(Verdict::Differs(vec![format!("its task was not begun by {}", beginning.name)]));
+        }
+        let call = beginning.call();
+        Some(Verdict::NotReplayed(format!("asks for a task of {call}, which is not in use and not simulated")))
+    }
+
+    async fn compare<'a>(&self, stage: &mut Stage<'a>, recorded: &'a Recorded) -> Verdict {
+        let Some(answered) = &recorded.answered else { return Verdict::NotInUse };
+        if let Some(upid) = recorded.upid_in_path().filter(|_| recorded.is_of_ended_task()) {
+            ended(&stage.probe, stage.names.of(&upid)).await;
+        }
+        if let Some(lacks) = recorded.lacks() {
+            worlds::set_rights(&stage.probe, &lacks);
+        }
+        let read = self.send(&stage.probe, &stage.names, recorded).await;
+        stage.names.learn(recorded.data(), &read.body["data"]);
+        if let (Some((at, was)), Some(upid)) = (&recorded.ends, read.body["data"].as_str()) {
+            stage.ends.push((*at, recorded, upid.to_owned(), was.clone()));
+        }
+        if read.status != answered.status {
+            stage.estrange(recorded, (self.in_use)(recorded));
+        }
+        let found = likeness::differences(answered, &read);
+        if found.is_empty() { Verdict::Agrees } else { Verdict::Differs(found) }
+    }
+
+    async fn send(&self, probe: &Probe, names: &Names, recorded: &Recorded) -> Read {
+        let mut params = recorded.params.clone();
+        self.script.complete(recorded.number, &mut params);
+        for (key, value) in &mut params {
+            if matches!(key.as_str(), "digest" | "pid") {
+                *value = json!(names.of(&plain(value)));
+            } else if value == "<ticket>" {
+                *value = json!(ticket(probe).await);
+            }
+        }
+        let mut uri = recorded.path.clone();
+        if let Some(upid) = recorded.upid_in_path() {
+            let (head, _) = uri.split_once("/UPID").unwrap_or((&uri, ""));
+            let tail = uri[head.len() + 1..].split_once('/').map_or("", |(_, tail)| tail);
+            uri = format!("{head}/{}/{tail}", utf8_percent_encode(names.of(&upid), SEGMENT));
+            uri.truncate(uri.trim_end_matches('/').len());
+        }
+        let (mut body, form) = (String::new(), setups::form(&params));
+        if recorded.content_type.as_deref() == Some("application/json") {
+            body = setups::json_body(&params);
+        } else if matches!(recorded.method.as_str(), "GET" | "DELETE") && !form.is_empty() {
+            uri = format!("{uri}?{form}");
+        } else {
+            body = form;
+        }
+        let caller = self.script.caller(recorded.number).unwrap_or(&recorded.caller);
+        let mut request = Request::builder().method(recorded.method.as_str()).uri(uri);
+        for (name, value) in &recorded.headers {
+            let value = if value == "<REDACTED>" { format!("PVEAuthCookie={}", ticket(probe).await) } else { value.clone() };
+            request = request.header(name, value);
+        }
+        if let Some(kind) = &recorded.content_type {
+            request = request.header("Content-Type", kind);
+        }
+        let probe = match caller {
+            "Authorization: PVEAuthCookie=<ticket>" => {
+                probe.with_authorization(&format!("PVEAuthCookie={}", ticket(probe).await))
+            }
+            caller => probe.with_authorization(&worlds::authorization(caller)),
+        };
+        probe.send_raw(request, Bytes::from(body)).await
+    }
+}
+
+impl Stage<'_> {
+    /// Notes that a change did not happen here, or happened only here.
+    fn estrange(&mut self, recorded: &Recorded, in_use: bool) {
+        if recorded.at.is_none() || recorded.method == "GET" {
+            return;
+        }
+        let cause = self.cause(recorded);
+        let reason = cause.unwrap_or_else(|| {
+            let what = if in_use { "went otherwise here" } else { "is neither in use nor simulated" };
+            format!("rests on {} ({}), which {what}", recorded.call(), recorded.name)
+        });
+        for vmid in recorded.machines() {
+            self.strange.entry(vmid).or_insert_with(|| reason.clone());
+        }
+    }
+
+    /// Why the machines that a call concerns are not as they were recorded.
+    fn cause(&self, recorded: &Recorded) -> Option<String> {
+        recorded.machines().iter().find_map(|vmid| self.strange.get(vmid)).cloned()
+    }
+
+    /// A difference counts as one only where the machines were as recorded.
+    fn excused(&self, recorded: &Recorded, verdict: Verdict) -> Verdict {
+        match (verdict, self.cause(recorded)) {
+            (Verdict::Differs(_), Some(reason)) => Verdict::NotReplayed(reason),
+            (verdict, _) => verdict,
+        }
+    }
+}
+
+/// How a task ended, once it has; absent if there is no such task.
+async fn ended(probe: &Probe, upid: &str) -> Option<String> {
+    let path = format!("/nodes/pve1/tasks/{upid}/status");
+    let steps = PATIENCE.as_millis() / 100;
+    for _ in 0..steps {
+        let read = setups::administrator(probe).send("GET", &path, &[]).await;
+        if read.status != 200 {
+            return None;
+        }
+        if read.body["data"]["status"] == "stopped" {
+            return Some(plain(&read.body["data"]["exitstatus"]));
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    None
+}
+
+/// A ticket of the administrator's user.
+async fn ticket(probe: &Probe) -> String {
+    let params = [("username", "dev@pve"), ("password", "<REDACTED>")];
+    let login = probe.with_authorization("").send("POST", "/access/ticket", &params).await.ok();
+    plain(&login["ticket"])
+}

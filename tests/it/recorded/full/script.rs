@@ -1,0 +1,122 @@
+//! How each folder is replayed: which worlds, in which order, and what happened between the exchanges without being
+//! recorded. `tests/fixtures/proxmox/README.md` explains the words of the file.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// Something done before an exchange.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    /// Time goes by, in seconds.
+    Pass(f64),
+    /// A call of the administrator's that must succeed, its task too.
+    Send { method: String, path: String, params: Vec<(String, String)> },
+    /// An option written by hand; none to remove it.
+    Edit { vmid: u32, key: String, value: Option<String> },
+    /// Whatever else happens to a machine or to the node.
+    Do { what: String, to: String },
+}
+
+/// Numbers that are replayed in one world, one after the other.
+#[derive(Debug)]
+pub(super) struct Scene {
+    pub(super) first: u32,
+    pub(super) last: u32,
+    pub(super) world: String,
+}
+
+/// The whole of it.
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    pub(super) scenes: Vec<Scene>,
+    before: BTreeMap<String, Vec<Step>>,
+    callers: Vec<(u32, u32, String)>,
+    params: BTreeMap<u32, Vec<(String, Value)>>,
+}
+
+impl Script {
+    /// Reads a script; the error names the line.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let mut script = Self::default();
+        for (place, line) in text.lines().enumerate() {
+            let line = line.split(" #").next().unwrap_or_default().trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                script.read(line).ok_or_else(|| format!("line {}: {line:?} is no step", place + 1))?;
+            }
+        }
+        Ok(script)
+    }
+
+    fn read(&mut self, line: &str) -> Option<()> {
+        let (head, rest) = line.split_once(' ')?;
+        match head {
+            "scene" => {
+                let (numbers, world) = rest.split_once(' ')?;
+                let (first, last) = range(numbers)?;
+                self.scenes.push(Scene { first, last, world: world.to_owned() });
+            }
+            "before" => {
+                let (place, step) = rest.split_once(' ')?;
+                self.before.entry(place.to_owned()).or_default().push(step_of(step)?);
+            }
+            "as" => {
+                let (caller, numbers) = rest.split_once(' ')?;
+                let (first, last) = range(numbers)?;
+                self.callers.push((first, last, caller.to_owned()));
+            }
+            "with" => {
+                let (number, param) = rest.split_once(' ')?;
+                let (key, value) = param.split_once('=')?;
+                let value = Value::String(value.to_owned());
+                self.params.entry(number.parse().ok()?).or_default().push((key.to_owned(), value));
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// What is done before the first exchange of this number, or of this file and line.
+    pub(super) fn before(&self, place: &str) -> &[Step] {
+        self.before.get(place).map_or(&[], Vec::as_slice)
+    }
+
+    /// Who calls, where the recording only says that it is another.
+    pub(super) fn caller(&self, number: u32) -> Option<&str> {
+        let named = self.callers.iter().find(|(first, last, _)| (*first..=*last).contains(&number));
+        named.map(|(_, _, caller)| caller.as_str())
+    }
+
+    /// Puts in the parameters whose recorded value was taken out.
+    pub(super) fn complete(&self, number: u32, params: &mut [(String, Value)]) {
+        for (key, value) in self.params.get(&number).into_iter().flatten() {
+            params.iter_mut().filter(|(name, _)| name == key).for_each(|(_, old)| *old = value.clone());
+        }
+    }
+}
+
+fn range(text: &str) -> Option<(u32, u32)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    Some((first.parse().ok()?, last.parse().ok()?))
+}
+
+fn step_of(text: &str) -> Option<Step> {
+    let (verb, rest) = text.split_once(' ')?;
+    Some(match verb {
+        "pass" => Step::Pass(rest.parse().ok()?),
+        "send" => {
+            let mut words = rest.split(' ');
+            let (method, path) = (words.next()?.to_owned(), format!("/nodes/pve1/{}", words.next()?));
+            let params = words.map(|word| word.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())));
+            Step::Send { method, path, params: params.collect::<Option<_>>()? }
+        }
+        "edit" => {
+            let (vmid, option) = rest.split_once(' ')?;
+            let (key, value) = option.split_once('=')?;
+            let value = Some(value.to_owned()).filter(|value| !value.is_empty());
+            Step::Edit { vmid: vmid.parse().ok()?, key: key.to_owned(), value }
+        }
+        "on" | "off" | "lose" | "remove" | "start" | "stop" => Step::Do { what: verb.to_owned(), to: rest.to_owned() },
+        _ => return None,
+    })
+}
