@@ -121,7 +121,19 @@ fn interfaces(facts: &GuestFacts) -> Value {
         addresses: vec![(IpAddr::from([127, 0, 0, 1]), 8), (IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1u16]), 128)],
         gateway: None,
     };
-    std::iter::once(&lo).chain(&facts.interfaces).map(interface).collect()
+    let cards = facts.interfaces.iter().map(|card| {
+        let mut card = card.clone();
+        card.addresses.extend(link_local(&card.mac).map(|address| (address, 64)));
+        card
+    });
+    std::iter::once(lo).chain(cards).map(|card| interface(&card)).collect()
+}
+
+/// The address that Linux gives every card by itself: the hardware address, with one bit turned (recorded 251).
+fn link_local(mac: &str) -> Option<IpAddr> {
+    let bytes: Vec<u16> = mac.split(':').map(|part| u16::from_str_radix(part, 16).ok()).collect::<Option<_>>()?;
+    let [a, b, c, d, e, f] = bytes[..] else { return None };
+    Some(IpAddr::from([0xfe80, 0, 0, 0, ((a ^ 2) << 8) | b, (c << 8) | 0xff, 0xfe00 | d, (e << 8) | f]))
 }
 
 fn interface(card: &GuestInterface) -> Value {

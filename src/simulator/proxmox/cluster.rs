@@ -49,7 +49,7 @@ pub(crate) fn status(world: &World, local: &str) -> Value {
     }
 }
 
-/// Always says whether there is a quorum (recorded 840, 900).
+/// Always says whether there is a quorum (recorded 840, 900, 910).
 pub(crate) fn ha_status(world: &World, local: &str) -> Value {
     let mut entries = vec![if world.quorate {
         json!({"type": "quorum", "id": "quorum", "node": local, "quorate": 1, "status": "OK"})
@@ -57,6 +57,13 @@ pub(crate) fn ha_status(world: &World, local: &str) -> Value {
         let text = format!("No quorum on node '{local}'!");
         json!({"type": "quorum", "id": "quorum", "node": local, "quorate": 0, "status": text})
     }];
+    let time = world.timestamp(world.now()).strftime("%a %b %e %H:%M:%S %Y").to_string();
+    let now = world.wall();
+    // The manager works as soon as there is something to do (recorded 840, 910).
+    if world.nodes.values().any(|node| node.maintenance) {
+        let status = format!("{local} (idle, {time})");
+        entries.push(json!({"type": "master", "id": "master", "node": local, "status": status, "timestamp": now}));
+    }
     if world.is_v9() {
         let status = "standby (CRM watchdog standby)";
         entries.push(
@@ -66,8 +73,8 @@ pub(crate) fn ha_status(world: &World, local: &str) -> Value {
     for node in world.nodes.values().filter(|node| node.maintenance) {
         let name = &node.spec.name;
         entries.push(json!({
-            "type": "lrm", "id": format!("lrm:{name}"), "node": name, "timestamp": world.wall(),
-            "status": format!("{name} (maintenance mode, watchdog standby)"),
+            "type": "lrm", "id": format!("lrm:{name}"), "node": name, "timestamp": now,
+            "status": format!("{name} (maintenance mode, watchdog standby, {time})"),
         }));
     }
     entries.into()

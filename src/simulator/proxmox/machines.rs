@@ -143,6 +143,7 @@ fn order(call: &Call) -> CloneOrder {
         description: text("description"),
         storage: text("storage"),
         format: text("format"),
+        bwlimit: call.params.number("bwlimit"),
         to_node: text("target").filter(|target| *target != call.node),
     }
 }

@@ -143,11 +143,15 @@ impl World {
             drive.options.set("size", print_size(bytes));
         }
         let text = drive.print();
-        let line = match source {
-            Some(source) => format!("create full clone of drive ({source})"),
-            None => format!("{key}: successfully created disk '{text}'"),
-        };
-        Ok((text, vec![line]))
+        let mut lines = Vec::new();
+        if let Some(source) = source {
+            lines.push(format!("create full clone of drive ({source})"));
+            if self.is_v9() {
+                lines.push(format!("allocated target volume '{}'", drive.file));
+            }
+        }
+        lines.push(format!("{key}: successfully created disk '{text}'"));
+        Ok((text, lines))
     }
 
     fn attach(&self, node: &str, drive: &Drive) -> Result<String, String> {

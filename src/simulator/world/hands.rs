@@ -75,6 +75,13 @@ impl World {
         }
     }
 
+    /// Changes what a storage may hold.
+    pub fn set_storage_content(&mut self, storage: &str, content: &[&str]) {
+        if let Some(storage) = self.storages.get_mut(storage) {
+            storage.spec.content = content.iter().map(|kind| (*kind).to_owned()).collect();
+        }
+    }
+
     /// Fills a storage up to `free_gib` GiB.
     pub fn fill_storage(&mut self, storage: &str, free_gib: u64) {
         if let Some(storage) = self.storages.get_mut(storage) {

@@ -1,10 +1,12 @@
 //! Cloning. Until the first disk is written, the target shows nothing but its lock and a comment.
 
+use std::time::Duration;
+
 use super::super::World;
 use super::super::config::{Config, Drive, is_numbered};
 use super::super::prop::print_size;
 use super::super::refusal::cannot_find;
-use super::super::storage::Volume;
+use super::super::storage::{Volume, format_of};
 use super::super::task::{Job, LockWish, Step, TaskId};
 use super::super::update::tidy;
 use super::super::vm::Vm;
@@ -22,6 +24,8 @@ pub(crate) struct CloneOrder {
     pub(crate) description: Option<String>,
     pub(crate) storage: Option<String>,
     pub(crate) format: Option<String>,
+    /// Most that is copied in a second, in KiB; absent for no bound.
+    pub(crate) bwlimit: Option<u64>,
     /// Node that gets the configuration at the end.
     pub(crate) to_node: Option<String>,
 }
@@ -33,7 +37,10 @@ pub(crate) struct CloneJob {
     stage: Stage,
     config: Config,
     todo: Vec<(String, Drive)>,
+    /// Disks of the clone, the one that is being written included.
     done: Config,
+    /// Whether the disk that is being written will not fit.
+    short: bool,
 }
 
 #[derive(Debug)]
@@ -47,7 +54,7 @@ enum Stage {
 impl CloneJob {
     pub(crate) fn new(order: CloneOrder) -> Self {
         let (config, done) = (Config::default(), Config::default());
-        Self { order, stage: Stage::LockTarget, config, todo: Vec::new(), done }
+        Self { order, stage: Stage::LockTarget, config, todo: Vec::new(), done, short: false }
     }
 
     /// Writes the temporary configuration; fails if the VMID is taken by now (recorded 741, 773).
@@ -114,16 +121,51 @@ impl CloneJob {
             return Ok(Step::Wait(timings.allocate.span()));
         }
         if drive.is_cdrom() {
-            return Ok(Step::Wait(std::time::Duration::ZERO));
+            return Ok(Step::Wait(Duration::ZERO));
         }
+        let bytes = self.source_is_there(world, &drive)?;
         let kind = if self.order.full { "full" } else { "linked" };
         world.log(task, format!("create {kind} clone of drive {key} ({})", drive.file));
-        self.source_is_there(world, &drive)?;
         if !self.order.full {
             return Ok(Step::Wait(timings.linked_clone.span()));
         }
+        let target = self.order.storage.as_deref().or(drive.storage()).unwrap_or_default();
+        // Of a copy a third is taken to be written.
+        self.short = world.storages.get(target).is_some_and(|place| place.free(&self.order.node) < bytes / 3);
+        let text = self.place(world, &drive, bytes, false)?;
+        let copy = Drive::parse(&text);
+        self.done.set(&key, text);
+        if world.is_v9() {
+            world.log(task, format!("allocated target volume '{}'", copy.file));
+        }
+        if self.is_live(world) {
+            world.log(task, format!("drive mirror is starting for drive-{key}"));
+        }
         let disks = self.config.drives().filter(|(_, drive)| !drive.is_cdrom()).count().max(1);
-        Ok(Step::Wait(timings.full_clone.span() / u32::try_from(disks).unwrap_or(1)))
+        let usual = timings.full_clone.span() / u32::try_from(disks).unwrap_or(1);
+        let bound = self.order.bwlimit.filter(|limit| *limit > 0).map(|limit| Duration::from_secs(bytes / limit / 1024));
+        Ok(Step::Wait(bound.map_or(usual, |bound| bound.max(usual))))
+    }
+
+    /// Whether the source runs: then its process mirrors the disks.
+    fn is_live(&self, world: &World) -> bool {
+        world.vms.get(&self.order.source).is_some_and(|vm| vm.run.is_some())
+    }
+
+    /// The last moments of a mirrored disk, in which the guest's file systems stand still (recorded 363).
+    fn end_mirror(&self, world: &mut World, task: TaskId) {
+        let now = world.now();
+        let run = world.vms.get(&self.order.source).and_then(|vm| vm.run.as_ref());
+        let Some(answers) = run.map(|run| run.agent_answers(now)) else { return };
+        world.log(task, "all 'mirror' jobs are ready");
+        let lines = if world.is_v9() {
+            ["issuing guest agent 'guest-fsfreeze-freeze' command", "issuing guest agent 'guest-fsfreeze-thaw' command"]
+        } else {
+            ["freeze filesystem", "unfreeze filesystem"]
+        };
+        for line in lines.into_iter().filter(|_| answers) {
+            world.log(task, line);
+        }
     }
 
     fn source_is_there(&self, world: &World, drive: &Drive) -> Result<u64, String> {
@@ -142,7 +184,7 @@ impl CloneJob {
             drive.print()
         } else {
             let bytes = self.source_is_there(world, &drive)?;
-            if self.order.full { self.place(world, &drive, bytes, false)? } else { self.link(world, &drive, bytes)? }
+            if self.order.full { self.written(world, task, &key, &drive)? } else { self.link(world, &drive, bytes)? }
         };
         self.config.set(&key, &text);
         self.done.set(&key, text);
@@ -158,16 +200,40 @@ impl CloneJob {
         self.next_disk(world, task)
     }
 
+    /// The copy of a disk, if it fitted (recorded 815).
+    fn written(&self, world: &mut World, task: TaskId, key: &str, drive: &Drive) -> Result<String, String> {
+        let text = self.done.get(key).unwrap_or_default().to_owned();
+        let copy = Drive::parse(&text);
+        if !self.short {
+            self.end_mirror(world, task);
+            return Ok(text);
+        }
+        if self.is_live(world) {
+            return Err(format!("block job (mirror) error: mirror-{key}: No space left on device (io-status: ok)"));
+        }
+        Err(format!("copy failed: command '{}' failed: exit code 1", self.convert(world, drive, &copy)))
+    }
+
+    /// The command that copies a disk.
+    fn convert(&self, world: &World, from: &Drive, to: &Drive) -> String {
+        let path = |drive: &Drive| {
+            let (name, volume) = drive.file.split_once(':').unwrap_or_default();
+            let storage = world.storages.get(name).filter(|storage| storage.spec.kind.is_files());
+            storage.map_or_else(|| format!("/dev/{name}/{volume}"), |place| format!("{}/images/{volume}", place.path()))
+        };
+        let bound = self.order.bwlimit.map(|limit| format!(" -r {limit}K")).unwrap_or_default();
+        let (was, is) = (format_of(&from.file), format_of(&to.file));
+        format!("/usr/bin/qemu-img convert -p -n{bound} -f {was} -O {is} {} zeroinit:{}", path(from), path(to))
+    }
+
     fn place(&self, world: &mut World, drive: &Drive, bytes: u64, cloudinit: bool) -> Result<String, String> {
         let CloneOrder { node, target, storage, format, .. } = &self.order;
         let storage = storage.as_deref().or(drive.storage()).unwrap_or_default();
-        let full = world.storages.get(storage).is_some_and(|place| place.free(node) < bytes / 3);
-        if full && !cloudinit {
-            return Err(format!(
-                "copy failed: command '/usr/bin/qemu-img convert -p -n {}' failed: exit code 1",
-                drive.file
-            ));
-        }
+        // A file keeps its format unless the caller names another (recorded 366).
+        let own = drive.storage().and_then(|name| world.storages.get(name)).filter(|place| place.spec.kind.is_files());
+        let files = world.storages.get(storage).is_some_and(|place| place.spec.kind.is_files());
+        let kept = own.filter(|_| files && !cloudinit).map(|_| format_of(&drive.file));
+        let format = format.clone().filter(|_| !cloudinit).or(kept);
         let file = world.allocate(node, storage, *target, bytes, format.as_deref(), cloudinit)?;
         let mut copy = Drive { file, options: drive.options.clone() };
         if !cloudinit {
@@ -181,7 +247,7 @@ impl CloneJob {
         let (name, base) = drive.file.split_once(':').unwrap_or(("", ""));
         let made = world.wall();
         let storage = world.storages.get_mut(name).ok_or_else(|| format!("storage '{name}' does not exist"))?;
-        let format = super::super::storage::format_of(base);
+        let format = format_of(base);
         let own = storage.next_name(node, *target, &format);
         let volume = Volume {
             name: own.clone(),
@@ -237,8 +303,10 @@ impl Job for CloneJob {
     }
 
     fn cancel(&mut self, world: &mut World, _task: TaskId) -> Option<String> {
+        let copied = self.todo.last().and_then(|(key, drive)| Some((drive, Drive::parse(self.done.get(key)?))));
+        let command = copied.map(|(from, to)| self.convert(world, from, &to)).unwrap_or_default();
         self.undo(world);
-        Some("clone failed: copy failed: command '/usr/bin/qemu-img convert' failed: interrupted by signal".into())
+        Some(format!("clone failed: copy failed: command '{command}' failed: interrupted by signal"))
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Recorded {
     pub(super) headers: BTreeMap<String, String>,
     /// Absent when the recording is of several calls at once.
     pub(super) answered: Option<Answered>,
+    /// What each of several calls at once came to.
+    pub(super) race: Vec<String>,
     /// How the task ended that the call began, where that stands beside the call, and when: milliseconds since 1970.
     pub(super) ends: Option<(u64, String)>,
     /// When the call was made, where that was recorded: milliseconds since 1970.
@@ -138,6 +140,12 @@ fn answered(value: &Value) -> Option<Answered> {
     Some(Answered { status, reason: text(&value["reason"]), body: value["body"].clone() })
 }
 
+/// What one of several calls came to: its data, or its status line and how its task ended.
+fn outcome(value: &Value) -> String {
+    let end = value["task_exitstatus"].as_str().unwrap_or("no task");
+    value.as_str().map_or_else(|| format!("{} {}, {end}", value["status"], text(&value["reason"])), str::to_owned)
+}
+
 /// When a task began on its node: what an identifier says of it.
 fn began(upid: &str) -> Option<u64> {
     u64::from_str_radix(upid.split(':').nth(3)?, 16).ok()
@@ -156,6 +164,7 @@ fn from_file(name: &str, value: &Value) -> Recorded {
         content_type: request["content_type"].as_str().map(str::to_owned),
         headers: headers.as_object().unwrap_or(&Map::new()).iter().map(|(key, to)| (key.clone(), text(to))).collect(),
         answered: answered(&value["response"]).filter(|_| request["scheme"].is_null()),
+        race: value["responses"].as_array().into_iter().flatten().map(outcome).collect(),
         ends: None,
         at: None,
         rank: (u64::MAX, name.len()),
@@ -186,6 +195,7 @@ fn from_lines(name: &str, lines: &[Value]) -> Vec<Recorded> {
             content_type: None,
             headers: BTreeMap::new(),
             answered: answered(line),
+            race: Vec::new(),
             ends: None,
             at: Some(time(line)),
             rank: (time(line), place),

@@ -12,6 +12,9 @@ const OF_THE_MOMENT: &[&str] = &[
     "CSRFPreventionToken",
     "avail",
     "bridge_ports",
+    "priority",
+    "public-key-bits",
+    "public-key-type",
     "cpu",
     "ctime",
     "digest",
@@ -20,6 +23,7 @@ const OF_THE_MOMENT: &[&str] = &[
     "diskwrite",
     "endtime",
     "fingerprint",
+    "ip-address",
     "free_mem",
     "freemem",
     "issuer",
@@ -62,8 +66,8 @@ const OF_THE_MOMENT: &[&str] = &[
 const FIGURES: &[&str] = &["blockstat", "nics", "ballooninfo", "statistics"];
 /// What tells the entries of a list apart, the first that does.
 const NAMES: &[&str] = &["id", "volid", "storage", "iface", "key", "subdir", "filename", "name", "n"];
-/// Beginnings of log lines that report what `qemu-img` is doing.
-const CHATTER: &[&str] = &["transferred ", "Formatting '", "drive-", "qemu-img: "];
+/// Beginnings of log lines that tell what QEMU's tools are doing, or what Perl thinks of the recorded server's code.
+const CHATTER: &[&str] = &["transferred ", "Formatting '", "drive-", "mirror-", "qemu-img: ", "for my (...) is experim"];
 
 /// What differs, in words.
 pub(super) fn differences(was: &Answered, is: &Read) -> Vec<String> {
@@ -204,11 +208,18 @@ fn word(word: &str) -> String {
     dated(word)
 }
 
-/// Masks a date within a word.
+/// Masks a date within a word, or the time of a day.
 fn dated(word: &str) -> String {
-    let Some(at) = word.find("-202") else { return word.to_owned() };
-    match word.get(at + 1..at + 11) {
-        Some(date) if date.matches('-').count() == 2 => format!("{}<date>{}", &word[..=at], &word[at + 11..]),
+    let like = |text: &str, shape: &str| {
+        text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(|(byte, like)| {
+            if like == b'0' { byte.is_ascii_digit() } else { byte == like }
+        })
+    };
+    if like(word, "00:00:00") {
+        return "<time>".to_owned();
+    }
+    match word.find("-20").and_then(|at| Some((at + 1, word.get(at + 1..at + 11)?))) {
+        Some((at, date)) if like(date, "0000-00-00") => format!("{}<date>{}", &word[..at], &word[at + 10..]),
         _ => word.to_owned(),
     }
 }

@@ -3,6 +3,7 @@
 
 mod exchange;
 mod expected;
+mod guest;
 mod likeness;
 mod replay;
 mod script;
@@ -21,11 +22,13 @@ use script::Script;
 
 /// A folder of recordings: its name, the release that answered, how it is replayed.
 const FOLDERS: &[(&str, Release, &str)] = &[
-    ("recorded", Release::V8, include_str!("../../../fixtures/proxmox/replay.txt")),
-    ("recorded-9.2", Release::V9, include_str!("../../../fixtures/proxmox/replay.txt")),
-    ("datapath-9.2", Release::V9, include_str!("../../../fixtures/proxmox/replay-datapath.txt")),
+    ("recorded", Release::V8, "replay.txt"),
+    ("recorded-9.2", Release::V9, "replay.txt"),
+    ("datapath-9.2", Release::V9, "replay-datapath.txt"),
 ];
-const EXPECTED: &str = include_str!("../../../fixtures/proxmox/replay-expected.txt");
+/// Below the project's folder; read when they are needed, for they are edited more often than the code.
+const FIXTURES: &str = "tests/fixtures/proxmox";
+const EXPECTED: &str = "replay-expected.txt";
 
 /// What became of one folder.
 struct Outcome {
@@ -67,9 +70,9 @@ impl Outcome {
     }
 }
 
-/// Whether the operator makes the call of this recording.
+/// Whether the operator makes the call of this recording; one without a request is taken to be of such calls.
 fn in_use(recorded: &Recorded) -> bool {
-    let Some(path) = recorded.call_path() else { return false };
+    let Some(path) = recorded.call_path() else { return recorded.method.is_empty() };
     calls().any(|call| {
         let (method, pattern) = call.split_once(' ').unwrap();
         let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
@@ -91,12 +94,18 @@ fn place() -> PathBuf {
     place
 }
 
+fn fixture(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURES).join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
 async fn outcome(place: &Path, folder: &'static str, release: Release, script: &str) -> Outcome {
-    let script = Script::parse(script).unwrap_or_else(|error| panic!("how {folder} is replayed: {error}"));
-    let mut stated = expected::parse(EXPECTED).unwrap_or_else(|error| panic!("what is stated of {folder}: {error}"));
+    let wrong = |file: &str, error: String| -> ! { panic!("{FIXTURES}/{file}: {error}") };
+    let steps = Script::parse(&fixture(script)).unwrap_or_else(|error| wrong(script, error));
+    let mut stated = expected::parse(&fixture(EXPECTED)).unwrap_or_else(|error| wrong(EXPECTED, error));
     let expected = stated.remove(folder).unwrap_or_default();
     let recorded = exchange::read_folder(&place.join(folder)).unwrap_or_else(|error| panic!("{error}"));
-    let replay = Replay { script: &script, release, apart: &expected.apart, in_use: &in_use };
+    let replay = Replay { script: &steps, release, apart: &expected.apart, in_use: &in_use };
     let verdicts = replay.run(&recorded).await.unwrap_or_else(|error| panic!("{folder}: {error}"));
     let untrue = expected.untrue(&recorded, &verdicts);
     Outcome { folder, verdicts, expected, untrue }
@@ -117,6 +126,6 @@ async fn recorded_in_full() {
         .iter()
         .flat_map(|outcome| outcome.untrue.iter().map(move |wrong| format!("{}/{wrong}", outcome.folder)))
         .collect();
-    let file = "tests/fixtures/proxmox/replay-expected.txt";
-    assert!(untrue.is_empty(), "{} statements of {file} are not true:\n{}", untrue.len(), untrue.join("\n"));
+    let count = untrue.len();
+    assert!(untrue.is_empty(), "{count} statements of {FIXTURES}/{EXPECTED} are not true:\n{}", untrue.join("\n"));
 }

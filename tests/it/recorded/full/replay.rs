@@ -89,7 +89,7 @@ impl Replay<'_> {
         let mut verdicts = BTreeMap::new();
         for scene in &self.script.scenes {
             let here: Vec<&Recorded> =
-                recorded.iter().filter(|recorded| (scene.first..=scene.last).contains(&recorded.number)).collect();
+                recorded.iter().filter(|recorded| scene.has(recorded.number)).collect();
             if !here.is_empty() {
                 let lacking = here.iter().filter_map(|recorded| recorded.lacks()).collect();
                 let probe = worlds::world(&scene.world, self.release, &lacking).await;
@@ -118,12 +118,10 @@ impl Replay<'_> {
                 sleep(Duration::from_millis(at.saturating_sub(now))).await;
             }
             stage.now = recorded.at;
-            let place = if recorded.number > 0 { recorded.number.to_string() } else { recorded.name.clone() };
-            if last.replace(place.clone()).as_ref() != Some(&place) {
-                for step in self.script.before(&place) {
-                    worlds::perform(&stage.probe, step).await;
-                }
+            if recorded.number > 0 && last.replace(recorded.number) != Some(recorded.number) {
+                self.perform(&stage.probe, &format!("{:03}", recorded.number)).await;
             }
+            self.perform(&stage.probe, &recorded.name).await;
             let outcome = match self.obstacle(&stage.names, begun, recorded) {
                 Some(verdict) => verdict,
                 None => self.compare(&mut stage, recorded).await,
@@ -132,6 +130,13 @@ impl Replay<'_> {
             verdicts.insert(recorded.name.clone(), verdict);
         }
         self.settle(&mut stage, Some(u64::MAX), verdicts).await;
+    }
+
+    async fn perform(&self, probe: &Probe, place: &str) {
+        let release = if self.release == Release::V8 { "8.4" } else { "9.2" };
+        for step in self.script.before(place, release) {
+            worlds::perform(probe, step).await;
+        }
     }
 
     /// Looks how the tasks ended whose end had been seen by then.
@@ -152,8 +157,8 @@ impl Replay<'_> {
         if let Some(reason) = self.apart.get(&recorded.name) {
             return Some(Verdict::NotReplayed(reason.clone()));
         }
-        if recorded.answered.is_none() {
-            return Some(Verdict::NotReplayed("no single answer was recorded".to_owned()));
+        if recorded.method.is_empty() || (recorded.answered.is_none() && recorded.race.is_empty()) {
+            return Some(Verdict::NotReplayed("the recording does not hold the request".to_owned()));
         }
         let upid = recorded.upid_in_path().filter(|upid| !names.0.contains_key(upid))?;
         let beginning = begun.get(upid.as_str())?;
@@ -165,7 +170,7 @@ impl Replay<'_> {
     }
 
     async fn compare<'a>(&self, stage: &mut Stage<'a>, recorded: &'a Recorded) -> Verdict {
-        let Some(answered) = &recorded.answered else { return Verdict::NotInUse };
+        let Some(answered) = &recorded.answered else { return self.race(stage, recorded).await };
         if let Some(upid) = recorded.upid_in_path().filter(|_| recorded.is_of_ended_task()) {
             ended(&stage.probe, stage.names.of(&upid)).await;
         }
@@ -182,6 +187,28 @@ impl Replay<'_> {
         }
         let found = likeness::differences(answered, &read);
         if found.is_empty() { Verdict::Agrees } else { Verdict::Differs(found) }
+    }
+
+    /// Sends several calls at once: what they come to must be the same, whichever of them it comes to.
+    async fn race(&self, stage: &Stage<'_>, recorded: &Recorded) -> Verdict {
+        let calls = (0..recorded.race.len()).map(|place| {
+            let mut own = recorded.clone();
+            for (_, value) in &mut own.params {
+                let first = value.as_str().and_then(|text| text.split_once('…')?.0.parse::<usize>().ok());
+                *value = first.map_or_else(|| value.clone(), |first| json!(first + place));
+            }
+            async move {
+                let read = self.send(&stage.probe, &stage.names, &own).await;
+                let data = plain(&read.body["data"]);
+                let end = if data.starts_with("UPID:") { ended(&stage.probe, &data).await } else { None };
+                let whole = format!("{} {}, {}", read.status, read.reason, end.as_deref().unwrap_or("no task"));
+                if own.method == "GET" { data } else { whole }
+            }
+        });
+        let (mut is, mut was) = (futures::future::join_all(calls).await, recorded.race.clone());
+        is.sort();
+        was.sort();
+        if is == was { Verdict::Agrees } else { Verdict::Differs(vec![format!("{is:?} instead of {was:?}")]) }
     }
 
     async fn send(&self, probe: &Probe, names: &Names, recorded: &Recorded) -> Read {

@@ -10,8 +10,8 @@ use serde_json::Value;
 pub(super) enum Step {
     /// Time goes by, in seconds.
     Pass(f64),
-    /// A call of the administrator's that must succeed, its task too.
-    Send { method: String, path: String, params: Vec<(String, String)> },
+    /// A call of the administrator's; one that is not just tried must succeed, its task too.
+    Send { tried: bool, method: String, path: String, params: Vec<(String, String)> },
     /// An option written by hand; none to remove it.
     Edit { vmid: u32, key: String, value: Option<String> },
     /// Whatever else happens to a machine or to the node.
@@ -21,16 +21,22 @@ pub(super) enum Step {
 /// Numbers that are replayed in one world, one after the other.
 #[derive(Debug)]
 pub(super) struct Scene {
-    pub(super) first: u32,
-    pub(super) last: u32,
+    ranges: Vec<(u32, u32)>,
     pub(super) world: String,
+}
+
+impl Scene {
+    /// Whether the exchange of this number belongs to it.
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&number))
+    }
 }
 
 /// The whole of it.
 #[derive(Debug, Default)]
 pub(super) struct Script {
     pub(super) scenes: Vec<Scene>,
-    before: BTreeMap<String, Vec<Step>>,
+    before: BTreeMap<String, Vec<(String, Step)>>,
     callers: Vec<(u32, u32, String)>,
     params: BTreeMap<u32, Vec<(String, Value)>>,
 }
@@ -53,12 +59,13 @@ impl Script {
         match head {
             "scene" => {
                 let (numbers, world) = rest.split_once(' ')?;
-                let (first, last) = range(numbers)?;
-                self.scenes.push(Scene { first, last, world: world.to_owned() });
+                let ranges = numbers.split(',').map(range).collect::<Option<_>>()?;
+                self.scenes.push(Scene { ranges, world: world.to_owned() });
             }
             "before" => {
                 let (place, step) = rest.split_once(' ')?;
-                self.before.entry(place.to_owned()).or_default().push(step_of(step)?);
+                let (place, release) = place.split_once('@').unwrap_or((place, ""));
+                self.before.entry(place.to_owned()).or_default().push((release.to_owned(), step_of(step)?));
             }
             "as" => {
                 let (caller, numbers) = rest.split_once(' ')?;
@@ -76,9 +83,10 @@ impl Script {
         Some(())
     }
 
-    /// What is done before the first exchange of this number, or of this file and line.
-    pub(super) fn before(&self, place: &str) -> &[Step] {
-        self.before.get(place).map_or(&[], Vec::as_slice)
+    /// What is done on this release before the first exchange of this number or name.
+    pub(super) fn before(&self, place: &str, release: &str) -> impl Iterator<Item = &Step> {
+        let here = self.before.get(place).into_iter().flatten();
+        here.filter(move |(only, _)| only.is_empty() || only == release).map(|(_, step)| step)
     }
 
     /// Who calls, where the recording only says that it is another.
@@ -104,11 +112,11 @@ fn step_of(text: &str) -> Option<Step> {
     let (verb, rest) = text.split_once(' ')?;
     Some(match verb {
         "pass" => Step::Pass(rest.parse().ok()?),
-        "send" => {
+        "send" | "try" => {
             let mut words = rest.split(' ');
             let (method, path) = (words.next()?.to_owned(), format!("/nodes/pve1/{}", words.next()?));
             let params = words.map(|word| word.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())));
-            Step::Send { method, path, params: params.collect::<Option<_>>()? }
+            Step::Send { tried: verb == "try", method, path, params: params.collect::<Option<_>>()? }
         }
         "edit" => {
             let (vmid, option) = rest.split_once(' ')?;
@@ -116,7 +124,7 @@ fn step_of(text: &str) -> Option<Step> {
             let value = Some(value.to_owned()).filter(|value| !value.is_empty());
             Step::Edit { vmid: vmid.parse().ok()?, key: key.to_owned(), value }
         }
-        "on" | "off" | "lose" | "remove" | "start" | "stop" => Step::Do { what: verb.to_owned(), to: rest.to_owned() },
+        "on" | "off" | "lose" | "remove" | "start" | "stop" | "hold" => Step::Do { what: verb.to_owned(), to: rest.to_owned() },
         _ => return None,
     })
 }

@@ -1,18 +1,25 @@
 //! The worlds that recordings are replayed in, and what happens to them by hand.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use stevedore::clock::TimerClock;
+use stevedore::simulator::proxmox::Simulator;
 use stevedore::simulator::scenario::{
-    AclSpec, Release, Scenario, StorageSpec, TokenSpec, UserSpec,
+    AclSpec, MachineSpec, Release, Scenario, StorageSpec, TokenSpec, UserSpec,
 };
 use stevedore::simulator::world::World;
 use tokio::time::sleep;
 
 use super::super::setups;
+use super::guest::RecordedGuest;
 use super::script::Step;
 use crate::simulator::probe::Probe;
 
+/// When the first recording was made, in seconds since 1970.
+const BEGINNING: i64 = 1_795_314_953;
 /// Callers besides those of the curated exchanges: token, its secret, and the role that it has on a path.
 const TOKENS: &[(&str, &str, Option<(&str, &str)>)] = &[
     ("apart", "s11", None),
@@ -24,10 +31,10 @@ const TOKENS: &[(&str, &str, Option<(&str, &str)>)] = &[
 /// A world in the state called `name`, asked by the administrator. For each set of privileges in `lacking` there is a
 /// role that has all but these.
 pub(super) async fn world(name: &str, release: Release, lacking: &BTreeSet<String>) -> Probe {
-    let mut scenario = setups::scenario(name, release);
-    accounts(&mut scenario);
+    let mut scenario = setups::scenario(if name == "lab" { "noquorum" } else { name }, release);
+    accounts(&mut scenario, name);
     for lacks in lacking {
-        let rest = RECORDED_ROLE.split(' ').filter(|privilege| !lacks.split('|').any(|lack| lack == *privilege));
+        let rest = role(name).filter(|privilege| !lacks.split('|').any(|lack| lack == *privilege));
         scenario.roles.insert(role_without(lacks), rest.map(str::to_owned).collect());
     }
     match name {
@@ -36,14 +43,21 @@ pub(super) async fn world(name: &str, release: Release, lacking: &BTreeSet<Strin
         "base" => scenario.machines.retain(|machine| machine.vmid == 100),
         _ => grown(&mut scenario),
     }
+    if name == "noquorum" {
+        let far = MachineSpec { vmid: 300, node: "pve2".into(), ..MachineSpec::default() };
+        scenario.machines.push(far);
+        scenario.machines.iter_mut().filter(|machine| machine.vmid == 200).for_each(|tiny| tiny.running = true);
+    }
     if name == "small" {
         let path = Some("/var/lib/pvesmall".to_owned());
         scenario.storages.push(StorageSpec { name: "small".into(), path, size_gib: 0, used_gib: 0, ..StorageSpec::default() });
     }
-    let probe = setups::administrator(&Probe::new(scenario));
+    let clock = TimerClock::starting_at(Timestamp::from_second(BEGINNING).unwrap());
+    let simulator = Simulator::with_guests(scenario, Arc::new(clock), Arc::new(RecordedGuest));
+    let probe = setups::administrator(&Probe { simulator, authorization: String::new() });
     sleep(Duration::from_secs(30)).await;
     match name {
-        "noquorum" => probe.simulator.world(|world| world.set_quorate(false)),
+        "noquorum" | "lab" => probe.simulator.world(|world| world.set_quorate(false)),
         "maintenance" => probe.simulator.world(|world| world.set_maintenance("pve1", true)),
         _ => {}
     }
@@ -94,7 +108,7 @@ fn grown(scenario: &mut Scenario) {
     }
 }
 
-fn accounts(scenario: &mut Scenario) {
+fn accounts(scenario: &mut Scenario, name: &str) {
     let entry = |to: &str, path: &str, role: &str| AclSpec {
         path: path.into(),
         to: to.into(),
@@ -105,7 +119,7 @@ fn accounts(scenario: &mut Scenario) {
         let expire = (*id == "expired").then_some(1_700_000_000);
         let token = TokenSpec { id: (*id).into(), secret: (*secret).into(), privsep: true, expire };
         scenario.users[0].tokens.push(token);
-        if let Some((path, role)) = right {
+        if let Some((path, role)) = right.filter(|_| name == "later") {
             scenario.acls.push(entry(&format!("dev@pve!{id}"), path, role));
         }
     }
@@ -114,8 +128,13 @@ fn accounts(scenario: &mut Scenario) {
     let off = scenario.users.iter_mut().find(|user| user.id == "off@pve");
     off.unwrap().tokens.push(token("o"));
     scenario.users.push(UserSpec { id: "stevedore@pve".into(), tokens: vec![token("full"), min], ..UserSpec::default() });
-    scenario.roles.insert("Recorded".into(), RECORDED_ROLE.split(' ').map(str::to_owned).collect());
+    scenario.roles.insert("Recorded".into(), role(name).map(str::to_owned).collect());
     scenario.acls.push(entry("stevedore@pve", "/", "Recorded"));
+    if name == "lab" {
+        for path in ["/pool/stv", "/storage/btr", "/storage/dir1", "/vms/110", "/vms/111", "/vms/9001"] {
+            scenario.acls.push(entry("weak@pve", path, "PVEAuditor"));
+        }
+    }
 }
 
 /// The role behind `stevedore@pve`, as `/access/permissions` told it (recorded 905).
@@ -124,6 +143,12 @@ const RECORDED_ROLE: &str = "Datastore.Allocate Datastore.AllocateSpace Datastor
     VM.Config.CPU VM.Config.Cloudinit VM.Config.Disk VM.Config.HWType VM.Config.Memory VM.Config.Network \
     VM.Config.Options VM.Console VM.GuestAgent.Audit VM.GuestAgent.FileRead VM.GuestAgent.FileSystemMgmt \
     VM.GuestAgent.FileWrite VM.GuestAgent.Unrestricted VM.Migrate VM.PowerMgmt VM.Snapshot VM.Snapshot.Rollback";
+
+/// The role in this world: it was given two more privileges in the end (recorded 905).
+fn role(world: &str) -> impl Iterator<Item = &'static str> {
+    let early = world == "datapath";
+    RECORDED_ROLE.split(' ').filter(move |name| !early || !matches!(*name, "Sys.Incoming" | "VM.Migrate"))
+}
 
 /// Value of the `Authorization` header of whom a recording names.
 pub(super) fn authorization(caller: &str) -> String {
@@ -153,12 +178,16 @@ pub(super) fn authorization(caller: &str) -> String {
 pub(super) async fn perform(probe: &Probe, step: &Step) {
     match step {
         Step::Pass(seconds) => sleep(Duration::from_secs_f64(*seconds)).await,
-        Step::Send { method, path, params } => {
+        Step::Send { tried, method, path, params } => {
             let params: Vec<_> = params.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-            let data = probe.send(method, path, &params).await.ok();
+            let read = probe.send(method, path, &params).await;
+            if *tried {
+                return;
+            }
+            assert_eq!(read.status, 200, "{step:?}: {read:?}");
+            let data = &read.body["data"];
             if data.as_str().is_some_and(|text| text.starts_with("UPID:")) {
-                let end = probe.wait(&data).await;
-                assert_eq!(end, "OK", "{step:?}");
+                assert_eq!(probe.wait(data).await, "OK", "{step:?}");
             }
         }
         Step::Edit { vmid, key, value } => {
@@ -174,6 +203,7 @@ fn by_hand(world: &mut World, what: &str, to: &str) {
         ("on" | "off", "pvedaemon") => world.set_daemon("pve1", what == "on"),
         ("on" | "off", "pmxcfs") => world.set_pmxcfs("pve1", what == "on"),
         ("on" | "off", "quorum") => world.set_quorate(what == "on"),
+        ("hold", content) => world.set_storage_content("local", &content.split(',').collect::<Vec<_>>()),
         ("lose", _) => world.lose_volumes(vmid()),
         ("remove", _) => world.remove_machine(vmid()),
         ("start", _) => world.power_on_machine(vmid()),
