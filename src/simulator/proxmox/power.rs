@@ -61,7 +61,7 @@ pub(crate) fn command(world: &mut World, name: &str, call: &Call) -> Result<Repl
                 "suspend" => "qmpause",
                 _ => "qmresume",
             };
-            (kind, Box::new(NudgeJob { vmid, kind }))
+            (kind, Box::new(NudgeJob { vmid, kind, locked: false }))
         }
     };
     Ok(world.fork(node, kind, &vmid.to_string(), &call.caller, job).into())

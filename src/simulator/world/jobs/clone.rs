@@ -143,7 +143,8 @@ impl CloneJob {
         }
         let disks = self.config.drives().filter(|(_, drive)| !drive.is_cdrom()).count().max(1);
         let usual = timings.full_clone.span() / u32::try_from(disks).unwrap_or(1);
-        let bound = self.order.bwlimit.filter(|limit| *limit > 0).map(|limit| Duration::from_secs(bytes / limit / 1024));
+        let bound =
+            self.order.bwlimit.filter(|limit| *limit > 0).map(|limit| Duration::from_secs(bytes / limit / 1024));
         Ok(Step::Wait(bound.map_or(usual, |bound| bound.max(usual))))
     }
 
@@ -184,7 +185,11 @@ impl CloneJob {
             drive.print()
         } else {
             let bytes = self.source_is_there(world, &drive)?;
-            if self.order.full { self.written(world, task, &key, &drive)? } else { self.link(world, &drive, bytes)? }
+            if self.order.full {
+                self.written(world, task, &key, &drive)?
+            } else {
+                self.link(world, task, &drive, bytes)?
+            }
         };
         self.config.set(&key, &text);
         self.done.set(&key, text);
@@ -242,7 +247,7 @@ impl CloneJob {
         Ok(copy.print())
     }
 
-    fn link(&self, world: &mut World, drive: &Drive, bytes: u64) -> Result<String, String> {
+    fn link(&self, world: &mut World, task: TaskId, drive: &Drive, bytes: u64) -> Result<String, String> {
         let CloneOrder { node, target, .. } = &self.order;
         let (name, base) = drive.file.split_once(':').unwrap_or(("", ""));
         let made = world.wall();
@@ -259,6 +264,10 @@ impl CloneJob {
             made,
         };
         storage.put(node, volume);
+        if let (Some((_, file)), true) = (own.split_once('/'), storage.spec.kind.is_files()) {
+            world.log(task, format!("clone {base}: images, {file}, {target} to {file} (base=../{base})"));
+        }
+        let storage = world.storages.get(name).ok_or_else(|| format!("storage '{name}' does not exist"))?;
         let shown = if storage.spec.kind == crate::simulator::scenario::StorageKind::LvmThin {
             own
         } else {

@@ -310,15 +310,19 @@ impl Job for RebootJob {
     }
 }
 
-/// Reset, pause and resume: done at once.
+/// Reset, pause and resume: done at once when nobody holds the file lock (recorded 344).
 #[derive(Debug)]
 pub(crate) struct NudgeJob {
     pub(crate) vmid: u32,
     pub(crate) kind: &'static str,
+    pub(crate) locked: bool,
 }
 
 impl Job for NudgeJob {
     fn step(&mut self, world: &mut World, _task: TaskId) -> Step {
+        if !std::mem::replace(&mut self.locked, true) {
+            return Step::Lock(LockWish::on(self.vmid, world.scenario.timings.lock_wait.span()));
+        }
         match self.kind {
             "qmreset" => world.reboot_guest(self.vmid),
             kind => {

@@ -48,7 +48,6 @@ const OF_THE_MOMENT: &[&str] = &[
     "pressurememorysome",
     "pstart",
     "repoid",
-    "san",
     "snaptime",
     "starttime",
     "subject",
@@ -62,12 +61,13 @@ const OF_THE_MOMENT: &[&str] = &[
     "version",
     "vmgenid",
 ];
-/// Below these keys only kinds are compared: figures of a running machine, and what the guest says of itself.
-const FIGURES: &[&str] = &["blockstat", "nics", "ballooninfo", "statistics"];
+/// Below these keys nothing is compared: figures of a running machine, and the names in a certificate.
+const FIGURES: &[&str] = &["blockstat", "nics", "ballooninfo", "statistics", "san"];
 /// What tells the entries of a list apart, the first that does.
 const NAMES: &[&str] = &["id", "volid", "storage", "iface", "key", "subdir", "filename", "name", "n"];
 /// Beginnings of log lines that tell what QEMU's tools are doing, or what Perl thinks of the recorded server's code.
-const CHATTER: &[&str] = &["transferred ", "Formatting '", "drive-", "mirror-", "qemu-img: ", "for my (...) is experim"];
+const CHATTER: &[&str] =
+    &["transferred ", "Formatting '", "drive-", "mirror-", "qemu-img: ", "for my (...) is experim"];
 
 /// What differs, in words.
 pub(super) fn differences(was: &Answered, is: &Read) -> Vec<String> {
@@ -111,8 +111,7 @@ fn normal(key: &str, value: &Value) -> Value {
         Value::String(text) if matches!(key, "content" | "tags") => json!(sorted(text)),
         Value::String(text) => json!(masked(text)),
         Value::Object(entries) => {
-            let mut entries: Map<_, _> =
-                entries.iter().map(|(key, value)| (key.clone(), normal(key, value))).collect();
+            let mut entries: Map<_, _> = entries.iter().map(|(key, value)| (key.clone(), normal(key, value))).collect();
             of_the_host(&mut entries);
             Value::Object(entries)
         }
@@ -211,9 +210,12 @@ fn word(word: &str) -> String {
 /// Masks a date within a word, or the time of a day.
 fn dated(word: &str) -> String {
     let like = |text: &str, shape: &str| {
-        text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(|(byte, like)| {
-            if like == b'0' { byte.is_ascii_digit() } else { byte == like }
-        })
+        text.len() == shape.len()
+            && text.bytes().zip(shape.bytes()).all(
+                |(byte, like)| {
+                    if like == b'0' { byte.is_ascii_digit() } else { byte == like }
+                },
+            )
     };
     if like(word, "00:00:00") {
         return "<time>".to_owned();

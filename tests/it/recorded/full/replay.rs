@@ -88,8 +88,7 @@ impl Replay<'_> {
             recorded.iter().filter_map(|recorded| Some((recorded.upid()?, recorded))).collect();
         let mut verdicts = BTreeMap::new();
         for scene in &self.script.scenes {
-            let here: Vec<&Recorded> =
-                recorded.iter().filter(|recorded| scene.has(recorded.number)).collect();
+            let here: Vec<&Recorded> = recorded.iter().filter(|recorded| scene.has(recorded.number)).collect();
             if !here.is_empty() {
                 let lacking = here.iter().filter_map(|recorded| recorded.lacks()).collect();
                 let probe = worlds::world(&scene.world, self.release, &lacking).await;
@@ -239,7 +238,8 @@ impl Replay<'_> {
         let caller = self.script.caller(recorded.number).unwrap_or(&recorded.caller);
         let mut request = Request::builder().method(recorded.method.as_str()).uri(uri);
         for (name, value) in &recorded.headers {
-            let value = if value == "<REDACTED>" { format!("PVEAuthCookie={}", ticket(probe).await) } else { value.clone() };
+            let value =
+                if value == "<REDACTED>" { format!("PVEAuthCookie={}", ticket(probe).await) } else { value.clone() };
             request = request.header(name, value);
         }
         if let Some(kind) = &recorded.content_type {

@@ -124,7 +124,9 @@ fn step_of(text: &str) -> Option<Step> {
             let value = Some(value.to_owned()).filter(|value| !value.is_empty());
             Step::Edit { vmid: vmid.parse().ok()?, key: key.to_owned(), value }
         }
-        "on" | "off" | "lose" | "remove" | "start" | "stop" | "hold" => Step::Do { what: verb.to_owned(), to: rest.to_owned() },
+        "on" | "off" | "lose" | "remove" | "start" | "stop" | "hold" => {
+            Step::Do { what: verb.to_owned(), to: rest.to_owned() }
+        }
         _ => return None,
     })
 }

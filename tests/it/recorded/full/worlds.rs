@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use stevedore::clock::TimerClock;
 use stevedore::simulator::proxmox::Simulator;
 use stevedore::simulator::scenario::{
-    AclSpec, MachineSpec, Release, Scenario, StorageSpec, TokenSpec, UserSpec,
+    AclSpec, MachineSpec, Release, Scenario, Seconds, StorageSpec, TokenSpec, UserSpec,
 };
 use stevedore::simulator::world::World;
 use tokio::time::sleep;
@@ -48,9 +48,19 @@ pub(super) async fn world(name: &str, release: Release, lacking: &BTreeSet<Strin
         scenario.machines.push(far);
         scenario.machines.iter_mut().filter(|machine| machine.vmid == 200).for_each(|tiny| tiny.running = true);
     }
+    if name == "quick" {
+        // The recorded disks held next to nothing.
+        scenario.timings.full_clone = Seconds(0.4);
+    }
     if name == "small" {
         let path = Some("/var/lib/pvesmall".to_owned());
-        scenario.storages.push(StorageSpec { name: "small".into(), path, size_gib: 0, used_gib: 0, ..StorageSpec::default() });
+        scenario.storages.push(StorageSpec {
+            name: "small".into(),
+            path,
+            size_gib: 0,
+            used_gib: 0,
+            ..StorageSpec::default()
+        });
     }
     let clock = TimerClock::starting_at(Timestamp::from_second(BEGINNING).unwrap());
     let simulator = Simulator::with_guests(scenario, Arc::new(clock), Arc::new(RecordedGuest));
@@ -127,11 +137,15 @@ fn accounts(scenario: &mut Scenario, name: &str) {
     let min = TokenSpec { privsep: true, ..token("min") };
     let off = scenario.users.iter_mut().find(|user| user.id == "off@pve");
     off.unwrap().tokens.push(token("o"));
-    scenario.users.push(UserSpec { id: "stevedore@pve".into(), tokens: vec![token("full"), min], ..UserSpec::default() });
+    scenario.users.push(UserSpec {
+        id: "stevedore@pve".into(),
+        tokens: vec![token("full"), min],
+        ..UserSpec::default()
+    });
     scenario.roles.insert("Recorded".into(), role(name).map(str::to_owned).collect());
     scenario.acls.push(entry("stevedore@pve", "/", "Recorded"));
     if name == "lab" {
-        for path in ["/pool/stv", "/storage/btr", "/storage/dir1", "/vms/110", "/vms/111", "/vms/9001"] {
+        for path in ["/pool/stv", "/storage/btr", "/storage/dir1", "/vms/100", "/vms/110", "/vms/111", "/vms/9001"] {
             scenario.acls.push(entry("weak@pve", path, "PVEAuditor"));
         }
     }
@@ -211,4 +225,3 @@ fn by_hand(world: &mut World, what: &str, to: &str) {
         _ => panic!("nobody knows how to {what} {to}"),
     }
 }
-
