@@ -106,7 +106,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
         world.check_tags(&call.caller, "", tags)?;
     }
     let life = world.new_life(vmid);
-    world.vms.insert(vmid, Vm::new(&call.node, life, Config::of([("lock", "create")])));
+    world.add(vmid, Vm::new(&call.node, life, Config::of([("lock", "create")])));
     world.note(vmid);
     let job = CreateJob::new(&call.node, vmid, options, start);
     Ok(world.fork(&call.node, "qmcreate", &vmid.to_string(), &call.caller, Box::new(job)).into())

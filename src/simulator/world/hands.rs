@@ -96,7 +96,7 @@ impl World {
 
     /// Removes a machine with its disks, whatever state it is in.
     pub fn remove_machine(&mut self, vmid: u32) {
-        if let Some(vm) = self.vms.remove(&vmid) {
+        if let Some(vm) = self.take(vmid) {
             self.free_drives(&vm.node, vmid, &vm.config);
         }
     }

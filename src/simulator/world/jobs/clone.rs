@@ -71,7 +71,7 @@ impl CloneJob {
         world.writable(node, *target)?;
         let temporary = Config::of([("lock", "clone"), ("description", " qmclone temporary file")]);
         let life = world.new_life(*target);
-        world.vms.insert(*target, Vm::new(node, life, temporary));
+        world.add(*target, Vm::new(node, life, temporary));
         world.note(*target);
         self.stage = Stage::LockedSource;
         let running = world.vms.get(source).is_some_and(|vm| vm.run.is_some());
@@ -293,7 +293,7 @@ impl CloneJob {
     fn undo(&self, world: &mut World) {
         if !matches!(self.stage, Stage::LockTarget | Stage::MakeTarget) {
             world.free_drives(&self.order.node, self.order.target, &self.done);
-            world.vms.remove(&self.order.target);
+            world.take(self.order.target);
         }
     }
 }

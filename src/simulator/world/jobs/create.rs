@@ -75,7 +75,7 @@ impl CreateJob {
 
     fn undo(&self, world: &mut World) {
         world.free_drives(&self.node, self.vmid, &self.config);
-        world.vms.remove(&self.vmid);
+        world.take(self.vmid);
     }
 
     fn failed(&self, world: &mut World, error: &str) -> Step {

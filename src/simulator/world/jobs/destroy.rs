@@ -58,7 +58,7 @@ impl DestroyJob {
         if self.purge {
             world.log(task, format!("purging VM {vmid} from related configurations.."));
         }
-        world.vms.remove(vmid);
+        world.take(*vmid);
         Ok(())
     }
 
