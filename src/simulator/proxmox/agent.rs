@@ -132,8 +132,14 @@ fn interfaces(facts: &GuestFacts) -> Value {
 /// The address that Linux gives every card by itself: the hardware address, with one bit turned (recorded 251).
 fn link_local(mac: &str) -> Option<IpAddr> {
     let bytes: Vec<u16> = mac.split(':').map(|part| u16::from_str_radix(part, 16).ok()).collect::<Option<_>>()?;
-    let [a, b, c, d, e, f] = bytes[..] else { return None };
-    Some(IpAddr::from([0xfe80, 0, 0, 0, ((a ^ 2) << 8) | b, (c << 8) | 0xff, 0xfe00 | d, (e << 8) | f]))
+    let pair = |high: u16, low: u16| (high << 8) | low;
+    match bytes[..] {
+        [first, second, third, ref rest @ ..] if rest.len() == 3 => {
+            let (head, middle) = (pair(first ^ 2, second), pair(third, 0xff));
+            Some(IpAddr::from([0xfe80, 0, 0, 0, head, middle, pair(0xfe, rest[0]), pair(rest[1], rest[2])]))
+        }
+        _ => None,
+    }
 }
 
 fn interface(card: &GuestInterface) -> Value {

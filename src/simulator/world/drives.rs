@@ -73,7 +73,7 @@ impl World {
             let (storage, _) = source.split_once(':').unwrap_or((source, ""));
             find(&self.storages, storage)?;
             let path = format!("/storage/{storage}");
-            self.access.need_any(caller, &path, &["Datastore.Audit", "Datastore.AllocateSpace"])?;
+            self.access.need_any(caller, &path, &["Datastore.AllocateSpace", "Datastore.Audit"])?;
         }
         Ok(())
     }

@@ -88,7 +88,16 @@ impl Run {
 
 impl Vm {
     pub(crate) fn new(node: &str, life: String, config: Config) -> Self {
-        Self { node: node.to_owned(), config, run: None, life, boots: 0, exited_at: None, published: Vec::new(), heir_of: None }
+        Self {
+            node: node.to_owned(),
+            config,
+            run: None,
+            life,
+            boots: 0,
+            exited_at: None,
+            published: Vec::new(),
+            heir_of: None,
+        }
     }
 
     /// The same after an earlier machine of the VMID that went at some moment.

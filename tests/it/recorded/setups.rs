@@ -216,6 +216,10 @@ pub(super) async fn prepare(setup: &str, release: Release) -> Probe {
             probe.send("POST", &at(200, "/clone"), &params).await.ok();
             sleep(Duration::from_secs(1)).await;
         }
+        "copied" => {
+            let params = [("newid", "202"), ("name", "clone-full"), ("full", "1"), ("description", "copy")];
+            probe.run("POST", &at(200, "/clone"), &params).await;
+        }
         "linked" => {
             probe.run("POST", &at(201, "/clone"), &[("newid", "202"), ("name", "linked")]).await;
         }

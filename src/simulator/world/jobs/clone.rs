@@ -1,5 +1,7 @@
 //! Cloning. Until the first disk is written, the target shows nothing but its lock and a comment.
 
+mod copy;
+
 use std::time::Duration;
 
 use super::super::World;
@@ -148,27 +150,6 @@ impl CloneJob {
         Ok(Step::Wait(bound.map_or(usual, |bound| bound.max(usual))))
     }
 
-    /// Whether the source runs: then its process mirrors the disks.
-    fn is_live(&self, world: &World) -> bool {
-        world.vms.get(&self.order.source).is_some_and(|vm| vm.run.is_some())
-    }
-
-    /// The last moments of a mirrored disk, in which the guest's file systems stand still (recorded 363).
-    fn end_mirror(&self, world: &mut World, task: TaskId) {
-        let now = world.now();
-        let run = world.vms.get(&self.order.source).and_then(|vm| vm.run.as_ref());
-        let Some(answers) = run.map(|run| run.agent_answers(now)) else { return };
-        world.log(task, "all 'mirror' jobs are ready");
-        let lines = if world.is_v9() {
-            ["issuing guest agent 'guest-fsfreeze-freeze' command", "issuing guest agent 'guest-fsfreeze-thaw' command"]
-        } else {
-            ["freeze filesystem", "unfreeze filesystem"]
-        };
-        for line in lines.into_iter().filter(|_| answers) {
-            world.log(task, line);
-        }
-    }
-
     fn source_is_there(&self, world: &World, drive: &Drive) -> Result<u64, String> {
         let (name, volume) = drive.file.split_once(':').unwrap_or(("", &drive.file));
         let storage = world.storages.get(name).ok_or_else(|| format!("storage '{name}' does not exist"))?;
@@ -203,48 +184,6 @@ impl CloneJob {
         vm.config = visible;
         world.note(self.order.target);
         self.next_disk(world, task)
-    }
-
-    /// The copy of a disk, if it fitted (recorded 815).
-    fn written(&self, world: &mut World, task: TaskId, key: &str, drive: &Drive) -> Result<String, String> {
-        let text = self.done.get(key).unwrap_or_default().to_owned();
-        let copy = Drive::parse(&text);
-        if !self.short {
-            self.end_mirror(world, task);
-            return Ok(text);
-        }
-        if self.is_live(world) {
-            return Err(format!("block job (mirror) error: mirror-{key}: No space left on device (io-status: ok)"));
-        }
-        Err(format!("copy failed: command '{}' failed: exit code 1", self.convert(world, drive, &copy)))
-    }
-
-    /// The command that copies a disk.
-    fn convert(&self, world: &World, from: &Drive, to: &Drive) -> String {
-        let path = |drive: &Drive| {
-            let (name, volume) = drive.file.split_once(':').unwrap_or_default();
-            let storage = world.storages.get(name).filter(|storage| storage.spec.kind.is_files());
-            storage.map_or_else(|| format!("/dev/{name}/{volume}"), |place| format!("{}/images/{volume}", place.path()))
-        };
-        let bound = self.order.bwlimit.map(|limit| format!(" -r {limit}K")).unwrap_or_default();
-        let (was, is) = (format_of(&from.file), format_of(&to.file));
-        format!("/usr/bin/qemu-img convert -p -n{bound} -f {was} -O {is} {} zeroinit:{}", path(from), path(to))
-    }
-
-    fn place(&self, world: &mut World, drive: &Drive, bytes: u64, cloudinit: bool) -> Result<String, String> {
-        let CloneOrder { node, target, storage, format, .. } = &self.order;
-        let storage = storage.as_deref().or(drive.storage()).unwrap_or_default();
-        // A file keeps its format unless the caller names another (recorded 366).
-        let own = drive.storage().and_then(|name| world.storages.get(name)).filter(|place| place.spec.kind.is_files());
-        let files = world.storages.get(storage).is_some_and(|place| place.spec.kind.is_files());
-        let kept = own.filter(|_| files && !cloudinit).map(|_| format_of(&drive.file));
-        let format = format.clone().filter(|_| !cloudinit).or(kept);
-        let file = world.allocate(node, storage, *target, bytes, format.as_deref(), cloudinit)?;
-        let mut copy = Drive { file, options: drive.options.clone() };
-        if !cloudinit {
-            copy.options.set("size", print_size(bytes));
-        }
-        Ok(copy.print())
     }
 
     fn link(&self, world: &mut World, task: TaskId, drive: &Drive, bytes: u64) -> Result<String, String> {

@@ -43,6 +43,12 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
+    /// A recording of this name that holds nothing.
+    #[cfg(test)]
+    pub(super) fn named(name: &str) -> Self {
+        from_file(name, &Value::Null)
+    }
+
     /// Path below `/api2/json`, if it is.
     pub(super) fn call_path(&self) -> Option<&str> {
         self.path.strip_prefix("/api2/json").filter(|path| path.starts_with('/'))
@@ -61,16 +67,16 @@ impl Recorded {
         in_path.into_iter().chain(named).collect()
     }
 
-    /// What the token lacked whose rights were changed between the calls: privileges separated by `|`; nothing if it
-    /// was allowed; absent for other callers.
-    pub(super) fn lacks(&self) -> Option<String> {
+    /// What the token lacked whose rights were changed between the calls: privileges separated by `|`, and where;
+    /// nothing if it was allowed; absent for other callers.
+    pub(super) fn lacks(&self) -> Option<(String, String)> {
         let answered = self.answered.as_ref().filter(|_| self.caller == "stevedore@pve!min")?;
-        if answered.status != 403 {
-            return Some(String::new());
-        }
-        // Without a path in the text it is the right to make the machine.
-        let detail = answered.reason.split_once(", ").map_or("VM.Allocate", |(_, rest)| rest.trim_end_matches(')'));
-        Some(detail.to_owned())
+        let text = answered.reason.strip_prefix("Permission check failed").filter(|_| answered.status == 403);
+        let Some(text) = text else { return Some((String::new(), "/".to_owned())) };
+        // Without more words it is the right to make the machine.
+        let named = text.trim_start_matches([' ', '(']).trim_end_matches(')').split_once(", ");
+        let (path, lacks) = named.unwrap_or(("/", "VM.Allocate"));
+        Some((lacks.to_owned(), path.to_owned()))
     }
 
     /// The answer's data.

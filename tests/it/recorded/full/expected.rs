@@ -53,7 +53,8 @@ impl Expected {
         for (name, verdict) in verdicts {
             match (verdict, self.differs.get(name)) {
                 (Verdict::Differs(found), None) => wrong.push(format!("{name} differs: {}", found.join("; "))),
-                (Verdict::Differs(_), Some(_)) | (_, None) => {}
+                // Nobody can tell while the call is not in use.
+                (Verdict::Differs(_) | Verdict::NotInUse, Some(_)) | (_, None) => {}
                 (Verdict::Agrees, Some(_)) => wrong.push(format!("{name} is stated to differ, and agrees")),
                 (_, Some(_)) => wrong.push(format!("{name} is stated to differ, and is not replayed")),
             }
@@ -66,5 +67,42 @@ impl Expected {
             wrong.push(format!("{agree} agree, and {} are stated to", self.agree));
         }
         wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn untrue(stated: &str, verdict: Verdict) -> Vec<String> {
+        let expected = parse(stated).unwrap().remove("lab").unwrap_or_default();
+        expected.untrue(&[Recorded::named("001-x")], &BTreeMap::from([("001-x".to_owned(), verdict)]))
+    }
+
+    fn differs() -> Verdict {
+        Verdict::Differs(vec!["status: 500 instead of 200".to_owned()])
+    }
+
+    #[test]
+    fn what_is_as_stated_is_true() {
+        assert_eq!(untrue("lab agree 1", Verdict::Agrees), [] as [String; 0]);
+        assert_eq!(untrue("lab differs 001-x: on purpose", differs()), [] as [String; 0]);
+        assert_eq!(untrue("lab,den apart 001-x: by hand", Verdict::NotReplayed("by hand".into())), [] as [String; 0]);
+    }
+
+    #[test]
+    fn what_is_otherwise_is_told() {
+        assert_eq!(untrue("lab agree 0", differs()), ["001-x differs: status: 500 instead of 200"]);
+        assert_eq!(untrue("lab agree 1", Verdict::NotInUse), ["0 agree, and 1 are stated to"]);
+        let stale = "lab differs 001-x: on purpose";
+        assert_eq!(untrue(stale, Verdict::Agrees), ["001-x is stated to differ, and agrees"]);
+        let apart = Verdict::NotReplayed("by hand".into());
+        assert_eq!(untrue(stale, apart), ["001-x is stated to differ, and is not replayed"]);
+        assert_eq!(untrue("lab apart 002-y: by hand", Verdict::Agrees), ["002-y is no recording"]);
+    }
+
+    #[test]
+    fn a_line_that_states_nothing_is_named() {
+        assert_eq!(parse("lab agree 1\nlab sulks").unwrap_err(), "line 2: \"lab sulks\" states nothing");
     }
 }

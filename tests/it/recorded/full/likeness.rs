@@ -225,3 +225,46 @@ fn dated(word: &str) -> String {
         _ => word.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(was: &Value, is: &Value) -> Vec<String> {
+        let was = Answered { status: 200, reason: "OK".to_owned(), body: json!({"data": was}) };
+        differences(&was, &Read { status: 200, reason: "OK".to_owned(), body: json!({"data": is}) })
+    }
+
+    #[test]
+    fn what_two_runs_cannot_share_is_masked() {
+        let text = "UPID:pve1:0000025B:00039E36:6B025509:qmcreate:100:dev@pve!t1: virtio=BC:24:11:96:56:37,bridge=vmbr0 \
+                    vm-200-state-suspend-2026-11-22.raw at 06:50:15, ctime=1795314953";
+        let masked = masked(text);
+        let wanted = "UPID:pve1:qmcreate:100:dev@pve!t1: virtio=<hardware address>,bridge=vmbr0 \
+                      vm-200-state-suspend-<date>.raw at <time>, ctime=<time>";
+        assert_eq!(masked, wanted);
+        assert_eq!(super::masked("store2:202/vm-202-disk-0.qcow2"), "store2:202/vm-202-disk-0.qcow2");
+    }
+
+    #[test]
+    fn lists_are_compared_by_name_and_figures_by_kind() {
+        let was = json!([{"id": "a", "cpu": 0.5, "maxcpu": 2}, {"id": "b", "cpu": 0, "maxcpu": 4}]);
+        let other = json!([{"id": "b", "cpu": 0.1, "maxcpu": 4}, {"id": "a", "cpu": 7, "maxcpu": 2}]);
+        assert_eq!(compared(&was, &other), [] as [String; 0]);
+        let less = json!([{"id": "a", "cpu": "much", "maxcpu": 1}]);
+        let told = [
+            "body.data.a.cpu: \"much\" instead of \"n\"",
+            "body.data.a.maxcpu: 1 instead of 2",
+            "body.data: b is missing",
+        ];
+        assert_eq!(compared(&was, &less), told);
+    }
+
+    #[test]
+    fn of_a_log_what_tools_say_is_passed_over() {
+        let was = json!([{"n": 1, "t": "transferred 1 B of 2 B"}, {"n": 2, "t": "TASK OK"}]);
+        assert_eq!(compared(&was, &json!([{"n": 1, "t": "TASK OK"}])), [] as [String; 0]);
+        let told = ["body.data.000.t: \"TASK ERROR: no\" instead of \"TASK OK\""];
+        assert_eq!(compared(&was, &json!([{"n": 1, "t": "TASK ERROR: no"}])), told);
+    }
+}

@@ -1,12 +1,14 @@
 //! All recorded exchanges that concern calls in use, replayed from the folder that holds them, and compared with what
 //! the project states of them.
 
+mod callers;
 mod exchange;
 mod expected;
 mod guest;
 mod likeness;
 mod replay;
 mod script;
+mod stage;
 mod worlds;
 
 use std::collections::BTreeMap;
@@ -120,12 +122,25 @@ async fn recorded_in_full() {
         outcomes.push(outcome(&place, folder, *release, script).await);
     }
     println!("folder         recorded  not in use  in use  agree  differ  not replayed");
-    outcomes.iter().for_each(|outcome| println!("{}", outcome.row()));
-    outcomes.iter().flat_map(Outcome::lines).for_each(|line| println!("{line}"));
+    for outcome in &outcomes {
+        println!("{}", outcome.row());
+    }
+    for line in outcomes.iter().flat_map(Outcome::lines) {
+        println!("{line}");
+    }
     let untrue: Vec<_> = outcomes
         .iter()
         .flat_map(|outcome| outcome.untrue.iter().map(move |wrong| format!("{}/{wrong}", outcome.folder)))
         .collect();
     let count = untrue.len();
     assert!(untrue.is_empty(), "{count} statements of {FIXTURES}/{EXPECTED} are not true:\n{}", untrue.join("\n"));
+}
+
+#[test]
+fn steps_and_statements_can_be_read() {
+    let stated = expected::parse(&fixture(EXPECTED)).unwrap();
+    for (folder, _, script) in FOLDERS {
+        assert!(!Script::parse(&fixture(script)).unwrap().scenes.is_empty(), "{script} has no scene");
+        assert!(stated.get(*folder).is_some_and(|expected| expected.agree > 0), "nothing is stated of {folder}");
+    }
 }

@@ -6,14 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde_json::json;
 use stevedore::simulator::scenario::Release;
 use tokio::time::sleep;
 
 use super::super::setups;
 use super::exchange::Recorded;
 use super::script::Script;
-use super::{likeness, worlds};
+use super::stage::{Names, Stage, plain};
+use super::{callers, likeness, worlds};
 use crate::simulator::probe::{Probe, Read};
 
 /// What a path segment cannot hold.
@@ -43,44 +44,6 @@ pub(super) struct Replay<'a> {
     pub(super) in_use: &'a dyn Fn(&Recorded) -> bool,
 }
 
-/// What the recorded server named, and what the simulator named in its place: tasks, processes in guests, digests.
-#[derive(Debug, Default)]
-struct Names(BTreeMap<String, String>);
-
-impl Names {
-    fn learn(&mut self, was: &Value, is: &Value) {
-        if let (Some(was), Some(is)) = (was.as_str(), is.as_str()) {
-            if was.starts_with("UPID:") {
-                self.0.insert(was.to_owned(), is.to_owned());
-            }
-        }
-        for key in ["digest", "pid"] {
-            if !was[key].is_null() && !is[key].is_null() {
-                self.0.insert(plain(&was[key]), plain(&is[key]));
-            }
-        }
-    }
-
-    fn of<'a>(&'a self, name: &'a str) -> &'a str {
-        self.0.get(name).map_or(name, String::as_str)
-    }
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// A scene while it is played.
-struct Stage<'a> {
-    probe: Probe,
-    names: Names,
-    /// Tasks begun by calls whose end stands beside them: when it was seen, the call, its task here, how it ended.
-    ends: Vec<(u64, &'a Recorded, String, String)>,
-    /// Machines that are not as they were recorded, with the call that would have made them so.
-    strange: BTreeMap<u32, String>,
-    now: Option<u64>,
-}
-
 impl Replay<'_> {
     /// The verdict on each exchange, by name.
     pub(super) async fn run(&self, recorded: &[Recorded]) -> Result<BTreeMap<String, Verdict>, String> {
@@ -90,7 +53,7 @@ impl Replay<'_> {
         for scene in &self.script.scenes {
             let here: Vec<&Recorded> = recorded.iter().filter(|recorded| scene.has(recorded.number)).collect();
             if !here.is_empty() {
-                let lacking = here.iter().filter_map(|recorded| recorded.lacks()).collect();
+                let lacking = here.iter().filter_map(|recorded| Some(recorded.lacks()?.0)).collect();
                 let probe = worlds::world(&scene.world, self.release, &lacking).await;
                 self.play(probe, &begun, &here, &mut verdicts).await;
             }
@@ -109,7 +72,7 @@ impl Replay<'_> {
         verdicts: &mut BTreeMap<String, Verdict>,
     ) {
         let (names, ends, strange) = (Names::default(), Vec::new(), BTreeMap::new());
-        let mut stage = Stage { probe, names, ends, strange, now: None };
+        let mut stage = Stage { probe, names, ends, strange, now: None, lacked_at: "/".to_owned() };
         let mut last = None;
         for recorded in here {
             self.settle(&mut stage, recorded.at, verdicts).await;
@@ -173,8 +136,9 @@ impl Replay<'_> {
         if let Some(upid) = recorded.upid_in_path().filter(|_| recorded.is_of_ended_task()) {
             ended(&stage.probe, stage.names.of(&upid)).await;
         }
-        if let Some(lacks) = recorded.lacks() {
-            worlds::set_rights(&stage.probe, &lacks);
+        if let Some((lacks, path)) = recorded.lacks() {
+            callers::set_rights(&stage.probe, &lacks, &path, &stage.lacked_at);
+            stage.lacked_at = path;
         }
         let read = self.send(&stage.probe, &stage.names, recorded).await;
         stage.names.learn(recorded.data(), &read.body["data"]);
@@ -228,7 +192,9 @@ impl Replay<'_> {
             uri.truncate(uri.trim_end_matches('/').len());
         }
         let (mut body, form) = (String::new(), setups::form(&params));
-        if recorded.content_type.as_deref() == Some("application/json") {
+        if let Some(text) = self.script.body(recorded.number) {
+            text.clone_into(&mut body);
+        } else if recorded.content_type.as_deref() == Some("application/json") {
             body = setups::json_body(&params);
         } else if matches!(recorded.method.as_str(), "GET" | "DELETE") && !form.is_empty() {
             uri = format!("{uri}?{form}");
@@ -249,39 +215,9 @@ impl Replay<'_> {
             "Authorization: PVEAuthCookie=<ticket>" => {
                 probe.with_authorization(&format!("PVEAuthCookie={}", ticket(probe).await))
             }
-            caller => probe.with_authorization(&worlds::authorization(caller)),
+            caller => probe.with_authorization(&callers::authorization(caller)),
         };
         probe.send_raw(request, Bytes::from(body)).await
-    }
-}
-
-impl Stage<'_> {
-    /// Notes that a change did not happen here, or happened only here.
-    fn estrange(&mut self, recorded: &Recorded, in_use: bool) {
-        if recorded.at.is_none() || recorded.method == "GET" {
-            return;
-        }
-        let cause = self.cause(recorded);
-        let reason = cause.unwrap_or_else(|| {
-            let what = if in_use { "went otherwise here" } else { "is neither in use nor simulated" };
-            format!("rests on {} ({}), which {what}", recorded.call(), recorded.name)
-        });
-        for vmid in recorded.machines() {
-            self.strange.entry(vmid).or_insert_with(|| reason.clone());
-        }
-    }
-
-    /// Why the machines that a call concerns are not as they were recorded.
-    fn cause(&self, recorded: &Recorded) -> Option<String> {
-        recorded.machines().iter().find_map(|vmid| self.strange.get(vmid)).cloned()
-    }
-
-    /// A difference counts as one only where the machines were as recorded.
-    fn excused(&self, recorded: &Recorded, verdict: Verdict) -> Verdict {
-        match (verdict, self.cause(recorded)) {
-            (Verdict::Differs(_), Some(reason)) => Verdict::NotReplayed(reason),
-            (verdict, _) => verdict,
-        }
     }
 }
 

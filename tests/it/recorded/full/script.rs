@@ -39,6 +39,7 @@ pub(super) struct Script {
     before: BTreeMap<String, Vec<(String, Step)>>,
     callers: Vec<(u32, u32, String)>,
     params: BTreeMap<u32, Vec<(String, Value)>>,
+    bodies: BTreeMap<u32, String>,
 }
 
 impl Script {
@@ -78,6 +79,10 @@ impl Script {
                 let value = Value::String(value.to_owned());
                 self.params.entry(number.parse().ok()?).or_default().push((key.to_owned(), value));
             }
+            "body" => {
+                let (number, text) = rest.split_once(' ')?;
+                self.bodies.insert(number.parse().ok()?, text.to_owned());
+            }
             _ => return None,
         }
         Some(())
@@ -93,6 +98,11 @@ impl Script {
     pub(super) fn caller(&self, number: u32) -> Option<&str> {
         let named = self.callers.iter().find(|(first, last, _)| (*first..=*last).contains(&number));
         named.map(|(_, _, caller)| caller.as_str())
+    }
+
+    /// The body that was sent in place of parameters.
+    pub(super) fn body(&self, number: u32) -> Option<&str> {
+        self.bodies.get(&number).map(String::as_str)
     }
 
     /// Puts in the parameters whose recorded value was taken out.
@@ -129,4 +139,25 @@ fn step_of(text: &str) -> Option<Step> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_for_a_place_and_perhaps_a_release() {
+        let text = "scene 001-002,009 base\nbefore 002 pass 3  # a while\nbefore 002@9.2 edit 100 lock=";
+        let script = Script::parse(text).unwrap();
+        assert!(script.scenes[0].has(9) && !script.scenes[0].has(3));
+        let edit = Step::Edit { vmid: 100, key: "lock".into(), value: None };
+        assert_eq!(script.before("002", "8.4").collect::<Vec<_>>(), [&Step::Pass(3.0)]);
+        assert_eq!(script.before("002", "9.2").collect::<Vec<_>>(), [&Step::Pass(3.0), &edit]);
+    }
+
+    #[test]
+    fn a_line_that_is_no_step_is_named() {
+        let error = Script::parse("# steps\nbefore 002 dance").unwrap_err();
+        assert_eq!(error, "line 2: \"before 002 dance\" is no step");
+    }
 }
