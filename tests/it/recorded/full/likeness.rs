@@ -220,9 +220,10 @@ fn dated(word: &str) -> String {
     if like(word, "00:00:00") {
         return "<time>".to_owned();
     }
-    match word.find("-20").and_then(|at| Some((at + 1, word.get(at + 1..at + 11)?))) {
-        Some((at, date)) if like(date, "0000-00-00") => format!("{}<date>{}", &word[..at], &word[at + 10..]),
-        _ => word.to_owned(),
+    let mut dates = word.match_indices("-20").map(|(at, _)| at + 1);
+    match dates.find(|at| word.get(*at..*at + 10).is_some_and(|date| like(date, "0000-00-00"))) {
+        Some(at) => format!("{}<date>{}", &word[..at], &word[at + 10..]),
+        None => word.to_owned(),
     }
 }
 
