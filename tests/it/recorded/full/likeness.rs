@@ -48,6 +48,8 @@ const OF_THE_MOMENT: &[&str] = &[
     "pressurememorysome",
     "pstart",
     "repoid",
+    "running-machine",
+    "running-qemu",
     "snaptime",
     "starttime",
     "subject",
@@ -197,6 +199,10 @@ fn word(word: &str) -> String {
     }
     if groups == [8, 4, 4, 4, 12] {
         return "<uuid>".to_owned();
+    }
+    let numbers: Vec<&str> = word.split('.').collect();
+    if numbers.len() == 3 && numbers.iter().all(|part| part.parse::<u8>().is_ok()) {
+        return "<version>".to_owned();
     }
     if word.len() == 40 && hex(word) {
         return "<digest>".to_owned();

@@ -31,6 +31,7 @@ const FOLDERS: &[(&str, Release, &str)] = &[
 /// Below the project's folder; read when they are needed, for they are edited more often than the code.
 const FIXTURES: &str = "tests/fixtures/proxmox";
 const EXPECTED: &str = "replay-expected.txt";
+const TABLE: &str = "| Recordings | exchanges | of calls in use | agree | differ | not replayed |";
 
 /// What became of one folder.
 struct Outcome {
@@ -45,14 +46,17 @@ impl Outcome {
         self.verdicts.values().filter(|verdict| fits(verdict)).count()
     }
 
+    /// The folder's row of the table, as the README has it.
     fn row(&self) -> String {
-        let all = self.verdicts.len();
         let unused = self.count(|verdict| *verdict == Verdict::NotInUse);
-        let agree = self.count(|verdict| *verdict == Verdict::Agrees);
-        let differ = self.count(|verdict| matches!(verdict, Verdict::Differs(_)));
-        let apart = self.count(|verdict| matches!(verdict, Verdict::NotReplayed(_)));
-        let used = all - unused;
-        format!("{:<14} {all:>8} {unused:>11} {used:>7} {agree:>6} {differ:>7} {apart:>13}", self.folder)
+        let counts = [
+            self.verdicts.len(),
+            self.verdicts.len() - unused,
+            self.count(|verdict| *verdict == Verdict::Agrees),
+            self.count(|verdict| matches!(verdict, Verdict::Differs(_))),
+            self.count(|verdict| matches!(verdict, Verdict::NotReplayed(_))),
+        ];
+        format!("| `{}` | {} |", self.folder, counts.map(|count| count.to_string()).join(" | "))
     }
 
     /// One line for each that does not agree, with the reason.
@@ -107,7 +111,7 @@ async fn outcome(place: &Path, folder: &'static str, release: Release, script: &
     let mut stated = expected::parse(&fixture(EXPECTED)).unwrap_or_else(|error| wrong(EXPECTED, error));
     let expected = stated.remove(folder).unwrap_or_default();
     let recorded = exchange::read_folder(&place.join(folder)).unwrap_or_else(|error| panic!("{error}"));
-    let replay = Replay { script: &steps, release, apart: &expected.apart, in_use: &in_use };
+    let replay = Replay { script: &steps, release, expected: &expected, in_use: &in_use };
     let verdicts = replay.run(&recorded).await.unwrap_or_else(|error| panic!("{folder}: {error}"));
     let untrue = expected.untrue(&recorded, &verdicts);
     Outcome { folder, verdicts, expected, untrue }
@@ -121,12 +125,12 @@ async fn recorded_in_full() {
     for (folder, release, script) in FOLDERS {
         outcomes.push(outcome(&place, folder, *release, script).await);
     }
-    println!("folder         recorded  not in use  in use  agree  differ  not replayed");
-    for outcome in &outcomes {
-        println!("{}", outcome.row());
-    }
     for line in outcomes.iter().flat_map(Outcome::lines) {
         println!("{line}");
+    }
+    println!("{TABLE}");
+    for outcome in &outcomes {
+        println!("{}", outcome.row());
     }
     let untrue: Vec<_> = outcomes
         .iter()
@@ -134,6 +138,9 @@ async fn recorded_in_full() {
         .collect();
     let count = untrue.len();
     assert!(untrue.is_empty(), "{count} statements of {FIXTURES}/{EXPECTED} are not true:\n{}", untrue.join("\n"));
+    let readme = include_str!("../../../../README.md");
+    let missing: Vec<_> = outcomes.iter().map(Outcome::row).filter(|row| !readme.contains(row)).collect();
+    assert!(missing.is_empty(), "README.md has no such row:\n{}", missing.join("\n"));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::super::setups;
 use super::exchange::Recorded;
+use super::expected::Expected;
 use super::script::Script;
 use super::stage::{Names, Stage, plain};
 use super::{callers, likeness, worlds};
@@ -38,8 +39,8 @@ pub(super) enum Verdict {
 pub(super) struct Replay<'a> {
     pub(super) script: &'a Script,
     pub(super) release: Release,
-    /// Exchanges that are passed over, with the reason.
-    pub(super) apart: &'a BTreeMap<String, String>,
+    /// What is stated of exchanges.
+    pub(super) expected: &'a Expected,
     /// Whether the operator makes this call.
     pub(super) in_use: &'a dyn Fn(&Recorded) -> bool,
 }
@@ -88,7 +89,8 @@ impl Replay<'_> {
                 Some(verdict) => verdict,
                 None => self.compare(&mut stage, recorded).await,
             };
-            let verdict = if (self.in_use)(recorded) { stage.excused(recorded, outcome) } else { Verdict::NotInUse };
+            let verdict =
+                if (self.in_use)(recorded) { self.judged(&stage, recorded, outcome) } else { Verdict::NotInUse };
             verdicts.insert(recorded.name.clone(), verdict);
         }
         self.settle(&mut stage, Some(u64::MAX), verdicts).await;
@@ -108,15 +110,25 @@ impl Replay<'_> {
             let is = ended(&stage.probe, &upid).await.unwrap_or_default();
             if likeness::masked(&is) != likeness::masked(&was) && (self.in_use)(recorded) {
                 let found = vec![format!("the task ends with {is:?} instead of {was:?}")];
-                let verdict = stage.excused(recorded, Verdict::Differs(found));
+                let verdict = self.judged(stage, recorded, Verdict::Differs(found));
                 verdicts.insert(recorded.name.clone(), verdict);
             }
         }
     }
 
+    /// A difference counts as one only where the machines were as recorded, or where it is stated with a reason of its
+    /// own.
+    fn judged(&self, stage: &Stage<'_>, recorded: &Recorded, verdict: Verdict) -> Verdict {
+        let stated = self.expected.differs.contains_key(&recorded.name);
+        match (verdict, stage.cause(recorded).filter(|_| !stated)) {
+            (Verdict::Differs(_), Some(reason)) => Verdict::NotReplayed(reason),
+            (verdict, _) => verdict,
+        }
+    }
+
     /// Why an exchange is not even sent.
     fn obstacle(&self, names: &Names, begun: &BTreeMap<&str, &Recorded>, recorded: &Recorded) -> Option<Verdict> {
-        if let Some(reason) = self.apart.get(&recorded.name) {
+        if let Some(reason) = self.expected.apart.get(&recorded.name) {
             return Some(Verdict::NotReplayed(reason.clone()));
         }
         if recorded.method.is_empty() || (recorded.answered.is_none() && recorded.race.is_empty()) {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::exchange::Recorded;
-use super::replay::Verdict;
 use crate::simulator::probe::Probe;
 
 /// What the recorded server named, and what the simulator named in its place: tasks, processes in guests, digests.
@@ -63,18 +62,10 @@ impl Stage<'_> {
     }
 
     /// Why the machines that a call concerns are not as they were recorded; what lies on a storage concerns all.
-    fn cause(&self, recorded: &Recorded) -> Option<String> {
+    pub(super) fn cause(&self, recorded: &Recorded) -> Option<String> {
         if recorded.path.ends_with("/content") {
             return self.strange.values().next().cloned();
         }
         recorded.machines().iter().find_map(|vmid| self.strange.get(vmid)).cloned()
-    }
-
-    /// A difference counts as one only where the machines were as recorded.
-    pub(super) fn excused(&self, recorded: &Recorded, verdict: Verdict) -> Verdict {
-        match (verdict, self.cause(recorded)) {
-            (Verdict::Differs(_), Some(reason)) => Verdict::NotReplayed(reason),
-            (verdict, _) => verdict,
-        }
     }
 }

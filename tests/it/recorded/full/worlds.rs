@@ -39,6 +39,9 @@ pub(super) async fn world(name: &str, release: Release, lacking: &BTreeSet<Strin
         scenario.machines.push(far);
         scenario.machines.iter_mut().filter(|machine| machine.vmid == 200).for_each(|tiny| tiny.running = true);
     }
+    if name == "datapath" {
+        scenario.timings.boot = Seconds(5.0);
+    }
     if matches!(name, "empty" | "quick") {
         // The recorded disks held next to nothing.
         scenario.timings.full_clone = Seconds(0.4);
