@@ -7,6 +7,7 @@ mod expected;
 mod guest;
 mod likeness;
 mod replay;
+mod resend;
 mod script;
 mod stage;
 mod worlds;
@@ -127,6 +128,10 @@ async fn recorded_in_full() {
     }
     for line in outcomes.iter().flat_map(Outcome::lines) {
         println!("{line}");
+    }
+    for outcome in &outcomes {
+        let unused = outcome.count(|verdict| *verdict == Verdict::NotInUse);
+        println!("{} has {unused} exchanges of calls that the operator does not make", outcome.folder);
     }
     println!("{TABLE}");
     for outcome in &outcomes {

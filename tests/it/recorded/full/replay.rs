@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Request;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::json;
 use stevedore::simulator::scenario::Release;
 use tokio::time::sleep;
@@ -16,10 +13,8 @@ use super::expected::Expected;
 use super::script::Script;
 use super::stage::{Names, Stage, plain};
 use super::{callers, likeness, worlds};
-use crate::simulator::probe::{Probe, Read};
+use crate::simulator::probe::Probe;
 
-/// What a path segment cannot hold.
-const SEGMENT: &AsciiSet = &CONTROLS.add(b':').add(b'!').add(b'@').add(b'/');
 /// How long a task may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -140,7 +135,7 @@ impl Replay<'_> {
             return Some(Verdict::Differs(vec![format!("its task was not begun by {}", beginning.name)]));
         }
         let call = beginning.call();
-        Some(Verdict::NotReplayed(format!("asks for a task of {call}, which is not in use and not simulated")))
+        Some(Verdict::NotReplayed(format!("asks for a task of {call}, which is neither in use nor simulated")))
     }
 
     async fn compare<'a>(&self, stage: &mut Stage<'a>, recorded: &'a Recorded) -> Verdict {
@@ -152,7 +147,7 @@ impl Replay<'_> {
             callers::set_rights(&stage.probe, &lacks, &path, &stage.lacked_at);
             stage.lacked_at = path;
         }
-        let read = self.send(&stage.probe, &stage.names, recorded).await;
+        let read = self.resend(&stage.probe, &stage.names, recorded).await;
         stage.names.learn(recorded.data(), &read.body["data"]);
         if let (Some((at, was)), Some(upid)) = (&recorded.ends, read.body["data"].as_str()) {
             stage.ends.push((*at, recorded, upid.to_owned(), was.clone()));
@@ -173,7 +168,7 @@ impl Replay<'_> {
                 *value = first.map_or_else(|| value.clone(), |first| json!(first + place));
             }
             async move {
-                let read = self.send(&stage.probe, &stage.names, &own).await;
+                let read = self.resend(&stage.probe, &stage.names, &own).await;
                 let data = plain(&read.body["data"]);
                 let end = if data.starts_with("UPID:") { ended(&stage.probe, &data).await } else { None };
                 let whole = format!("{} {}, {}", read.status, read.reason, end.as_deref().unwrap_or("no task"));
@@ -184,52 +179,6 @@ impl Replay<'_> {
         is.sort();
         was.sort();
         if is == was { Verdict::Agrees } else { Verdict::Differs(vec![format!("{is:?} instead of {was:?}")]) }
-    }
-
-    async fn send(&self, probe: &Probe, names: &Names, recorded: &Recorded) -> Read {
-        let mut params = recorded.params.clone();
-        self.script.complete(recorded.number, &mut params);
-        for (key, value) in &mut params {
-            if matches!(key.as_str(), "digest" | "pid") {
-                *value = json!(names.of(&plain(value)));
-            } else if value == "<ticket>" {
-                *value = json!(ticket(probe).await);
-            }
-        }
-        let mut uri = recorded.path.clone();
-        if let Some(upid) = recorded.upid_in_path() {
-            let (head, _) = uri.split_once("/UPID").unwrap_or((&uri, ""));
-            let tail = uri[head.len() + 1..].split_once('/').map_or("", |(_, tail)| tail);
-            uri = format!("{head}/{}/{tail}", utf8_percent_encode(names.of(&upid), SEGMENT));
-            uri.truncate(uri.trim_end_matches('/').len());
-        }
-        let (mut body, form) = (String::new(), setups::form(&params));
-        if let Some(text) = self.script.body(recorded.number) {
-            text.clone_into(&mut body);
-        } else if recorded.content_type.as_deref() == Some("application/json") {
-            body = setups::json_body(&params);
-        } else if matches!(recorded.method.as_str(), "GET" | "DELETE") && !form.is_empty() {
-            uri = format!("{uri}?{form}");
-        } else {
-            body = form;
-        }
-        let caller = self.script.caller(recorded.number).unwrap_or(&recorded.caller);
-        let mut request = Request::builder().method(recorded.method.as_str()).uri(uri);
-        for (name, value) in &recorded.headers {
-            let value =
-                if value == "<REDACTED>" { format!("PVEAuthCookie={}", ticket(probe).await) } else { value.clone() };
-            request = request.header(name, value);
-        }
-        if let Some(kind) = &recorded.content_type {
-            request = request.header("Content-Type", kind);
-        }
-        let probe = match caller {
-            "Authorization: PVEAuthCookie=<ticket>" => {
-                probe.with_authorization(&format!("PVEAuthCookie={}", ticket(probe).await))
-            }
-            caller => probe.with_authorization(&callers::authorization(caller)),
-        };
-        probe.send_raw(request, Bytes::from(body)).await
     }
 }
 
@@ -248,11 +197,4 @@ async fn ended(probe: &Probe, upid: &str) -> Option<String> {
         sleep(Duration::from_millis(100)).await;
     }
     None
-}
-
-/// A ticket of the administrator's user.
-async fn ticket(probe: &Probe) -> String {
-    let params = [("username", "dev@pve"), ("password", "<REDACTED>")];
-    let login = probe.with_authorization("").send("POST", "/access/ticket", &params).await.ok();
-    plain(&login["ticket"])
 }
