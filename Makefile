@@ -20,7 +20,7 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 CHART_CRDS := charts/stevedore/files/crds
 
-.PHONY: help demo test test-guests bench lint advisories crds docs clean control-plane worker-image shellcheck build-tests build-demo
+.PHONY: help demo test test-guests test-recorded bench lint advisories crds docs clean control-plane worker-image shellcheck build-tests build-demo
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ test-guests: ## run what is tested in real guests: QEMU on the worker image (nee
 	@$(MAKE) --no-print-directory -j2 control-plane build-tests
 	image=$$(images/worker/cached.sh) && \
 		STEVEDORE_WORKER_IMAGE=$$image $(CARGO) test $(FEATURES) --no-fail-fast --test it -- real:: --ignored --nocapture --test-threads 2
+
+# The recordings do not come with the project: RECORDED names the folder that holds recorded/ and its like.
+test-recorded: ## replay all recorded exchanges against the simulator; RECORDED=FOLDER holds them
+	RECORDED="$(RECORDED)" $(CARGO) test $(FEATURES) --test it -- --ignored --exact recorded::full::recorded_in_full --nocapture
 
 bench: control-plane ## measure what docs/benchmarks.md tells, and write it (10 minutes on a quiet machine)
 	$(CARGO) bench $(FEATURES) --bench figures -- --write docs/benchmarks.md

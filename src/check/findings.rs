@@ -7,7 +7,9 @@ use super::remedy::{AGENT, CLOCK, CLOUD_INIT, CONNECTORS, GROWPART, PROGRAMS, SS
 use super::trial::{Trial, TrialError, Wish};
 use crate::clock::{Clock as _, SystemClock};
 use crate::guest::channel::{GuestChannel, Output, Script};
-use crate::guest::checks::{AddressWanted, CheckPlan, CheckResult, ConnectTarget, ExpectedNetwork, Outcome, run_checks};
+use crate::guest::checks::{
+    AddressWanted, CheckPlan, CheckResult, ConnectTarget, ExpectedNetwork, Outcome, run_checks,
+};
 use crate::guest::facts::Facts;
 use crate::guest::image::ImageFacts;
 use crate::guest::reach::Endpoint;
@@ -304,12 +306,7 @@ mod tests {
 
     fn facts() -> Facts {
         let disk = crate::guest::facts::Disk { folder: "/".to_owned(), total_bytes: 9 << 30, free_bytes: 8 << 30 };
-        Facts {
-            hostname: "candidate".to_owned(),
-            cloud_init: "done".to_owned(),
-            disks: vec![disk],
-            ..Facts::default()
-        }
+        Facts { hostname: "candidate".to_owned(), cloud_init: "done".to_owned(), disks: vec![disk], ..Facts::default() }
     }
 
     fn faults(facts: &Facts, image: &ImageFacts) -> Vec<String> {
@@ -331,7 +328,10 @@ mod tests {
         assert!(faults(&facts(), &deaf)[0].contains("none of nc, bash, python3, curl"));
         let unset = Facts { cloud_init: "absent".to_owned(), hostname: "localhost".to_owned(), ..facts() };
         let found = faults(&unset, &ImageFacts { user_keys: None, ..image() });
-        assert!(found[0].contains("apt-get install cloud-init") && found[1].contains("has not made the user"), "{found:?}");
+        assert!(
+            found[0].contains("apt-get install cloud-init") && found[1].contains("has not made the user"),
+            "{found:?}"
+        );
         let small = Facts { disks: vec![], ..facts() };
         assert!(faults(&small, &image())[0].contains("apt-get install cloud-guest-utils"));
     }

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use self::findings::Finding;
 pub use self::trial::{Trial, TrialError, Wish};
 use crate::api::common::Span;
 

@@ -51,7 +51,10 @@ mod tests {
     fn each_package_manager_has_its_names() {
         assert_eq!(GROWPART.command("apt"), "apt-get install cloud-guest-utils");
         assert_eq!(GROWPART.command("dnf"), "dnf install cloud-utils-growpart");
-        assert_eq!(GROWPART.command("none"), "install cloud-guest-utils (Debian) or cloud-utils-growpart (Rocky Linux)");
+        assert_eq!(
+            GROWPART.command("none"),
+            "install cloud-guest-utils (Debian) or cloud-utils-growpart (Rocky Linux)"
+        );
         assert_eq!(AGENT.command("none"), "install qemu-guest-agent");
     }
 }

@@ -17,9 +17,7 @@ use crate::guest::channel::GuestChannel;
 use crate::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
 use crate::hypervisor::registry::ConnectionLimits;
 use crate::hypervisor::transport::{Exchange, ExchangeError, Unobserved};
-use crate::hypervisor::vm::{
-    AddressWanted, CreateOrder, NetworkWanted, Power, Started, TaskState, VmRef, VmWanted,
-};
+use crate::hypervisor::vm::{AddressWanted, CreateOrder, NetworkWanted, Power, Started, TaskState, VmRef, VmWanted};
 use crate::hypervisor::window::Window;
 use crate::hypervisor::{Changes, Hypervisor as _};
 use crate::secret::Secret;
@@ -127,8 +125,8 @@ impl Wish {
                 bridge: "vmbr0".to_owned(),
                 vlan: None,
                 mtu: None,
-                ipv4: self.ipv4,
-                ipv6: self.ipv6,
+                ipv4: self.ipv4.clone(),
+                ipv6: self.ipv6.clone(),
             }],
             dns_servers: vec![[10, 77, 0, 1].into()],
             search_domains: vec!["lab".to_owned()],
@@ -158,10 +156,7 @@ impl Trial {
         let simulator = Simulator::open(world, Arc::new(EchoGuest))?;
         let settings = ProxmoxSettings {
             endpoints: vec!["https://pve1:8006".to_owned()],
-            credential: Credential::Token {
-                id: DEMO_TOKEN.to_owned(),
-                secret: Secret::new(DEMO_SECRET.to_owned()),
-            },
+            credential: Credential::Token { id: DEMO_TOKEN.to_owned(), secret: Secret::new(DEMO_SECRET.to_owned()) },
             pool: None,
             limits: ConnectionLimits::unshared(),
             deadline: CALL_DEADLINE,

@@ -49,9 +49,7 @@ impl ImageFacts {
                 }
             }),
             "packages" => record.exactly().map(|[name]| self.packages = name.to_owned()),
-            "lock" => {
-                record.exactly().map(|[state, file]| self.lock_held = (state == "held").then(|| file.to_owned()))
-            }
+            "lock" => record.exactly().map(|[state, file]| self.lock_held = (state == "held").then(|| file.to_owned())),
             "user" => self.take_user(record),
             "root" => record.exactly().map(|[device, uuid]| {
                 device.clone_into(&mut self.root);

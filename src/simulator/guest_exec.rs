@@ -179,7 +179,7 @@ pub enum UnitState {
 }
 
 /// The simplest guest: `/bin/echo` prints, `/bin/true` and `/bin/false` end, every other program ends with 0 and is
-/// silent, a program named `nosuch` does not exist.
+/// silent, a program named `nosuch` or with a blank in its name does not exist.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EchoGuest;
 
@@ -198,7 +198,8 @@ impl GuestExec for EchoGuest {
                 let took = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
                 ExecOutcome { took, ..ExecOutcome::exited(0, Vec::new()) }
             }
-            "nosuch" => ExecOutcome::not_started(),
+            // A command line in place of a program is one (recorded 273).
+            name if name == "nosuch" || name.contains(' ') => ExecOutcome::not_started(),
             _ => ExecOutcome::exited(0, Vec::new()),
         }
     }

@@ -3,6 +3,7 @@
 //! the task ends.
 
 mod compare;
+mod full;
 mod setups;
 
 use std::collections::BTreeMap;

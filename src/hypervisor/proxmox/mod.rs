@@ -54,6 +54,11 @@ pub use auth::Credential;
 use changing::Changing;
 use connection::{Connection, Endpoint};
 
+/// Every call that is made, as `METHOD /path/{name}` below `/api2/json`.
+pub fn calls() -> impl Iterator<Item = String> {
+    routes::ALL.iter().map(|route| format!("{} {}", route.method, route.path))
+}
+
 /// What is needed to reach a Proxmox VE cluster.
 #[derive(Debug)]
 pub struct ProxmoxSettings {

@@ -129,7 +129,25 @@ fn interfaces(facts: &GuestFacts) -> Value {
         addresses: vec![(IpAddr::from([127, 0, 0, 1]), 8), (IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1u16]), 128)],
         gateway: None,
     };
-    std::iter::once(&lo).chain(&facts.interfaces).map(interface).collect()
+    let cards = facts.interfaces.iter().map(|card| {
+        let mut card = card.clone();
+        card.addresses.extend(link_local(&card.mac).map(|address| (address, 64)));
+        card
+    });
+    std::iter::once(lo).chain(cards).map(|card| interface(&card)).collect()
+}
+
+/// The address that Linux gives every card by itself: the hardware address, with one bit turned (recorded 251).
+fn link_local(mac: &str) -> Option<IpAddr> {
+    let bytes: Vec<u16> = mac.split(':').map(|part| u16::from_str_radix(part, 16).ok()).collect::<Option<_>>()?;
+    let pair = |high: u16, low: u16| (high << 8) | low;
+    match bytes[..] {
+        [first, second, third, ref rest @ ..] if rest.len() == 3 => {
+            let (head, middle) = (pair(first ^ 2, second), pair(third, 0xff));
+            Some(IpAddr::from([0xfe80, 0, 0, 0, head, middle, pair(0xfe, rest[0]), pair(rest[1], rest[2])]))
+        }
+        _ => None,
+    }
 }
 
 fn interface(card: &GuestInterface) -> Value {

@@ -24,20 +24,29 @@ pub(crate) fn version(world: &World) -> Value {
 }
 
 /// Without a name for the cluster, or without its communication, a node stands alone (recorded 157, 702, 731).
+fn is_alone(world: &World) -> bool {
+    world.scenario.cluster.is_none() || !world.quorate
+}
+
+/// The nodes that `local` knows of (recorded 703).
+fn members<'a>(world: &'a World, local: &'a str) -> impl Iterator<Item = &'a Node> {
+    let alone = is_alone(world);
+    world.nodes.values().filter(move |node| !alone || node.spec.name == local)
+}
+
 pub(crate) fn status(world: &World, local: &str) -> Value {
-    let alone = world.scenario.cluster.is_none() || !world.quorate;
-    let nodes =
-        world.nodes.values().filter(|node| !alone || node.spec.name == local).enumerate().map(|(place, node)| {
-            let (name, online) = (&node.spec.name, node.off_since.is_none());
-            let mut entry = json!({
-                "type": "node", "id": format!("node/{name}"), "name": name, "nodeid": if alone { 0 } else { place + 1 },
-                "online": u8::from(online), "local": u8::from(name == local), "level": "",
-            });
-            if let (Some(address), true) = (node.spec.address, online) {
-                entry["ip"] = json!(address);
-            }
-            entry
+    let alone = is_alone(world);
+    let nodes = members(world, local).enumerate().map(|(place, node)| {
+        let (name, online) = (&node.spec.name, node.off_since.is_none());
+        let mut entry = json!({
+            "type": "node", "id": format!("node/{name}"), "name": name, "nodeid": if alone { 0 } else { place + 1 },
+            "online": u8::from(online), "local": u8::from(name == local), "level": "",
         });
+        if let (Some(address), true) = (node.spec.address, online) {
+            entry["ip"] = json!(address);
+        }
+        entry
+    });
     let nodes: Vec<Value> = nodes.collect();
     match &world.scenario.cluster {
         Some(name) if !alone => {
@@ -49,7 +58,7 @@ pub(crate) fn status(world: &World, local: &str) -> Value {
     }
 }
 
-/// Always says whether there is a quorum (recorded 840, 900).
+/// Always says whether there is a quorum (recorded 840, 900, 910).
 pub(crate) fn ha_status(world: &World, local: &str) -> Value {
     let mut entries = vec![if world.quorate {
         json!({"type": "quorum", "id": "quorum", "node": local, "quorate": 1, "status": "OK"})
@@ -57,6 +66,13 @@ pub(crate) fn ha_status(world: &World, local: &str) -> Value {
         let text = format!("No quorum on node '{local}'!");
         json!({"type": "quorum", "id": "quorum", "node": local, "quorate": 0, "status": text})
     }];
+    let time = world.timestamp(world.now()).strftime("%a %b %e %H:%M:%S %Y").to_string();
+    let now = world.wall();
+    // The manager works as soon as there is something to do (recorded 840, 910).
+    if world.nodes.values().any(|node| node.maintenance) {
+        let status = format!("{local} (idle, {time})");
+        entries.push(json!({"type": "master", "id": "master", "node": local, "status": status, "timestamp": now}));
+    }
     if world.is_v9() {
         let status = "standby (CRM watchdog standby)";
         entries.push(
@@ -66,8 +82,8 @@ pub(crate) fn ha_status(world: &World, local: &str) -> Value {
     for node in world.nodes.values().filter(|node| node.maintenance) {
         let name = &node.spec.name;
         entries.push(json!({
-            "type": "lrm", "id": format!("lrm:{name}"), "node": name, "timestamp": world.wall(),
-            "status": format!("{name} (maintenance mode, watchdog standby)"),
+            "type": "lrm", "id": format!("lrm:{name}"), "node": name, "timestamp": now,
+            "status": format!("{name} (maintenance mode, watchdog standby, {time})"),
         }));
     }
     entries.into()
@@ -103,13 +119,13 @@ pub(crate) fn resources(world: &World, call: &Call) -> Value {
         entries.extend(machines(world, &call.caller));
     }
     if wanted("node") {
-        entries.extend(world.nodes.values().map(|node| node_entry(world, &call.caller, node)));
+        entries.extend(members(world, &call.node).map(|node| node_entry(world, &call.caller, node)));
     }
     if wanted("storage") {
-        entries.extend(storages(world, &call.caller));
+        entries.extend(storages(world, call));
     }
     if wanted("sdn") {
-        entries.extend(networks(world, &call.caller));
+        entries.extend(networks(world, call));
     }
     entries.into()
 }
@@ -189,14 +205,14 @@ pub(crate) fn used_memory(world: &World, node: &str) -> u64 {
     (2 << 30) + running.map(|run| run.started_with.memory_bytes() / 2).sum::<u64>()
 }
 
-fn storages(world: &World, caller: &Caller) -> Vec<Value> {
+fn storages(world: &World, call: &Call) -> Vec<Value> {
     let mut entries = Vec::new();
     for storage in world.storages.values() {
         let name = &storage.spec.name;
-        if !world.access.may(caller, &format!("/storage/{name}"), "Datastore.Audit") || !storage.spec.enabled {
+        if !world.access.may(&call.caller, &format!("/storage/{name}"), "Datastore.Audit") || !storage.spec.enabled {
             continue;
         }
-        let here = world.nodes.values().filter(|node| storage.is_on(&node.spec.name));
+        let here = members(world, &call.node).filter(|node| storage.is_on(&node.spec.name));
         entries.extend(here.map(|node| storage_entry(storage, node)));
     }
     entries
@@ -215,12 +231,13 @@ fn storage_entry(storage: &Storage, node: &Node) -> Value {
     entry
 }
 
-fn networks(world: &World, caller: &Caller) -> Vec<Value> {
+fn networks(world: &World, call: &Call) -> Vec<Value> {
     let zone = "/sdn/zones/localnetwork";
-    if !["SDN.Audit", "SDN.Use"].iter().any(|name| world.access.may(caller, zone, name)) {
+    if !["SDN.Audit", "SDN.Use"].iter().any(|name| world.access.may(&call.caller, zone, name)) {
         return Vec::new();
     }
-    let entries = world.nodes.keys().map(|node| {
+    let entries = members(world, &call.node).map(|node| {
+        let node = &node.spec.name;
         let mut entry = Map::from_iter([("node".to_owned(), json!(node)), ("status".to_owned(), json!("ok"))]);
         let more = if world.is_v9() {
             json!({"type": "network", "id": format!("network/{node}/zone/localnetwork"), "network": "localnetwork", "network-type": "zone"})

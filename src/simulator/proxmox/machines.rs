@@ -106,7 +106,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
         world.check_tags(&call.caller, "", tags)?;
     }
     let life = world.new_life(vmid);
-    world.vms.insert(vmid, Vm::new(&call.node, life, Config::of([("lock", "create")])));
+    world.add(vmid, Vm::new(&call.node, life, Config::of([("lock", "create")])));
     world.note(vmid);
     let job = CreateJob::new(&call.node, vmid, options, start);
     Ok(world.fork(&call.node, "qmcreate", &vmid.to_string(), &call.caller, Box::new(job)).into())
@@ -114,7 +114,10 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
 
 pub(crate) fn clone(world: &mut World, call: &Call) -> Result<Reply, Refusal> {
     let order = order(call);
-    world.access.need_any(&call.caller, &format!("/vms/{}", order.target), &["VM.Allocate"])?;
+    // That a pool's right would do as well, the refusal does not tell.
+    if !world.access.may(&call.caller, &format!("/vms/{}", order.target), "VM.Allocate") {
+        return Err(Refusal::denied(""));
+    }
     quorate(world)?;
     if let Some(pool) = call.params.text("pool") {
         return Err(Refusal::denied(&format!("pool '{pool}' does not exist")));
@@ -143,6 +146,7 @@ fn order(call: &Call) -> CloneOrder {
         description: text("description"),
         storage: text("storage"),
         format: text("format"),
+        bwlimit: call.params.number("bwlimit"),
         to_node: text("target").filter(|target| *target != call.node),
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn command(world: &mut World, name: &str, call: &Call) -> Result<Repl
         "suspend" if call.params.flag("todisk").unwrap_or(false) => {
             needs_running(world, call)?;
             world.check_unlocked(node, vmid)?;
-            ("qmsuspend", Box::new(HibernateJob { vmid }))
+            ("qmsuspend", Box::new(HibernateJob { node: node.to_owned(), vmid }))
         }
         other => {
             needs_running(world, call)?;
@@ -95,7 +95,6 @@ pub(crate) fn current(world: &World, call: &Call) -> Result<Reply, Refusal> {
 }
 
 fn running(world: &World, vmid: u32, vm: &Vm) -> Value {
-    let machine = if world.is_v9() { "pc-i440fx-10.0+pve1" } else { "pc-i440fx-10.0+pve0" };
     let memory = vm.run.as_ref().map_or(0, |run| run.started_with.memory_bytes());
     let nics: serde_json::Map<_, _> = vm
         .config
@@ -111,8 +110,8 @@ fn running(world: &World, vmid: u32, vm: &Vm) -> Value {
         .collect();
     let mut data = json!({
         "balloon": memory, "ballooninfo": {"actual": memory, "max_mem": memory}, "nics": nics, "blockstat": blocks,
-        "running-qemu": "10.0.2", "running-machine": machine,
-        "proxmox-support": {"backup-max-workers": true, "pbs-dirty-bitmap": true, "query-bitmap-info": true},
+        "running-qemu": "10.0.2", "running-machine": world.machine_type(),
+        "proxmox-support": support(),
     });
     if world.is_v9() {
         for name in ["cpu", "io", "memory"] {
@@ -121,4 +120,13 @@ fn running(world: &World, vmid: u32, vm: &Vm) -> Value {
         }
     }
     data
+}
+
+/// What QEMU can do for backups (recorded 244).
+fn support() -> Value {
+    json!({
+        "backup-access-api": true, "backup-fleecing": true, "backup-max-workers": true, "pbs-dirty-bitmap": true,
+        "pbs-dirty-bitmap-migration": true, "pbs-dirty-bitmap-savevm": true, "pbs-library-version": "1.5.2",
+        "pbs-masterkey": true, "query-bitmap-info": true,
+    })
 }

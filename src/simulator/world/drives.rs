@@ -73,7 +73,7 @@ impl World {
             let (storage, _) = source.split_once(':').unwrap_or((source, ""));
             find(&self.storages, storage)?;
             let path = format!("/storage/{storage}");
-            self.access.need_any(caller, &path, &["Datastore.Audit", "Datastore.AllocateSpace"])?;
+            self.access.need_any(caller, &path, &["Datastore.AllocateSpace", "Datastore.Audit"])?;
         }
         Ok(())
     }
@@ -144,11 +144,15 @@ impl World {
             drive.options.set("size", print_size(bytes));
         }
         let text = drive.print();
-        let line = match source {
-            Some(source) => format!("create full clone of drive ({source})"),
-            None => format!("{key}: successfully created disk '{text}'"),
-        };
-        Ok((text, vec![line]))
+        let mut lines = Vec::new();
+        if let Some(source) = source {
+            lines.push(format!("create full clone of drive ({source})"));
+            if self.is_v9() {
+                lines.push(format!("allocated target volume '{}'", drive.file));
+            }
+        }
+        lines.push(format!("{key}: successfully created disk '{text}'"));
+        Ok((text, lines))
     }
 
     /// Begins to make what a new volume holds. A cloud-init drive gets its content at each start.

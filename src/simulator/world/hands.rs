@@ -78,6 +78,13 @@ impl World {
         }
     }
 
+    /// Changes what a storage may hold.
+    pub fn set_storage_content(&mut self, storage: &str, content: &[&str]) {
+        if let Some(storage) = self.storages.get_mut(storage) {
+            storage.spec.content = content.iter().map(|kind| (*kind).to_owned()).collect();
+        }
+    }
+
     /// Fills a storage up to `free_gib` GiB.
     pub fn fill_storage(&mut self, storage: &str, free_gib: u64) {
         if let Some(storage) = self.storages.get_mut(storage) {
@@ -93,7 +100,7 @@ impl World {
     /// Removes a machine with its disks, whatever state it is in.
     pub fn remove_machine(&mut self, vmid: u32) {
         self.end_process(vmid);
-        if let Some(vm) = self.vms.remove(&vmid) {
+        if let Some(vm) = self.take(vmid) {
             self.free_drives(&vm.node, vmid, &vm.config);
         }
     }

@@ -77,6 +77,8 @@ pub struct World {
     pub(crate) quorate: bool,
     pub(crate) storages: BTreeMap<String, Storage>,
     pub(crate) vms: BTreeMap<u32, Vm>,
+    /// Of machines that are gone: when they went, and what had been published of them last.
+    gone: BTreeMap<u32, (BootTime, vm::Published)>,
     pub(crate) access: Access,
     tasks: BTreeMap<TaskId, Task>,
     by_upid: HashMap<String, TaskId>,
@@ -126,6 +128,7 @@ impl World {
             quorate: true,
             storages,
             vms: BTreeMap::new(),
+            gone: BTreeMap::new(),
             tasks: BTreeMap::new(),
             by_upid: HashMap::new(),
             next_task: 1,
@@ -195,7 +198,7 @@ impl World {
             self.place_volume(node, &drive);
         }
         let life = self.new_life(vmid);
-        self.vms.insert(vmid, Vm::new(node, life, config));
+        self.add(vmid, Vm::new(node, life, config));
         if spec.running {
             self.boot_up(vmid, true, false);
         }
@@ -300,6 +303,21 @@ impl World {
     /// The machine that is there for sure.
     pub(crate) fn vm_mut(&mut self, vmid: u32) -> Option<&mut Vm> {
         self.vms.get_mut(&vmid)
+    }
+
+    /// Puts a new machine there.
+    pub(crate) fn add(&mut self, vmid: u32, vm: Vm) {
+        let earlier = self.gone.remove(&vmid);
+        self.vms.insert(vmid, vm.after(earlier));
+    }
+
+    /// Takes a machine away; the last that was published of it is seen until the next round.
+    pub(crate) fn take(&mut self, vmid: u32) -> Option<Vm> {
+        let vm = self.vms.remove(&vmid)?;
+        if let Some(seen) = vm.published(self.round_of(&vm.node)) {
+            self.gone.insert(vmid, (self.now, seen.clone()));
+        }
+        Some(vm)
     }
 
     /// Notes a change of a machine for the next round of publishing.

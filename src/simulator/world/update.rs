@@ -91,6 +91,10 @@ impl World {
                 return Err(Refusal::error(format!("only root can set '{key}' config")));
             }
             self.access.need_any(caller, &path, needed(key, value))?;
+            if key == "startup" {
+                // The order at boot concerns all machines of the node (recorded on 9.2).
+                self.access.need_any(caller, "/", &["Sys.Modify"])?;
+            }
             if let Some(value) = value.filter(|_| is_numbered(key, "net")) {
                 self.check_bridge(caller, value)?;
             }

@@ -20,6 +20,8 @@ pub(crate) struct Vm {
     /// When its process last ended.
     pub(crate) exited_at: Option<BootTime>,
     published: Vec<(BootTime, Published)>,
+    /// What was last published of an earlier machine of this VMID, and when that machine went.
+    heir_of: Option<(BootTime, Published)>,
 }
 
 /// What `pvestatd` knows about a machine; a client may see it up to one round late.
@@ -88,7 +90,21 @@ impl Run {
 
 impl Vm {
     pub(crate) fn new(node: &str, life: String, config: Config) -> Self {
-        Self { node: node.to_owned(), config, run: None, life, boots: 0, exited_at: None, published: Vec::new() }
+        Self {
+            node: node.to_owned(),
+            config,
+            run: None,
+            life,
+            boots: 0,
+            exited_at: None,
+            published: Vec::new(),
+            heir_of: None,
+        }
+    }
+
+    /// The same after an earlier machine of the VMID that went at some moment.
+    pub(crate) fn after(self, earlier: Option<(BootTime, Published)>) -> Self {
+        Self { heir_of: earlier, ..self }
     }
 
     pub(crate) fn status(&self) -> &'static str {
@@ -136,9 +152,12 @@ impl Vm {
         self.published.push((now, snapshot));
     }
 
-    /// What the round of publishing at `round` said; absent: it did not know the machine yet.
+    /// What the round of publishing at `round` said; absent: it did not know the machine yet. An earlier machine of the
+    /// VMID is taken for this one until the next round (recorded 152).
     pub(crate) fn published(&self, round: BootTime) -> Option<&Published> {
-        self.published.iter().rev().find(|(at, _)| *at <= round).map(|(_, published)| published)
+        let own = self.published.iter().rev().find(|(at, _)| *at <= round);
+        let own = own.or_else(|| self.heir_of.as_ref().filter(|(gone, _)| *gone > round));
+        own.map(|(_, published)| published)
     }
 }
 

@@ -22,13 +22,16 @@ async fn two_machines_of_one_image_share_nothing_that_must_be_their_own() {
         let said = inside_well(&*guest, IDENTITY).await;
         known.push(said.lines().map(str::to_owned).collect());
         // Nobody can log in by a password, and nobody has a key but those of the declaration.
-        let said = inside_well(&*guest, "grep -v '^[^:]*:[!*]' /etc/shadow; find /root /home -name authorized_keys").await;
+        let said =
+            inside_well(&*guest, "grep -v '^[^:]*:[!*]' /etc/shadow; find /root /home -name authorized_keys").await;
         assert_eq!(said.trim(), "/home/stevedore/.ssh/authorized_keys");
         // The package manager's lock is free, and the root file system is as large as the disk.
         inside_well(&*guest, "apt-get install --simulate --quiet jq || apt-get check").await;
         inside_well(&*guest, "test $(df --output=size -k / | tail -n 1) -gt 9000000").await;
         // Booted by the firmware that was asked for, with nothing that failed.
-        let said = inside_well(&*guest, "test -d /sys/firmware/efi && echo uefi || echo bios; systemctl --failed --no-legend").await;
+        let said =
+            inside_well(&*guest, "test -d /sys/firmware/efi && echo uefi || echo bios; systemctl --failed --no-legend")
+                .await;
         assert_eq!(said.trim(), if wish.uefi { "uefi" } else { "bios" });
         assert!(trial.shuts_down(wish, super::lab::BOOT).await.unwrap());
     }

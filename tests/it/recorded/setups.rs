@@ -15,7 +15,7 @@ use crate::simulator::probe::Probe;
 const ADMINISTRATOR: &str = "PVEAPIToken=dev@pve!t1=s1";
 
 /// The recorded node: alone, two storages, two machines.
-fn scenario(setup: &str, release: Release) -> Scenario {
+pub(super) fn scenario(setup: &str, release: Release) -> Scenario {
     let cluster = matches!(setup, "offline" | "noquorum");
     let mut scenario = Scenario {
         release,
@@ -215,6 +215,10 @@ pub(super) async fn prepare(setup: &str, release: Release) -> Probe {
             let params = [("newid", "203"), ("name", "slow"), ("full", "1")];
             probe.send("POST", &at(200, "/clone"), &params).await.ok();
             sleep(Duration::from_secs(1)).await;
+        }
+        "copied" => {
+            let params = [("newid", "202"), ("name", "clone-full"), ("full", "1"), ("description", "copy")];
+            probe.run("POST", &at(200, "/clone"), &params).await;
         }
         "linked" => {
             probe.run("POST", &at(201, "/clone"), &[("newid", "202"), ("name", "linked")]).await;

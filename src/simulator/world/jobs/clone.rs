@@ -1,10 +1,14 @@
 //! Cloning. Until the first disk is written, the target shows nothing but its lock and a comment.
 
+mod copy;
+
+use std::time::Duration;
+
 use super::super::World;
 use super::super::config::{Config, Drive, is_numbered};
 use super::super::prop::print_size;
 use super::super::refusal::cannot_find;
-use super::super::storage::Volume;
+use super::super::storage::{Volume, format_of};
 use super::super::task::{Job, LockWish, Step, TaskId};
 use super::super::update::tidy;
 use super::super::vm::Vm;
@@ -23,6 +27,8 @@ pub(crate) struct CloneOrder {
     pub(crate) description: Option<String>,
     pub(crate) storage: Option<String>,
     pub(crate) format: Option<String>,
+    /// Most that is copied in a second, in KiB; absent for no bound.
+    pub(crate) bwlimit: Option<u64>,
     /// Node that gets the configuration at the end.
     pub(crate) to_node: Option<String>,
 }
@@ -34,10 +40,13 @@ pub(crate) struct CloneJob {
     stage: Stage,
     config: Config,
     todo: Vec<(String, Drive)>,
+    /// Disks of the clone, the one that is being written included.
     done: Config,
     /// The option of the disk that is being copied, as it will be.
     copying: Option<(String, String)>,
     awaited: Awaited,
+    /// Whether the disk that is being written will not fit.
+    short: bool,
 }
 
 #[derive(Debug)]
@@ -52,7 +61,7 @@ impl CloneJob {
     pub(crate) fn new(order: CloneOrder) -> Self {
         let (config, done) = (Config::default(), Config::default());
         let (copying, awaited) = (None, Awaited::default());
-        Self { order, stage: Stage::LockTarget, config, todo: Vec::new(), done, copying, awaited }
+        Self { order, stage: Stage::LockTarget, config, todo: Vec::new(), done, copying, awaited, short: false }
     }
 
     /// Writes the temporary configuration; fails if the VMID is taken by now (recorded 741, 773).
@@ -69,7 +78,7 @@ impl CloneJob {
         world.writable(node, *target)?;
         let temporary = Config::of([("lock", "clone"), ("description", " qmclone temporary file")]);
         let life = world.new_life(*target);
-        world.vms.insert(*target, Vm::new(node, life, temporary));
+        world.add(*target, Vm::new(node, life, temporary));
         world.note(*target);
         self.stage = Stage::LockedSource;
         let running = world.vms.get(source).is_some_and(|vm| vm.run.is_some());
@@ -119,16 +128,32 @@ impl CloneJob {
             return Ok(Step::Wait(timings.allocate.span()));
         }
         if drive.is_cdrom() {
-            return Ok(Step::Wait(std::time::Duration::ZERO));
+            return Ok(Step::Wait(Duration::ZERO));
         }
+        let bytes = self.source_is_there(world, &drive)?;
         let kind = if self.order.full { "full" } else { "linked" };
         world.log(task, format!("create {kind} clone of drive {key} ({})", drive.file));
-        self.source_is_there(world, &drive)?;
         if !self.order.full {
             return Ok(Step::Wait(timings.linked_clone.span()));
         }
+        let target = self.order.storage.as_deref().or(drive.storage()).unwrap_or_default();
+        // Of a copy a third is taken to be written.
+        self.short = world.storages.get(target).is_some_and(|place| place.free(&self.order.node) < bytes / 3);
+        let text = self.place(world, &drive, bytes, false)?;
+        self.awaited.add(world.take_begun());
+        let copy = Drive::parse(&text);
+        self.done.set(&key, text);
+        if world.is_v9() {
+            world.log(task, format!("allocated target volume '{}'", copy.file));
+        }
+        if self.is_live(world) {
+            world.log(task, format!("drive mirror is starting for drive-{key}"));
+        }
         let disks = self.config.drives().filter(|(_, drive)| !drive.is_cdrom()).count().max(1);
-        Ok(Step::Wait(timings.full_clone.span() / u32::try_from(disks).unwrap_or(1)))
+        let usual = timings.full_clone.span() / u32::try_from(disks).unwrap_or(1);
+        let bound =
+            self.order.bwlimit.filter(|limit| *limit > 0).map(|limit| Duration::from_secs(bytes / limit / 1024));
+        Ok(Step::Wait(bound.map_or(usual, |bound| bound.max(usual))))
     }
 
     fn source_is_there(&self, world: &World, drive: &Drive) -> Result<u64, String> {
@@ -148,7 +173,11 @@ impl CloneJob {
             drive.print()
         } else {
             let bytes = self.source_is_there(world, &drive)?;
-            if self.order.full { self.place(world, &drive, bytes, false)? } else { self.link(world, &drive, bytes)? }
+            if self.order.full {
+                self.written(world, task, &key, &drive)?
+            } else {
+                self.link(world, task, &drive, bytes)?
+            }
         };
         self.done.set(&key, &text);
         self.copying = Some((key, text));
@@ -176,36 +205,14 @@ impl CloneJob {
         self.next_disk(world, task)
     }
 
-    fn place(&self, world: &mut World, drive: &Drive, bytes: u64, cloudinit: bool) -> Result<String, String> {
-        let CloneOrder { node, target, storage, format, .. } = &self.order;
-        let storage = storage.as_deref().or(drive.storage()).unwrap_or_default();
-        let full = world.storages.get(storage).is_some_and(|place| place.free(node) < bytes / 3);
-        if full && !cloudinit {
-            return Err(format!(
-                "copy failed: command '/usr/bin/qemu-img convert -p -n {}' failed: exit code 1",
-                drive.file
-            ));
-        }
-        let file = world.allocate(node, storage, *target, bytes, format.as_deref(), cloudinit)?;
-        if world.vmm.is_some() && !cloudinit {
-            let (from, to) = (world.file_of(node, &drive.file)?, world.file_of(node, &file)?);
-            world.begin(|vmm| vmm.copy_disk(&from, &to));
-        }
-        let mut copy = Drive { file, options: drive.options.clone() };
-        if !cloudinit {
-            copy.options.set("size", print_size(bytes));
-        }
-        Ok(copy.print())
-    }
-
-    fn link(&self, world: &mut World, drive: &Drive, bytes: u64) -> Result<String, String> {
+    fn link(&self, world: &mut World, task: TaskId, drive: &Drive, bytes: u64) -> Result<String, String> {
         let CloneOrder { node, target, .. } = &self.order;
         let (name, base) = drive.file.split_once(':').unwrap_or(("", ""));
         let made = world.wall();
         let vmm = world.vmm.clone();
         let base_file = vmm.as_ref().map(|_| world.file_of(node, &drive.file)).transpose()?;
         let storage = world.storages.get_mut(name).ok_or_else(|| format!("storage '{name}' does not exist"))?;
-        let format = super::super::storage::format_of(base);
+        let format = format_of(base);
         let own = storage.next_name(node, *target, &format);
         let volume = Volume {
             name: own.clone(),
@@ -219,6 +226,10 @@ impl CloneJob {
         };
         let file = volume.file.clone();
         storage.put(node, volume);
+        if let (Some((_, file)), true) = (own.split_once('/'), storage.spec.kind.is_files()) {
+            world.log(task, format!("clone {base}: images, {file}, {target} to {file} (base=../{base})"));
+        }
+        let storage = world.storages.get(name).ok_or_else(|| format!("storage '{name}' does not exist"))?;
         let shown = if storage.spec.kind == crate::simulator::scenario::StorageKind::LvmThin {
             own
         } else {
@@ -247,7 +258,7 @@ impl CloneJob {
     fn undo(&self, world: &mut World) {
         if !matches!(self.stage, Stage::LockTarget | Stage::MakeTarget) {
             world.free_drives(&self.order.node, self.order.target, &self.done);
-            world.vms.remove(&self.order.target);
+            world.take(self.order.target);
         }
     }
 }
@@ -271,8 +282,10 @@ impl Job for CloneJob {
     }
 
     fn cancel(&mut self, world: &mut World, _task: TaskId) -> Option<String> {
+        let copied = self.todo.last().and_then(|(key, drive)| Some((drive, Drive::parse(self.done.get(key)?))));
+        let command = copied.map(|(from, to)| self.convert(world, from, &to)).unwrap_or_default();
         self.undo(world);
-        Some("clone failed: copy failed: command '/usr/bin/qemu-img convert' failed: interrupted by signal".into())
+        Some(format!("clone failed: copy failed: command '{command}' failed: interrupted by signal"))
     }
 }
 

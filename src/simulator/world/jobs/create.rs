@@ -80,7 +80,7 @@ impl CreateJob {
 
     fn undo(&self, world: &mut World) {
         world.free_drives(&self.node, self.vmid, &self.config);
-        world.vms.remove(&self.vmid);
+        world.take(self.vmid);
     }
 
     fn failed(&self, world: &mut World, error: &str) -> Step {
@@ -125,9 +125,9 @@ impl Job for CreateJob {
     }
 }
 
-/// Boot order when none is given: drives, then networks (recorded 532).
+/// Boot order when none is given: the first disk, the first drive for media, the first network (recorded 532).
 fn default_boot(config: &Config) -> String {
-    let drives = config.drives().map(|(key, _)| key.to_owned());
-    let devices: Vec<_> = drives.chain(config.nets().map(|(key, _)| key.to_owned())).collect();
-    format!("order={}", devices.join(";"))
+    let drive = |cdrom| config.drives().find(|(_, drive)| drive.is_cdrom() == cdrom).map(|(key, _)| key);
+    let devices = [drive(false), drive(true), config.nets().next().map(|(key, _)| key)];
+    format!("order={}", devices.into_iter().flatten().collect::<Vec<_>>().join(";"))
 }

@@ -48,8 +48,9 @@ impl DestroyJob {
         let Self { node, vmid, .. } = self;
         self.check(world)?;
         let config = world.vm_of(node, *vmid)?.config.clone();
-        let unused = config.values.iter().filter(|(key, _)| is_numbered(key, "unused")).map(|(_, file)| file.clone());
-        let files: Vec<String> = config.drives().map(|(_, drive)| drive.file).chain(unused).collect();
+        let others = config.values.iter().filter(|(key, _)| is_numbered(key, "unused") || *key == "vmstate");
+        let files: Vec<String> =
+            config.drives().map(|(_, drive)| drive.file).chain(others.map(|(_, file)| file.clone())).collect();
         for file in files {
             self.remove(world, task, &file);
         }
@@ -57,7 +58,7 @@ impl DestroyJob {
         if self.purge {
             world.log(task, format!("purging VM {vmid} from related configurations.."));
         }
-        world.vms.remove(vmid);
+        world.take(*vmid);
         Ok(())
     }
 
@@ -67,7 +68,7 @@ impl DestroyJob {
         let Some(storage) = world.storages.get(name) else { return };
         if let Err(error) = storage.usable() {
             let line = format!("Could not remove disk '{file}', check manually: {error}");
-            return if world.is_v9() { world.warn(task, line) } else { world.log(task, line) };
+            return if world.is_v9() { world.warn(task, format!("WARN: {line}")) } else { world.log(task, line) };
         }
         let there = storage.volume(&self.node, volume).is_some();
         if !there {

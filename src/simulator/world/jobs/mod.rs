@@ -4,6 +4,7 @@ mod change;
 mod clone;
 mod create;
 mod destroy;
+mod hibernate;
 mod power;
 
 use std::time::Duration;
@@ -14,7 +15,8 @@ pub(crate) use change::{ConfigJob, ResizeJob, TemplateJob};
 pub(crate) use clone::{CloneJob, CloneOrder};
 pub(crate) use create::CreateJob;
 pub(crate) use destroy::DestroyJob;
-pub(crate) use power::{HibernateJob, NudgeJob, RebootJob, ShutdownJob, StartJob, StopJob};
+pub(crate) use hibernate::HibernateJob;
+pub(crate) use power::{NudgeJob, RebootJob, ShutdownJob, StartJob, StopJob};
 
 /// How long a clone waits for the locks of its source and target.
 const CLONE_LOCK: Duration = Duration::from_secs(1);

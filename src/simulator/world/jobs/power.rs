@@ -7,6 +7,7 @@ use super::super::config::Config;
 use super::super::refusal::{cannot_find, locked};
 use super::super::task::{Job, LockWish, Step, TaskId};
 use super::super::vmm::{Awaited, LOOK_AGAIN, Nudge};
+use super::hibernate::wake;
 use crate::clock::BootTime;
 
 /// How long after a process ended its clean-up may begin.
@@ -75,15 +76,18 @@ impl StartJob {
     fn launch(&self, world: &mut World, task: TaskId) -> Result<(), String> {
         let Some(vm) = world.vms.get(&self.vmid) else { return Ok(()) };
         let config = Config { values: vm.config.future(), ..Config::default() };
-        let missing = config.nets().find_map(|(_, net)| {
-            net.bridge().filter(|bridge| !world.has_bridge(&self.node, bridge)).map(str::to_owned)
+        let missing = config.nets().find_map(|(key, net)| {
+            let bridge = net.bridge().filter(|bridge| !world.has_bridge(&self.node, bridge))?;
+            Some((key.trim_start_matches("net").to_owned(), bridge.to_owned()))
         });
-        if let Some(bridge) = missing {
+        if let Some((place, bridge)) = missing {
             let text = format!("bridge '{bridge}' does not exist");
             if world.is_v9() {
                 return Err(text);
             }
             world.log(task, text);
+            let (card, script) = (format!("tap{}i{place}", self.vmid), "/usr/libexec/qemu-server/pve-bridge");
+            world.log(task, format!("kvm: -netdev type=tap,id=net{place},ifname={card},script={script},downscript={script}down: network script {script} failed with status 512"));
             return Err("start failed: QEMU exited with code 1".into());
         }
         let memory = world.nodes.get(&self.node).map_or(u64::MAX, |node| node.spec.memory_gib << 30);
@@ -97,14 +101,12 @@ impl StartJob {
         Ok(())
     }
 
-    fn run(&self, world: &mut World) {
+    fn run(&self, world: &mut World, task: TaskId) {
         let Some(vm) = world.vm_mut(self.vmid) else { return };
         let hibernated = vm.config.lock() == Some("suspended");
         vm.config.apply_pending();
         if hibernated {
-            for key in ["lock", "vmstate", "runningmachine", "runningcpu"] {
-                vm.config.values.remove(key);
-            }
+            wake(world, task, self.vmid);
         }
         let real = world.vmm.is_some();
         world.boot_up(self.vmid, hibernated, real);
@@ -142,7 +144,7 @@ impl Job for StartJob {
                 Err(error) => Step::Fail(error),
             },
             _ => {
-                self.run(world);
+                self.run(world, task);
                 if self.hasty {
                     world.latch(self.vmid);
                 }
@@ -225,10 +227,16 @@ fn overrule(world: &mut World, task: TaskId, vmid: u32) {
     }
     let names: Vec<_> = shutdowns.iter().map(|(_, upid)| upid.as_str()).collect();
     world.log(task, format!("overruled qmshutdown tasks: {}", names.join(", ")));
+    let mute = world.vms.get(&vmid).and_then(|vm| vm.run.as_ref()).is_some_and(|run| {
+        run.started_with.agent_enabled() && !run.agent_answers(world.now()) && run.guest.down_at.is_none()
+    });
     for (id, _) in shutdowns {
-        world.log(id, "received interrupt");
+        world.log(id, if mute { "QEMU Guest Agent is not running - received interrupt" } else { "received interrupt" });
         world.kill(id);
     }
+    // Workers take a moment to die, and hold the lock for as long.
+    world.log(task, "trying to acquire lock...");
+    world.log(task, " OK");
 }
 
 /// Asks the guest to go down and waits for it, holding the file lock all the while.
@@ -345,18 +353,19 @@ impl Job for RebootJob {
     }
 }
 
-/// Reset, pause and resume: done at once.
+/// Reset, pause and resume: done at once when nobody holds the file lock (recorded 344).
 #[derive(Debug)]
 pub(crate) struct NudgeJob {
     vmid: u32,
     kind: &'static str,
+    locked: bool,
     begun: bool,
     awaited: Awaited,
 }
 
 impl NudgeJob {
     pub(crate) fn new(vmid: u32, kind: &'static str) -> Self {
-        Self { vmid, kind, begun: false, awaited: Awaited::default() }
+        Self { vmid, kind, locked: false, begun: false, awaited: Awaited::default() }
     }
 
     fn begin(&mut self, world: &World) {
@@ -372,6 +381,9 @@ impl NudgeJob {
 
 impl Job for NudgeJob {
     fn step(&mut self, world: &mut World, task: TaskId) -> Step {
+        if !std::mem::replace(&mut self.locked, true) {
+            return Step::Lock(LockWish::on(self.vmid, world.scenario.timings.lock_wait.span()));
+        }
         if !std::mem::replace(&mut self.begun, true) {
             self.begin(world);
         }
@@ -387,26 +399,6 @@ impl Job for NudgeJob {
                 world.note(self.vmid);
             }
         }
-        Step::Done
-    }
-}
-
-/// Saves the memory to disk and ends the process; the configuration stays locked (recorded 635 to 641).
-#[derive(Debug)]
-pub(crate) struct HibernateJob {
-    pub(crate) vmid: u32,
-}
-
-impl Job for HibernateJob {
-    fn step(&mut self, world: &mut World, task: TaskId) -> Step {
-        if world.is_real(self.vmid) {
-            return Step::Fail("the simulator cannot hibernate a machine that QEMU runs".into());
-        }
-        world.power_off(self.vmid);
-        if let Some(vm) = world.vm_mut(self.vmid) {
-            vm.config.set("lock", "suspended");
-        }
-        world.log(task, "State saved, quitting");
         Step::Done
     }
 }
