@@ -12,8 +12,8 @@ use crate::guest::checks::{
 };
 use crate::guest::facts::Facts;
 use crate::guest::image::ImageFacts;
-use crate::guest::reach::Endpoint;
-use crate::guest::scripts::{FACTS, IMAGE};
+use crate::guest::reach::{Endpoint, Lookup, read_lookups};
+use crate::guest::scripts::{FACTS, IMAGE, RESOLVE};
 use crate::hypervisor::Hypervisor as _;
 
 /// For one question to a guest that may run in software emulation.
@@ -110,6 +110,7 @@ pub(super) async fn collect(
         Ok(image) => inside(wish, &facts, &image).into_iter().for_each(&mut tell),
         Err(why) => tell(Finding::new(Weight::Fault, "image", why)),
     }
+    tell(names(&*guest).await);
     for result in run_checks(&*guest, &plan(trial, wish, unit).await, &[], &SystemClock, DEADLINE).await {
         tell(check(&result, &facts));
     }
@@ -260,11 +261,27 @@ async fn plan(trial: &Trial, wish: &Wish, unit: Option<&str>) -> CheckPlan {
             ipv4: AddressWanted::Assigned,
             ipv6: AddressWanted::Nothing,
         }],
-        endpoints: vec![Endpoint::new("pve1", 8006)],
+        endpoints: vec![Endpoint::new("pve1.lab", 8006)],
         connect: vec![ConnectTarget { name: "target".to_owned(), at: Endpoint::new("repo.lab", 2049) }],
         unit: unit.map(str::to_owned),
         ..CheckPlan::default()
     }
+}
+
+/// Whether name servers and search domains that are declared reach a card whose address comes from DHCP.
+async fn names(guest: &dyn GuestChannel) -> Finding {
+    let short = "pve1".to_owned();
+    let asked = ["20".to_owned(), short.clone()];
+    let found = ask(guest, RESOLVE, &asked, |output| read_lookups(output, std::slice::from_ref(&short))).await;
+    let fits = found.is_ok_and(|lookups| matches!(lookups.get(&short), Some(Lookup::Found(_))));
+    Finding::judged(
+        "dns-settings",
+        fits,
+        "declared search domains are used",
+        Weight::Advice,
+        "declared search domains are not used beside DHCP: spec.dns of a worker has an effect on static addresses only \
+         (cloud-init does so where it sets the network up by netplan)",
+    )
 }
 
 fn check(result: &CheckResult, facts: &Facts) -> Finding {

@@ -109,6 +109,16 @@ fn system(root: &Path, inside: Inside<'_>) -> io::Result<()> {
     write(root, "proc/sys/kernel/random/boot_id", &format!("{}\n", inside.boot_id()))?;
     write(root, "facts/kernel", &format!("{KERNEL}\n"))?;
     write(root, "facts/cloud-init", &format!("{}\n", inside.cloud_init()))?;
+    let errors = match inside.cloud_init() {
+        "done" => Some("[]"),
+        "error" => Some("[\"failed\"]"),
+        _ => None,
+    };
+    if let Some(errors) = errors {
+        std::fs::create_dir_all(root.join("run/cloud-init"))?;
+        let result = format!("{{\n \"v1\": {{\n  \"datasource\": \"none\",\n  \"errors\": {errors}\n }}\n}}\n");
+        write(root, "run/cloud-init/result.json", &result)?;
+    }
     let ahead = facts.clock.duration_since(SystemClock.wall()).as_secs_f64().round();
     write(root, "facts/clock-ahead", &format!("{ahead:.0}\n"))?;
     let [total, free] = [facts.disk_total_bytes, facts.disk_free_bytes].map(|bytes| bytes / 1024);

@@ -307,9 +307,9 @@ pub(crate) const CAUSES: &[Cause] = &[
         plan: |plan| plan.networks[0].ipv4 = AddressWanted::Static { ip: ip("10.77.0.200"), prefix: 24 },
         simulated: |facts| behave(facts, "cloudInit", json!("error")),
         real: Inside {
-            breaks: "printf '#!/bin/sh\\necho status: error\\n' >/root/cloud-init && chmod 755 /root/cloud-init && \
-                     mount --bind /root/cloud-init /usr/bin/cloud-init",
-            mends: "umount /usr/bin/cloud-init",
+            breaks: "cp /run/cloud-init/result.json /root/ && \
+                     echo '{\"v1\": {\"datasource\": null, \"errors\": [\"no\"]}}' >/run/cloud-init/result.json",
+            mends: "mv /root/result.json /run/cloud-init/result.json",
         },
         fails: &[("address/lan", "; cloud-init failed in this guest, `cloud-init status --long` there says why")],
         ..HEALTHY
