@@ -24,6 +24,11 @@ pub enum QemuError {
         /// What the system said.
         reason: String,
     },
+    /// No network cards for guests.
+    #[error(
+        "QEMU guests need /dev/net/tun, and it cannot be opened ({0}): as root, modprobe tun && chmod 666 /dev/net/tun"
+    )]
+    Tun(io::Error),
     /// A file or folder.
     #[error("cannot {action} {}: {source}", path.display())]
     File {

@@ -15,7 +15,7 @@ async fn serve(simulator: &Simulator) -> Server {
 }
 
 fn with_image() -> Scenario {
-    scenario(Some(image()))
+    scenario(Some(&image()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +79,9 @@ async fn the_agent_answers_as_recorded(stage: &Stage) {
     let ended = stage.probe.send("GET", &format!("{path}/exec-status"), &[("pid", &pid)]).await.ok();
     assert_eq!(ended, json!({"exited": 1, "exitcode": 0, "out-data": "hello w\u{c3}\u{b6}rld\n", "out-truncated": 0}));
     let again = stage.probe.send("GET", &format!("{path}/exec-status"), &[("pid", &pid)]).await;
-    assert_eq!((again.status, again.reason.as_str()), (500, "Agent error: Invalid parameter 'pid'"));
+    // The words are the agent's: "Invalid parameter 'pid'" from that of QEMU 7, others from later ones.
+    assert_eq!(again.status, 500, "{again:?}");
+    assert!(again.reason.starts_with("Agent error: ") && again.reason.to_lowercase().contains("pid"), "{again:?}");
     // Recorded 269.
     let missing = stage.probe.send("POST", &format!("{path}/exec"), &[("command", "/bin/nosuch")]).await;
     assert_eq!((missing.status, missing.reason.as_str()), (596, "Broken pipe"));

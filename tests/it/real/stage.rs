@@ -1,6 +1,6 @@
 //! A cluster whose machines are real, and a client of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ pub(super) fn image() -> PathBuf {
 }
 
 /// The demo's cluster with real machines, small enough for two at once.
-pub(super) fn scenario(image: Option<PathBuf>) -> Scenario {
-    let mut scenario = Scenario::with_real_guests(Release::V9, image.as_deref());
+pub(super) fn scenario(image: Option<&Path>) -> Scenario {
+    let mut scenario = Scenario::with_real_guests(Release::V9, image);
     scenario.qemu = Some(QemuSpec { max_memory_mib: Some(1024), max_cores: Some(1), ..QemuSpec::default() });
     // A machine may be started again at once.
     scenario.timings.restart_latch = stevedore::simulator::scenario::Seconds(0.0);

@@ -12,6 +12,7 @@ mod segment;
 mod targets;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,6 +62,7 @@ impl Network {
         folder: PathBuf,
         watchdog: &Arc<Watchdog>,
     ) -> Result<Self, QemuError> {
+        File::options().read(true).write(true).open("/dev/net/tun").map_err(QemuError::Tun)?;
         let namespace = Arc::new(Namespace::make(tools)?);
         let offers = scenario.network.clone();
         namespace.ip(&rules::first())?;
