@@ -20,6 +20,7 @@ pub(crate) mod update;
 pub(crate) mod vm;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use access::Access;
@@ -33,6 +34,7 @@ use task::{Task, TaskId};
 use vm::Vm;
 
 use crate::clock::{BootTime, SharedClock};
+use crate::simulator::fetch::{Declared, Fetch};
 use crate::simulator::scenario::{MachineSpec, NodeSpec, Release, Scenario};
 
 /// A node.
@@ -72,6 +74,8 @@ pub struct World {
     pub(crate) storages: BTreeMap<String, Storage>,
     pub(crate) vms: BTreeMap<u32, Vm>,
     pub(crate) access: Access,
+    /// Where downloads come from.
+    pub(crate) fetch: Arc<dyn Fetch>,
     tasks: BTreeMap<TaskId, Task>,
     by_upid: HashMap<String, TaskId>,
     next_task: TaskId,
@@ -105,6 +109,7 @@ impl World {
         let certificates = Certificates { authority: fingerprint(&mut dice), ..Certificates::default() };
         let mut world = Self {
             access: Access::new(&scenario),
+            fetch: Arc::new(Declared::of(&scenario)),
             now,
             wall_base: 0.0,
             nodes,
@@ -170,7 +175,7 @@ impl World {
         if storage.volume(node, name).is_none() {
             let (vmid, format) = (owner_of(name), format_of(name));
             let (name, content) = (name.to_owned(), "images".to_owned());
-            storage.put(node, Volume { name, vmid, size, format, content, parent: None, made });
+            storage.put(node, Volume { name, vmid, size, format, content, parent: None, sums: None, made });
         }
     }
 

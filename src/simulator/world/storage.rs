@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::refusal::Refusal;
+use crate::simulator::fetch::Sums;
 use crate::simulator::scenario::{StorageKind, StorageSpec};
 
 /// A volume.
@@ -18,6 +19,8 @@ pub(crate) struct Volume {
     pub(crate) content: String,
     /// The base volume that a linked clone hangs on.
     pub(crate) parent: Option<String>,
+    /// Checksums of what was downloaded.
+    pub(crate) sums: Option<Sums>,
     /// Seconds since 1970.
     pub(crate) made: i64,
 }
@@ -40,7 +43,8 @@ impl Storage {
             for node in nodes {
                 let (content, format) = (content_of(&name), format_of(&name));
                 let vmid = owner_of(&name);
-                let volume = Volume { name: name.clone(), vmid, size, format, content, parent: None, made: now };
+                let volume =
+                    Volume { name: name.clone(), vmid, size, format, content, parent: None, sums: None, made: now };
                 self.put(node, volume);
             }
         }
@@ -189,7 +193,8 @@ pub(crate) fn owner_of(name: &str) -> Option<u32> {
     rest.split('-').next()?.parse().ok()
 }
 
-fn content_of(name: &str) -> String {
+/// What a volume is, by its name.
+pub(crate) fn content_of(name: &str) -> String {
     match name.split_once('/') {
         Some((folder @ ("iso" | "import" | "snippets" | "vztmpl" | "backup"), _)) => folder.to_owned(),
         _ => "images".to_owned(),
@@ -213,6 +218,7 @@ mod tests {
             format: "raw".into(),
             content: "images".into(),
             parent: None,
+            sums: None,
             made: 0,
         }
     }

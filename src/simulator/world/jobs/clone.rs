@@ -190,6 +190,7 @@ impl CloneJob {
             format,
             content: "images".into(),
             parent: Some(base.to_owned()),
+            sums: None,
             made,
         };
         storage.put(node, volume);

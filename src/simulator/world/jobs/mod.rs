@@ -4,6 +4,7 @@ mod change;
 mod clone;
 mod create;
 mod destroy;
+mod download;
 mod power;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub(crate) use change::{ConfigJob, ResizeJob, TemplateJob};
 pub(crate) use clone::{CloneJob, CloneOrder};
 pub(crate) use create::CreateJob;
 pub(crate) use destroy::DestroyJob;
+pub(crate) use download::{DownloadJob, DownloadOrder};
 pub(crate) use power::{HibernateJob, NudgeJob, RebootJob, ShutdownJob, StartJob, StopJob};
 
 /// How long a clone waits for the locks of its source and target.
