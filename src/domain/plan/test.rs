@@ -152,8 +152,16 @@ fn perhaps_ours(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
         let text = format!("{} has lost its mark; put this into its notes again:\n{}", vm.at, mark.block());
         return facts.waiting(Problem::new(WorkerReason::IdentityMismatch, text), operation, SLOW);
     }
-    if vm.lock.is_none() || first_and_refused {
+    if vm.lock.is_none() {
         return create(facts, operation);
+    }
+    if first_and_refused {
+        // A call that arrived twice is refused by what its first arrival has begun. That shows as a task, in a moment.
+        return match facts.looks.being_made {
+            None => facts.look(Look::BeingMade, operation),
+            Some(false) if facts.observed.quiet_for >= BUSY * 5 => create(facts, operation),
+            Some(_) => facts.busy(operation),
+        };
     }
     super::locked(facts, operation, vm, vm.lock.as_deref().unwrap_or_default())
 }
