@@ -187,6 +187,7 @@ fn problem(obstacle: &Obstacle) -> Problem {
     let reason = match obstacle.kind {
         ObstacleKind::HostMissing => WorkerReason::HostMissing,
         ObstacleKind::HostOffline => WorkerReason::HostOffline,
+        ObstacleKind::HostTooSmall => WorkerReason::HostTooSmall,
         ObstacleKind::StorageMissing => WorkerReason::StorageMissing,
         ObstacleKind::StorageSnapshotsUnsupported => WorkerReason::StorageSnapshotsUnsupported,
         ObstacleKind::StorageSnapshotsUnknown => WorkerReason::StorageSnapshotsUnknown,

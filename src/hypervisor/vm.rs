@@ -251,6 +251,8 @@ pub enum ObstacleKind {
     HostMissing,
     /// The host is away just now.
     HostOffline,
+    /// The host has fewer CPUs, or less memory, than the VM is to have.
+    HostTooSmall,
     /// No such storage on that host, or it takes no disks, or it is not active.
     StorageMissing,
     /// The storage cannot make snapshots.

@@ -19,7 +19,7 @@ pub(super) async fn obstacles(connection: &Connection, wanted: &VmWanted) -> Res
         // Nothing can be asked of it.
         return Ok(vec![obstacle]);
     }
-    let mut found: Vec<Obstacle> = Vec::new();
+    let mut found: Vec<Obstacle> = too_small(&resources, wanted).into_iter().collect();
     let storages: Vec<Storage> = elements(connection.value(&Call::new(&STORAGES, &[&wanted.host])).await?);
     let major = major(&version(connection).await?);
     found.extend(storage(&storages, wanted, major));
@@ -51,6 +51,22 @@ fn host(resources: &[Resource], wanted: &VmWanted) -> Option<Obstacle> {
     let text =
         || format!("the host {host} is {}; wait until it is back", entry.status.as_deref().unwrap_or("not known"));
     (!online).then(|| obstacle(ObstacleKind::HostOffline, text()))
+}
+
+/// A VM that is larger than its host is made without a word, and never starts (recorded 821, 823).
+fn too_small(resources: &[Resource], wanted: &VmWanted) -> Option<Obstacle> {
+    let is_host = |one: &&Resource| one.kind.as_deref() == Some("node") && one.node.as_ref() == Some(&wanted.host);
+    let host = resources.iter().find(is_host)?;
+    let (cpus, memory) = (i64::from(wanted.cpus), i64::try_from(wanted.memory_mib).unwrap_or(i64::MAX));
+    let lacks_cpus = host.maxcpu.filter(|has| *has > 0 && cpus > *has);
+    let lacks_memory = host.maxmem.map(|bytes| bytes >> 20).filter(|has| *has > 0 && memory > *has);
+    let text = match (lacks_cpus, lacks_memory) {
+        (Some(has), _) => format!("{cpus} CPUs, and the host {} has {has}", wanted.host),
+        (None, Some(has)) => format!("{memory} MiB of memory, and the host {} has {has} MiB", wanted.host),
+        (None, None) => return None,
+    };
+    let advice = "ask for less in resources, or for fewer maxConcurrentTasks, or choose a larger host";
+    Some(obstacle(ObstacleKind::HostTooSmall, format!("the VM is to have {text}: it would never start; {advice}")))
 }
 
 fn storage(storages: &[Storage], wanted: &VmWanted, major: u32) -> Option<Obstacle> {
