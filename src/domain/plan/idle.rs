@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{Decision, Facts, Look, Next, SLOW, apply, delete, test};
+use super::{Decision, Facts, Look, Next, SLOW, apply, delete, download, test};
 use crate::domain::backoff;
 use crate::domain::identity::Ownership;
 use crate::domain::observation::{Live, LiveVm, Presence, Problem};
@@ -89,7 +89,7 @@ fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
         }
     }
     let operation = Operation { request, ..placeholder };
-    test::create(facts, &operation)
+    download::before(facts, &operation, |facts| test::create(facts, &operation))
 }
 
 fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid: &str) -> Decision {

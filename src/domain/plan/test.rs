@@ -246,7 +246,7 @@ fn on(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
 }
 
 /// Whether the test's result is recorded, or the test was given up: from here on the VM is only powered off.
-fn was_told(facts: &Facts, operation: &Operation) -> bool {
+pub(super) fn was_told(facts: &Facts, operation: &Operation) -> bool {
     // A VM that outlived its record keeps the id of the operation that made it: a result of an earlier test under that
     // id does not end this one. Equal, not later: a wall clock may step back.
     let this = |test: &TestRecord| test.operation == operation.id && test.started == operation.since;
@@ -254,7 +254,7 @@ fn was_told(facts: &Facts, operation: &Operation) -> bool {
 }
 
 /// Whether a fault passes by itself, so that the same call may be sent again after a look.
-fn passes(kind: &FaultKind) -> bool {
+pub(super) fn passes(kind: &FaultKind) -> bool {
     matches!(
         kind,
         FaultKind::Unreachable

@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::connection::Connection;
+use super::images;
 use super::inventory::resources;
 use super::lenient::elements;
 use super::params::Params;
@@ -10,6 +11,7 @@ use super::routes::{NETWORKS, STORAGES};
 use super::storages::snapshots;
 use super::wire::{Network, Resource, Storage};
 use crate::domain::fault::{Fault, FaultKind};
+use crate::hypervisor::vm::image::ImageWanted;
 use crate::hypervisor::vm::{Obstacle, ObstacleKind, VmWanted};
 
 /// Looks for all obstacles that can be seen.
@@ -23,10 +25,13 @@ pub(super) async fn obstacles(connection: &Connection, wanted: &VmWanted) -> Res
     let storages: Vec<Storage> = elements(connection.value(&Call::new(&STORAGES, &[&wanted.host])).await?);
     let major = major(&version(connection).await?);
     found.extend(storage(&storages, wanted, major));
-    match template(&resources, wanted) {
-        Ok(_) => {}
-        Err(NoTemplate::Obstacle(obstacle)) => found.push(obstacle),
-        Err(NoTemplate::NotKnownYet(fault)) => return Err(fault),
+    match &wanted.image {
+        ImageWanted::File(image) => found.extend(images::obstacle(&storages, &wanted.host, image)),
+        ImageWanted::Template(name) => match template(&resources, &wanted.host, name) {
+            Ok(_) => {}
+            Err(NoTemplate::Obstacle(obstacle)) => found.push(obstacle),
+            Err(NoTemplate::NotKnownYet(fault)) => return Err(fault),
+        },
     }
     let params = Params::default().with("type", "any_bridge");
     let bridges: Vec<Network> = elements(connection.value(&Call::new(&NETWORKS, &[&wanted.host]).with(params)).await?);
@@ -120,12 +125,10 @@ impl NoTemplate {
     }
 }
 
-/// The id of the template on the wanted host, by id or by name.
-pub(super) fn template<'a>(resources: &'a [Resource], wanted: &VmWanted) -> Result<&'a str, NoTemplate> {
-    let (name, host) = (&wanted.template, &wanted.host);
-    let of_host = || {
-        resources.iter().filter(|vm| vm.kind.as_deref() == Some("qemu") && vm.node.as_deref() == Some(host.as_str()))
-    };
+/// The id of the template on `host` that has this id or name.
+pub(super) fn template<'a>(resources: &'a [Resource], host: &str, name: &str) -> Result<&'a str, NoTemplate> {
+    let of_host =
+        || resources.iter().filter(|vm| vm.kind.as_deref() == Some("qemu") && vm.node.as_deref() == Some(host));
     let templates = of_host().filter(|vm| vm.template == Some(true));
     let (mut by_id, mut by_name) = (Vec::new(), Vec::new());
     for vm in templates {
