@@ -14,6 +14,7 @@ use crate::api::crdgen;
 use crate::app::{self, Settings};
 use crate::controller::context::Patience;
 use crate::docs;
+use crate::domain::allowed::AllowedEndpoints;
 use crate::runtime::lease;
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::telemetry::{self, LogFormat};
@@ -110,6 +111,10 @@ struct RunArgs {
     /// What makes this installation's marks on VMs its own; the UID of the namespace kube-system if not given.
     #[arg(long, value_name = "ID")]
     installation_id: Option<String>,
+    /// What hypervisors may be reached at, and what images may be downloaded from: host names, *.domains, addresses and
+    /// networks, separated by commas; everything if not given. Names are not resolved.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    allowed_endpoints: Vec<String>,
     /// How long one call to a hypervisor may take. Proxmox VE answers up to 30 s late.
     #[arg(long, default_value = "35s", value_parser = duration)]
     call_deadline: Duration,
@@ -152,6 +157,8 @@ impl RunArgs {
             lease: (!self.no_leader_election).then_some(election),
             installation_id: self.installation_id.clone(),
             pod: Some(pod),
+            allowed: AllowedEndpoints::parse(&self.allowed_endpoints)
+                .map_err(|error| format!("--allowed-endpoints: {error}"))?,
             patience: Patience {
                 guest: self.guest_timeout,
                 settle: self.settle_time,
@@ -267,6 +274,19 @@ mod tests {
             run_args(&["--lease-duration=60s", "--no-leader-election", "--lease-duration=2m", "--no-leader-election"]);
         assert_eq!(args.lease_duration, Duration::from_secs(120));
         assert!(args.no_leader_election);
+    }
+
+    #[test]
+    fn what_may_be_reached_is_a_list_of_names_and_networks() {
+        let settings = |list: &str| run_args(&["--no-leader-election", list]).settings();
+        let allowed = settings("--allowed-endpoints=pve1.lab,10.0.0.0/8").unwrap().allowed;
+        assert!(allowed.allows("https://10.1.2.3:8006") && !allowed.allows("https://pve2.lab:8006"));
+        assert!(settings("--allowed-endpoints=pve1.lab,http://x").unwrap_err().contains("--allowed-endpoints"));
+        assert!(run_args(&[]).settings().unwrap().allowed.allows("https://anywhere"));
+        assert!(
+            Cli::try_parse_from(["stevedore", "run", "--allowed-endpoints="]).is_err(),
+            "an empty list is a mistake"
+        );
     }
 
     #[test]

@@ -38,6 +38,9 @@ const NOTES: &str = "
 * A test is wanted when the annotation `stevedore.dev/test-requested-at` has a new value, and under `test.policy: OnChange`
   after each change. Under that policy a test that failed is repeated, the less often the more tests failed in a row.
 * The configuration is set, and the disk grown, only where the VM differs from the declaration.
+* For a VM that is made from an image by URL, its host downloads the image first, unless it is there already. The VM is then
+  made with its whole configuration at once. A download takes no launch permit, and one under way is left to itself
+  when the Worker is edited or deleted.
 * A VM is shut down through its guest, and its power is cut if it still runs after `shutdown.gracePeriod`.
 * A test that is asked for while somebody has powered the VM on runs there and then, if the VM is as declared; it is
   shut down after the grace period.

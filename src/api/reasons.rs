@@ -68,6 +68,8 @@ reasons! {
         TestFailed,
         /// This configuration has not been tested.
         NotTested,
+        /// The image that the VM is made from is being downloaded by its host; the message names the storage.
+        Downloading,
         /// The VM is being made.
         Deploying,
         /// The configuration is being applied to the VM.
@@ -133,6 +135,9 @@ reasons! {
         HostMissing,
         /// The host is not online.
         HostOffline,
+        /// The host has fewer CPUs, or less memory, than the VM is to have: it would never start there. Ask for less in
+        /// `resources`, or for fewer `maxConcurrentTasks`, or choose a larger host.
+        HostTooSmall,
         /// There is no such storage on the host, or it takes no disks.
         StorageMissing,
         /// Disks on this storage cannot have snapshots. Choose another storage.
@@ -143,6 +148,14 @@ reasons! {
         TemplateMissing,
         /// Several templates have this name. Give the id instead.
         TemplateAmbiguous,
+        /// There is no such storage for images on the host, or it is not active.
+        ImageStorageMissing,
+        /// The storage for images cannot hold them: it lacks the content type `import`, or is not made of files. Add the
+        /// content type, or name another storage in `proxmox.imageStorage`.
+        ImageStorageUnsuitable,
+        /// `image.url` lies outside of what the operator's flag `--allowed-endpoints` allows. Nothing was sent. Serve the
+        /// image from an allowed host, or have the operator's administrator allow this one.
+        ImageUrlNotAllowed,
         /// There is no such bridge on the host.
         BridgeMissing,
         /// Every id of the Hypervisor's `vmIdRange` is in use or rests. Widen the range, or wait.
@@ -188,6 +201,8 @@ reasons! {
         HostNameMismatch,
         /// `insecureSkipVerify` is set: the certificate is not checked.
         NotVerified,
+        /// An endpoint lies outside of what the operator's flag `--allowed-endpoints` allows. Nothing is sent to any of them.
+        EndpointNotAllowed,
         /// There is no such object with the authority's certificate, or it lacks the key, or it holds no certificate.
         CaMissing,
         /// The cluster is not quorate. Nothing is created or deleted until it is.

@@ -140,6 +140,40 @@ pub(super) fn proxmox_storage(_: &mut SchemaGenerator) -> Schema {
     )
 }
 
+pub(super) fn image_storage(_: &mut SchemaGenerator) -> Schema {
+    text(
+        64,
+        &[("self.matches(r'^[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]$')", "must be the name of a storage, such as local")],
+    )
+}
+
+pub(super) fn image_url(_: &mut SchemaGenerator) -> Schema {
+    let is_url = r"isURL(self) && url(self).getHostname() != '' && self.matches(r'^https?://[^\s@]+$')";
+    text(
+        2048,
+        &[
+            (
+                is_url,
+                "must be an http or https URL without user and password, such as https://images.example.org/worker.qcow2",
+            ),
+            (
+                r"!self.matches(r'(?i)^[^?#]*[.](xz|gz|bz2|zst|lz4|lzo|zip|7z|tar|tgz|ova|ovf|iso)([?#].*)?$')",
+                "is compressed, an archive or a CD: Proxmox VE can import the plain image of a disk alone, so unpack it and serve that",
+            ),
+        ],
+    )
+}
+
+pub(super) fn image_checksum(_: &mut SchemaGenerator) -> Schema {
+    text(
+        135,
+        &[(
+            "self.matches(r'^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$')",
+            "must be sha256: and 64 or sha512: and 128 hex digits in lower case",
+        )],
+    )
+}
+
 pub(super) fn vm_name(_: &mut SchemaGenerator) -> Schema {
     text(
         40,

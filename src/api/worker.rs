@@ -48,6 +48,7 @@ use super::worker_status::WorkerStatus;
     validation = Rule::new(rules::BLOCK_KEPT).message(rules::BLOCK_KEPT_MESSAGE),
     validation = Rule::new(rules::HYPERVISOR_KEPT).message(rules::HYPERVISOR_KEPT_MESSAGE).field_path(".hypervisorRef"),
     validation = Rule::new(rules::BRIDGES).message(rules::BRIDGES_MESSAGE).field_path(".networks"),
+    validation = Rule::new(rules::IMAGE_STORAGE).message(rules::IMAGE_STORAGE_MESSAGE).field_path(".proxmox"),
 )]
 pub struct WorkerSpec {
     /// The Hypervisor that the worker lives on, in the same namespace. It cannot be changed.
@@ -133,6 +134,7 @@ pub struct HypervisorRef {
 
 /// Where on Proxmox VE a VM is.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 pub struct ProxmoxPlacement {
     /// The name of the node, such as `pve1`.
     #[schemars(schema_with = "shapes::proxmox_host")]
@@ -142,6 +144,13 @@ pub struct ProxmoxPlacement {
     /// directories, NFS and CIFS do with qcow2.
     #[schemars(schema_with = "shapes::proxmox_storage")]
     pub storage: String,
+
+    /// The storage onto which the image of `image.url` is downloaded, such as `local`; needed with it, and only with it.
+    /// It is made of files (a directory, NFS, CIFS) and has the content type `import`. It holds each image once, for all
+    /// workers; onto a storage that hosts share, it is downloaded once for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "shapes::image_storage")]
+    pub image_storage: Option<String>,
 }
 
 /// How large a VM is.
@@ -171,15 +180,48 @@ impl Resources {
     }
 }
 
-/// What a VM is made from.
+/// What a VM is made from: a template, or an image that the VM's host downloads.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
-#[x_kube(validation = Rule::new("has(self.template)").message("template must be given: the name or the id of a template on the hypervisor"))]
+#[x_kube(
+    validation = Rule::new(rules::ONE_IMAGE).message(rules::ONE_IMAGE_MESSAGE),
+    validation = Rule::new(rules::CHECKED).message(rules::CHECKED_MESSAGE),
+    validation = Rule::new(rules::FORMAT).message(rules::FORMAT_MESSAGE),
+)]
 pub struct Image {
     /// The name or the id of a template on the hypervisor, such as `debian-worker` or `9000`. The VM is a full clone of
     /// it. The template has cloud-init and the guest agent installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::template")]
     pub template: Option<String>,
+
+    /// Where the image of a disk is served by http or https. The VM's host downloads it onto `proxmox.imageStorage`, once
+    /// for all workers that want it. The image has cloud-init and the guest agent installed, and is not compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "shapes::image_url")]
+    pub url: Option<String>,
+
+    /// The checksum of what `url` serves: `sha256:` and 64, or `sha512:` and 128 hex digits in lower case. It tells one
+    /// image from another: the same one may be served from elsewhere later; with another checksum the VM must be made
+    /// anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "shapes::image_checksum")]
+    pub checksum: Option<String>,
+
+    /// The format of what `url` serves, whatever the URL ends with; `Qcow2` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<ImageFormat>,
+}
+
+/// The format of an image.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImageFormat {
+    /// QEMU's own format; files of it are often named `.qcow2` or `.img`.
+    #[default]
+    Qcow2,
+    /// The bytes of the disk as they are.
+    Raw,
+    /// VMDK.
+    Vmdk,
 }
 
 /// How a worker resolves names.

@@ -56,3 +56,17 @@ pub(super) const HYPERVISOR_KEPT_MESSAGE: &str =
 
 pub(super) const BRIDGES: &str = "!has(self.proxmox) || self.networks.all(n, has(n.bridge))";
 pub(super) const BRIDGES_MESSAGE: &str = "each network needs a bridge on Proxmox VE, such as vmbr0";
+
+pub(super) const IMAGE_STORAGE: &str = "!has(self.proxmox) || has(self.proxmox.imageStorage) == has(self.image.url)";
+pub(super) const IMAGE_STORAGE_MESSAGE: &str = "proxmox.imageStorage and image.url belong together: \
+     the storage is where the image is downloaded to";
+
+pub(super) const ONE_IMAGE: &str = "has(self.template) != has(self.url)";
+pub(super) const ONE_IMAGE_MESSAGE: &str = "exactly one of template (the name or the id of a template on the hypervisor) \
+     and url must be given";
+
+pub(super) const CHECKED: &str = "has(self.url) == has(self.checksum)";
+pub(super) const CHECKED_MESSAGE: &str = "url and checksum belong together, such as checksum: sha256:<64 hex digits>";
+
+pub(super) const FORMAT: &str = "!has(self.format) || has(self.url)";
+pub(super) const FORMAT_MESSAGE: &str = "format belongs to url: it says what the URL serves";

@@ -24,6 +24,7 @@ use crate::controller::driver::{self, Objects, Wakes};
 use crate::controller::events::Events;
 use crate::controller::tracks::Tracks;
 use crate::controller::watch::{watch, watch_workers};
+use crate::domain::allowed::AllowedEndpoints;
 use crate::hypervisor::transport::CallObserver;
 use crate::runtime::admin::{Admin, Facts};
 use crate::runtime::client::{self, ClientError, Deadlines};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub installation_id: Option<String>,
     /// The name of this process in events.
     pub pod: Option<String>,
+    /// What hypervisors and images may be reached at.
+    pub allowed: AllowedEndpoints,
     /// How long things may take.
     pub patience: Patience,
 }
@@ -288,6 +291,7 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         tracks: Tracks::default(),
         events: Events::start(writer, settings.pod.clone()),
         operation_ids: Arc::new(|| Uuid::new_v4().to_string()),
+        allowed: settings.allowed.clone(),
         patience: settings.patience,
         changed: changed_sender,
         metrics,

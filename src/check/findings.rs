@@ -47,6 +47,11 @@ impl Finding {
         Self { weight, name: name.into(), text: text.into() }
     }
 
+    /// As it should be.
+    pub(super) fn good(name: &str, text: impl Into<String>) -> Self {
+        Self::new(Weight::Good, name, text)
+    }
+
     /// Good if `fits`, else of that weight with what to do.
     fn judged(name: &str, fits: bool, good: impl Into<String>, weight: Weight, bad: impl Into<String>) -> Self {
         if fits { Self::new(Weight::Good, name, good) } else { Self::new(weight, name, bad) }

@@ -8,20 +8,22 @@ mod remedy;
 mod trial;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
 
+use self::findings::Finding;
 pub use self::trial::{Trial, TrialError, Wish};
 use crate::api::common::Span;
+use crate::simulator::qemu::ImageInfo;
 
 /// Which image to try, and how.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The image: a qcow2, raw or vmdk file.
-    #[arg(value_name = "FILE")]
-    image: PathBuf,
+    /// The image: a qcow2, raw or vmdk file, or an http or https URL of one.
+    #[arg(value_name = "FILE|URL")]
+    image: String,
 
     /// The systemd unit of the backup agent in it, as in service.unit of a Worker.
     #[arg(long, value_name = "UNIT")]
@@ -60,6 +62,9 @@ pub enum CheckError {
     /// It could not be tried.
     #[error(transparent)]
     Trial(#[from] TrialError),
+    /// There is no room for it.
+    #[error("no folder can be made for the image: {0}")]
+    Folder(std::io::Error),
     /// Something is missing.
     #[error("{0} of these keep the image from being a worker")]
     Unfit(usize),
@@ -67,9 +72,19 @@ pub enum CheckError {
 
 /// Tries an image, prints what was found line by line, and fails if it cannot be a worker.
 pub async fn run(args: Args) -> Result<(), CheckError> {
-    say(&format!("trying {}; this takes a minute or two", args.image.display()));
-    let wish = Wish { memory_mib: args.memory, uefi: args.firmware == Firmware::Uefi, ..Wish::of("candidate", 5000) };
-    let trial = Trial::open(&args.image, |_| {})?;
+    say(&format!("trying {}; this takes a minute or two", args.image));
+    let folder = tempfile::tempdir().map_err(CheckError::Folder)?;
+    let (file, info) = image(&args.image, folder.path())?;
+    let gib = info.size.div_ceil(1 << 30);
+    say(&Finding::good("image", format!("is a {} of {gib} GiB; its checksum is {}", info.format, info.checksum))
+        .to_string());
+    let wish = Wish {
+        memory_mib: args.memory,
+        uefi: args.firmware == Firmware::Uefi,
+        disk_gib: gib + 7,
+        ..Wish::of("candidate", 5000)
+    };
+    let trial = Trial::open(&file, |_| {})?;
     let mut unfit = 0;
     findings::collect(&trial, &wish, args.unit.as_deref(), args.patience, |finding| {
         unfit += usize::from(finding.is_fault());
@@ -81,6 +96,18 @@ pub async fn run(args: Args) -> Result<(), CheckError> {
     }
     say("this image can be a worker");
     Ok(())
+}
+
+/// The image as a file, downloaded into `folder` if it is a URL, and what it is.
+fn image(image: &str, folder: &Path) -> Result<(PathBuf, ImageInfo), TrialError> {
+    if image.starts_with("http://") || image.starts_with("https://") {
+        let file = folder.join("image");
+        let info = ImageInfo::download(image, &file)?;
+        return Ok((file, info));
+    }
+    let file = PathBuf::from(image);
+    let info = ImageInfo::of(&file)?;
+    Ok((file, info))
 }
 
 fn say(line: &str) {

@@ -17,6 +17,7 @@ use crate::guest::channel::GuestChannel;
 use crate::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
 use crate::hypervisor::registry::ConnectionLimits;
 use crate::hypervisor::transport::{Exchange, ExchangeError, Unobserved};
+use crate::hypervisor::vm::image::ImageWanted;
 use crate::hypervisor::vm::{AddressWanted, CreateOrder, NetworkWanted, Power, Started, TaskState, VmRef, VmWanted};
 use crate::hypervisor::window::Window;
 use crate::hypervisor::{Changes, Hypervisor as _};
@@ -107,7 +108,7 @@ impl Wish {
         VmWanted {
             host: self.at().host,
             storage: "local-lvm".to_owned(),
-            template: "debian-worker".to_owned(),
+            image: ImageWanted::Template("debian-worker".to_owned()),
             name: self.name.clone(),
             description: String::new(),
             mark: Mark {

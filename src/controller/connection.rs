@@ -1,6 +1,7 @@
 //! What all workers of one `Hypervisor` share in this process: the client, the latest view, and what those of other
 //! `Hypervisor`s of the same cluster share with them: launch permits, VM ids.
 
+mod downloads;
 mod ids;
 mod launches;
 pub(super) mod sharing;
@@ -19,8 +20,9 @@ use super::hypervisor::peers::Reach;
 use super::view::View;
 use crate::api::reasons::WorkerReason;
 use crate::clock::BootTime;
-use crate::domain::observation::{HypervisorState, Problem};
+use crate::domain::observation::{HypervisorState, ImageSight, Problem};
 use crate::hypervisor::SharedHypervisor;
+use crate::hypervisor::vm::image::ImageFile;
 
 /// Namespace and name of a `Hypervisor`.
 pub type Key = (String, String);
@@ -156,14 +158,42 @@ impl Connection {
         self.sharing.launches(&self.key, |launches| launches.begin(uid, now));
     }
 
-    /// A worker is at work under its permit.
+    /// A worker is at work, under its permit or with its download.
     pub fn at_work(&self, uid: &str, now: BootTime) {
-        self.sharing.launches(&self.key, |launches| launches.at_work(uid, now));
+        self.sharing.at_work(&self.key, uid, now);
     }
 
-    /// Gives a permit, and a place in the queue, back.
+    /// Gives a permit, a place in the queue, and a download back.
     pub fn done(&self, uid: &str) {
-        self.sharing.launches(&self.key, |launches| launches.end(uid));
+        self.sharing.done(&self.key, uid);
+    }
+
+    /// Where an image is downloaded to for VMs on `host`: onto a storage that hosts share it is one place for all of them.
+    pub fn place_of(&self, host: &str, image: &ImageFile) -> String {
+        let (storage, file) = (&image.storage, image.name());
+        let at = (host.to_owned(), storage.clone());
+        let is_shared = |view: &View| view.inventory().storages.get(&at).is_some_and(|storage| storage.shared);
+        if self.view(is_shared) { format!("{storage}/{file}") } else { format!("{host}/{storage}/{file}") }
+    }
+
+    /// Whether another worker of those that reach the same cluster fills this place.
+    pub fn is_downloaded_by_another(&self, uid: &str, place: &str, now: BootTime) -> bool {
+        self.sharing.is_filled_by_another(&self.key, uid, place, now)
+    }
+
+    /// Asks to be the one who fills a place from this URL, after it was seen to be empty.
+    pub fn may_download(&self, uid: &str, place: &str, url: &str, now: BootTime) -> ImageSight {
+        self.sharing.may_download(&self.key, uid, (place, url), now)
+    }
+
+    /// A place is filled.
+    pub fn has_downloaded(&self, uid: &str, place: &str) {
+        self.sharing.downloads(&self.key, |downloads| downloads.filled(uid, place));
+    }
+
+    /// A worker could not fill a place from this URL.
+    pub fn download_failed(&self, uid: &str, (place, url): (&str, &str), why: &str, now: BootTime) {
+        self.sharing.downloads(&self.key, |downloads| downloads.failed(uid, (place, url), why, now));
     }
 
     /// Reserves a VM id for a worker: the next one after the highest that was ever given out or is named by a status,

@@ -15,6 +15,7 @@ use super::tracks::Tracks;
 use super::unreadable::Unreadables;
 use crate::api::{Hypervisor, Worker};
 use crate::clock::SharedClock;
+use crate::domain::allowed::AllowedEndpoints;
 use crate::domain::fault::Fault;
 use crate::hypervisor::SharedHypervisor;
 pub use crate::hypervisor::credential::Credential;
@@ -52,6 +53,8 @@ pub struct Context {
     pub events: Events,
     /// Makes ids of operations.
     pub operation_ids: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What hypervisors and images may be reached at.
+    pub allowed: AllowedEndpoints,
     /// How long things may take.
     pub patience: Patience,
     /// What this process counts.

@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use thiserror::Error;
 
 use super::context::Context;
-use super::looks::wanted_of;
+use super::looks::{self, wanted_of};
 use super::record::{self, WriteError};
 use super::{finalizer, tracks::Track};
 use crate::api::{Worker, names};
@@ -137,16 +137,23 @@ impl Proof {
     }
 }
 
-/// Reads the VM and sees that all marks fit. A create has nothing to prove of its VM: its id makes it safe. Making and
+/// Reads the VM and sees that all marks fit. A create has nothing to prove of its VM: its id makes it safe. A download
+/// concerns no VM: it must be allowed. Making and
 /// deleting take a quorate cluster, as it is now and not as the latest poll has it: without quorum Proxmox VE destroys
 /// a VM's disks and keeps its configuration.
 async fn prove(work: &Work<'_>, record: &Operation, effect: Effect) -> Result<Proof, Fault> {
-    if matches!(effect, Effect::Create | Effect::Destroy) && !work.client.inventory().await?.quorate {
+    if effect == Effect::Download
+        && let Some(problem) = looks::not_allowed(work.context, &work.declared.wanted)
+    {
+        return Err(Fault::new(FaultKind::Refused, problem.message));
+    }
+    let makes = matches!(effect, Effect::Download | Effect::Create);
+    if (makes || effect == Effect::Destroy) && !work.client.inventory().await?.quorate {
         let text = "the cluster has no quorum: nothing is made or deleted until it has";
         return Err(Fault::new(FaultKind::NoQuorum, text));
     }
     let at = work.context.clock.boot();
-    if effect == Effect::Create {
+    if makes {
         return Ok(Proof { seen: None, at });
     }
     let detail = work.client.vm(&record.target.at()).await?;
@@ -176,6 +183,10 @@ async fn send(work: &Work<'_>, record: &Operation, effect: Effect, proof: Proof)
     let client = work.client.within(proof.window(work));
     let at = record.target.at();
     match (effect, proof.seen.as_ref()) {
+        (Effect::Download, _) => match work.declared.wanted.image.file() {
+            Some(image) => client.download(&at.host, image).await,
+            None => Err(Fault::new(FaultKind::Other, "there is no image to download: the VM is made from a template")),
+        },
         (Effect::Create, _) => {
             let wanted = declare::wanted_by(&work.declared.wanted, record);
             client.create(&CreateOrder { wanted, at, since: record.step_since }).await
@@ -211,7 +222,7 @@ async fn settle(
         }
     };
     work.context.tracks.with(&uid, |track| track.accepted(effect, task.clone(), now));
-    if !matches!(effect, Effect::Create | Effect::Destroy) || task.is_none() {
+    if !matches!(effect, Effect::Download | Effect::Create | Effect::Destroy) || task.is_none() {
         return Ok(worker);
     }
     let with_task = Operation { task, ..record.clone() };

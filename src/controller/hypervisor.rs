@@ -163,6 +163,12 @@ async fn connect(subject: &mut Subject<'_>, memory: &mut Memory) -> Result<bool,
     // What the former client has shown is void: this one may see other things, or talk to another cluster.
     memory.probed = None;
     subject.connection.change_view(super::view::View::interrupt);
+    if let Some(trouble) = input::not_allowed(subject) {
+        memory.client = None;
+        memory.settings = None;
+        memory.contact = Contact::Failed(trouble);
+        return Ok(false);
+    }
     match subject.context.connector.connect(&settings) {
         Ok(client) => {
             memory.client = Some(client);

@@ -10,13 +10,15 @@ use super::snapshot::{hypervisor_key, named_ids};
 use super::{budget, snapshot};
 use crate::api::Worker;
 use crate::api::reasons::WorkerReason;
+use crate::domain::allowed;
 use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, judge};
-use crate::domain::observation::{Budget, Declared, Live, LiveVm, Looks, NewId, Problem};
+use crate::domain::observation::{Budget, Declared, ImageSight, Live, LiveVm, Looks, NewId, Problem};
 use crate::domain::operation::Operation;
 use crate::domain::plan::Look;
 use crate::hypervisor::SharedHypervisor;
+use crate::hypervisor::vm::image::{ImageState, ImageWanted};
 use crate::hypervisor::vm::{CreateOrder, Obstacle, ObstacleKind, TaskState, VmDetail, VmRef, VmWanted};
 
 /// Who looks.
@@ -38,6 +40,7 @@ impl Looker<'_> {
     pub async fn look(&self, look: &Look, operation: Option<&Operation>, looks: &mut Looks) -> Result<(), Fault> {
         match look {
             Look::Vm(at) => looks.live = Some(self.vm(at).await?),
+            Look::Image => looks.image = Some(self.image().await?),
             Look::BeingMade => looks.being_made = Some(self.being_made(operation).await?),
             Look::Obstacles(of) => looks.obstacles = Some(self.obstacles(of.as_ref()).await?),
             Look::Strangers => looks.strangers = Some(self.strangers().await?),
@@ -90,6 +93,26 @@ impl Looker<'_> {
         }
     }
 
+    /// Where the image is. Of several workers that find it nowhere one is told so, and has it downloaded; to the others it
+    /// is on its way, and they do not ask the hypervisor.
+    async fn image(&self) -> Result<ImageSight, Fault> {
+        let wanted = &self.declared.wanted;
+        let Some(image) = wanted.image.file() else { return Ok(ImageSight::Present) };
+        let (uid, now) = (self.worker.uid().unwrap_or_default(), self.context.clock.boot());
+        let place = self.connection.place_of(&wanted.host, image);
+        if self.connection.is_downloaded_by_another(&uid, &place, now) {
+            return Ok(ImageSight::Downloading);
+        }
+        match self.client.image(&wanted.host, image).await? {
+            ImageState::Present => {
+                self.connection.has_downloaded(&uid, &place);
+                Ok(ImageSight::Present)
+            }
+            ImageState::Downloading => Ok(ImageSight::Downloading),
+            ImageState::Absent => Ok(self.connection.may_download(&uid, &place, &image.url, now)),
+        }
+    }
+
     async fn being_made(&self, operation: Option<&Operation>) -> Result<bool, Fault> {
         let Some(operation) = operation else { return Ok(false) };
         let wanted = declare::wanted_by(&self.declared.wanted, operation);
@@ -99,6 +122,11 @@ impl Looker<'_> {
 
     /// `own`: this worker's VM, where it is, if there is one.
     async fn obstacles(&self, own: Option<&VmRef>) -> Result<Vec<Problem>, Fault> {
+        if own.is_none()
+            && let Some(problem) = not_allowed(self.context, &self.declared.wanted)
+        {
+            return Ok(vec![problem]);
+        }
         let host = own.map_or(&self.declared.wanted.host, |own| &own.host).clone();
         let wanted = VmWanted { host, ..self.declared.wanted.clone() };
         let mut problems: Vec<Problem> = self.client.obstacles(&wanted).await?.iter().map(problem).collect();
@@ -135,7 +163,9 @@ impl Looker<'_> {
             if self.connection.untasked_since(&at.id).is_some_and(|since| latest.is_some_and(|poll| poll > since)) {
                 continue;
             }
-            let wanted = declare::wanted_of(&self.declared.wanted, "", &at);
+            // Whatever the worker was declared to be made from when the task began: every clone counts.
+            let any = ImageWanted::Template(String::new());
+            let wanted = VmWanted { image: any, ..declare::wanted_of(&self.declared.wanted, "", &at) };
             let order = CreateOrder { wanted, at: at.clone(), since: jiff::Timestamp::UNIX_EPOCH };
             if self.client.is_being_made(&order).await? {
                 self.connection.note_tasked(&at.id);
@@ -183,15 +213,33 @@ pub fn wanted_of(wanted: &VmWanted, detail: &VmDetail) -> VmWanted {
     declare::wanted_of(wanted, &made_by, &detail.at)
 }
 
+/// That the image may not be downloaded from where it lies.
+pub fn not_allowed(context: &Context, wanted: &VmWanted) -> Option<Problem> {
+    let url = &wanted.image.file()?.url;
+    if context.allowed.allows(url) {
+        return None;
+    }
+    let text = format!(
+        "image.url names {}, which this operator may not have anything downloaded from: it was started with \
+         --allowed-endpoints={}; serve the image from there, or have this host added",
+        allowed::host_of(url).unwrap_or_else(|| "no host".to_owned()),
+        context.allowed
+    );
+    Some(Problem::new(WorkerReason::ImageUrlNotAllowed, text))
+}
+
 fn problem(obstacle: &Obstacle) -> Problem {
     let reason = match obstacle.kind {
         ObstacleKind::HostMissing => WorkerReason::HostMissing,
         ObstacleKind::HostOffline => WorkerReason::HostOffline,
+        ObstacleKind::HostTooSmall => WorkerReason::HostTooSmall,
         ObstacleKind::StorageMissing => WorkerReason::StorageMissing,
         ObstacleKind::StorageSnapshotsUnsupported => WorkerReason::StorageSnapshotsUnsupported,
         ObstacleKind::StorageSnapshotsUnknown => WorkerReason::StorageSnapshotsUnknown,
         ObstacleKind::TemplateMissing => WorkerReason::TemplateMissing,
         ObstacleKind::TemplateAmbiguous => WorkerReason::TemplateAmbiguous,
+        ObstacleKind::ImageStorageMissing => WorkerReason::ImageStorageMissing,
+        ObstacleKind::ImageStorageUnsuitable => WorkerReason::ImageStorageUnsuitable,
         ObstacleKind::BridgeMissing => WorkerReason::BridgeMissing,
     };
     Problem::new(reason, obstacle.message.clone())

@@ -21,7 +21,7 @@ use crate::domain::identity::{self, Mark};
 use crate::domain::observation::{
     Declared, Facts, HypervisorState, Looks, Observed, Presence, Problem, Remembered, TestRecord,
 };
-use crate::domain::operation::{Kind, Operation, RecordError};
+use crate::domain::operation::{Kind, Operation, RecordError, Step};
 use crate::domain::{declare, network};
 use crate::hypervisor::vm::{Power, VmRef};
 
@@ -39,10 +39,10 @@ pub fn operation(worker: &Worker) -> Option<Result<Operation, RecordError>> {
     (!value.is_null()).then(|| Operation::from_json(value))
 }
 
-/// The VM that a worker has, or may be getting, by its status.
+/// The VM that a worker has, or may be getting, by its status. While its image is downloaded it is getting none yet.
 pub fn vm_of(worker: &Worker) -> Option<VmRef> {
     match operation(worker) {
-        Some(Ok(operation)) => Some(operation.target.at()),
+        Some(Ok(operation)) if !operation.target.vm_id.is_empty() => Some(operation.target.at()),
         _ => known_vm(worker.status.as_ref()?),
     }
 }
@@ -334,9 +334,9 @@ fn is_earlier(one: &ObjectMeta, other: &ObjectMeta) -> bool {
     (key(one), &one.name) < (key(other), &other.name)
 }
 
-/// Whether the operation needs a launch permit while it is open.
+/// Whether the operation needs a launch permit while it is open. As long as an image is downloaded it does not.
 pub fn launches(operation: &Operation) -> bool {
-    operation.kind == Kind::Test
+    operation.kind == Kind::Test && operation.step != Step::Download
 }
 
 /// The time from `since` to `now`; zero if it lies in the future.

@@ -17,7 +17,7 @@ use super::{finalizer, status};
 use crate::api::{Worker, names};
 use crate::domain::declare;
 use crate::domain::observation::{Abandon, Facts, HypervisorState, Looks, Problem};
-use crate::domain::operation::{Kind, Operation};
+use crate::domain::operation::{Kind, Operation, Step};
 use crate::domain::plan::{self, Decision, Next, Report};
 use crate::guest::checks::CheckResult;
 use crate::hypervisor::SharedHypervisor;
@@ -183,6 +183,7 @@ impl<'a> Pass<'a> {
                 self.close(link.as_ref()).await
             }
             Next::Conclude { operation, check, message } => {
+                self.tell_of_download(facts, &operation, &message, link.as_ref());
                 let result = CheckResult::failed(check, facts.observed.step_age, message);
                 self.conclude(facts, &report, &operation, &[result], None).await
             }
@@ -206,6 +207,22 @@ impl<'a> Pass<'a> {
                 Some((connection, client)) => self.check(facts, &report, &operation, &connection, &client).await,
                 None => Ok(Turn::Done(Some(SOON))),
             },
+        }
+    }
+
+    /// What could not be downloaded for this worker is not tried at once for the next one that wants the same.
+    fn tell_of_download(
+        &self,
+        facts: &Facts,
+        operation: &Operation,
+        why: &str,
+        link: Option<&(Arc<Connection>, SharedHypervisor)>,
+    ) {
+        if let (Some((connection, _)), Some(image), Step::Download) =
+            (link, facts.declared.wanted.image.file(), operation.step)
+        {
+            let place = connection.place_of(&facts.declared.wanted.host, image);
+            connection.download_failed(&self.uid, (&place, &image.url), why, self.context.clock.boot());
         }
     }
 

@@ -16,6 +16,7 @@ impl Goal {
                 ("worker-1", "ShutDown", "Passed"),
                 ("worker-2", "ShutDown", "Passed"),
                 ("worker-3", "ShutDown", "Passed"),
+                ("worker-by-url", "ShutDown", "Passed"),
                 ("worker-on-demand", "Configured", ""),
                 ("worker-failing", "ShutDown", "Failed"),
             ],

@@ -105,8 +105,14 @@ pub async fn run(args: &Args, guests: SharedGuestExec) -> Result<(), DemoError> 
 
 /// The world of the examples, at a pace that is pleasant to watch.
 fn scenario() -> Scenario {
-    let timings =
-        Timings { full_clone: Seconds(3.0), boot: Seconds(5.0), shutdown: Seconds(2.0), ..Timings::default() };
+    let timings = Timings {
+        download: Seconds(3.0),
+        import: Seconds(3.0),
+        full_clone: Seconds(3.0),
+        boot: Seconds(5.0),
+        shutdown: Seconds(2.0),
+        ..Timings::default()
+    };
     Scenario { timings, ..Scenario::default_demo() }
 }
 

@@ -12,8 +12,9 @@ use super::sizing::{Sizes, sizes};
 use super::{network, operation::Operation};
 use crate::api::common::Quantity;
 use crate::api::reasons::WorkerReason;
-use crate::api::worker::TestPolicy;
+use crate::api::worker::{Image, ImageFormat as DeclaredFormat, TestPolicy};
 use crate::api::{Worker, names};
+use crate::hypervisor::vm::image::{Checksum, ImageFile, ImageFormat, ImageWanted};
 use crate::hypervisor::vm::{VmRef, VmWanted};
 
 /// How long the guest gets to shut down if the spec's text cannot be read.
@@ -42,12 +43,12 @@ fn wanted(worker: &Worker, installation: &str) -> Result<VmWanted, String> {
     let spec = &worker.spec;
     let place =
         spec.proxmox.as_ref().ok_or("spec.proxmox is missing: it says on which host and storage the VM is to be")?;
-    let template = spec.image.template.clone().ok_or("spec.image.template is missing")?;
+    let image = image(&spec.image, place.image_storage.as_deref())?;
     let Sizes { cpus, memory_mib, disk_gib } = sizes(spec);
     Ok(VmWanted {
         host: place.host.clone(),
         storage: place.storage.clone(),
-        template,
+        image,
         name: worker.vm_name(),
         description: spec.description.clone().unwrap_or_default().trim().to_owned(),
         mark: Mark {
@@ -71,6 +72,27 @@ fn wanted(worker: &Worker, installation: &str) -> Result<VmWanted, String> {
         user: spec.access.user.clone(),
         authorized_keys: spec.access.authorized_keys.clone(),
     })
+}
+
+/// What the VM is made from.
+fn image(image: &Image, storage: Option<&str>) -> Result<ImageWanted, String> {
+    let Some(url) = &image.url else {
+        let template = image.template.clone().ok_or("spec.image has neither template nor url")?;
+        return Ok(ImageWanted::Template(template));
+    };
+    let checksum = image.checksum.as_deref().unwrap_or_default();
+    let format = match image.format.unwrap_or_default() {
+        DeclaredFormat::Qcow2 => ImageFormat::Qcow2,
+        DeclaredFormat::Raw => ImageFormat::Raw,
+        DeclaredFormat::Vmdk => ImageFormat::Vmdk,
+    };
+    Ok(ImageWanted::File(ImageFile {
+        url: url.clone(),
+        checksum: Checksum::parse(checksum)
+            .ok_or_else(|| format!("spec.image.checksum {checksum:?} is neither sha256:… nor sha512:…"))?,
+        format,
+        storage: storage.ok_or("spec.proxmox.imageStorage is missing, which image.url needs")?.to_owned(),
+    }))
 }
 
 /// `namespace/name` of a worker.
@@ -109,12 +131,44 @@ fn abandon(annotations: Option<&BTreeMap<String, String>>) -> Abandon {
     }
 }
 
-/// The settings that only another VM can have and that no VM shows of itself, by field.
+const TEMPLATE: &str = "image.template";
+const CHECKSUM: &str = "image.checksum";
+const FORMAT: &str = "image.format";
+
+/// The settings that only another VM can have and that no VM shows of itself, by field. An image is told by its checksum
+/// and its format: from another URL, or kept on another storage, it is still the same.
 pub fn made_as(wanted: &VmWanted) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        ("image.template".to_owned(), wanted.template.clone()),
-        ("proxmox.host".to_owned(), wanted.host.clone()),
-    ])
+    let mut settings = BTreeMap::from([("proxmox.host".to_owned(), wanted.host.clone())]);
+    match &wanted.image {
+        ImageWanted::Template(template) => settings.extend([(TEMPLATE.to_owned(), template.clone())]),
+        ImageWanted::File(file) => settings.extend([
+            (CHECKSUM.to_owned(), file.checksum.to_string()),
+            (FORMAT.to_owned(), file.format.suffix().to_owned()),
+        ]),
+    }
+    settings
+}
+
+/// In which of these settings a VM that was made with `before` differs from what is wanted: field, what it was, what it
+/// is to be. What is not written down differs in nothing.
+pub fn made_otherwise(before: &BTreeMap<String, String>, wanted: &VmWanted) -> Vec<(String, String, String)> {
+    let now = made_as(wanted);
+    let mut differing: Vec<_> = now
+        .iter()
+        .filter_map(|(field, to)| {
+            let from = before.get(field).filter(|from| *from != to)?;
+            Some((field.clone(), from.clone(), to.clone()))
+        })
+        .collect();
+    let of = |settings: &BTreeMap<String, String>| {
+        [TEMPLATE, CHECKSUM].into_iter().find_map(|field| Some((field, settings.get(field)?.clone())))
+    };
+    if let (Some((was, from)), Some((is, to))) = (of(before), of(&now))
+        && was != is
+    {
+        differing.push(("image".to_owned(), format!("{was} {from}"), format!("{is} {to}")));
+    }
+    differing
 }
 
 /// The settings that stand in `status.applied.summary`, with the disk's size as it is.
@@ -175,8 +229,47 @@ mod tests {
         assert_ne!(plain, hash(&json!({"spec": {"networks": [{"name": "lan", "bridge": "vmbr1"}]}})));
     }
 
+    fn by_url(url: &str, digit: &str, format: Option<&str>) -> serde_json::Value {
+        json!({"spec": {
+            "proxmox": {"imageStorage": "local"},
+            "image": {"template": null, "url": url, "checksum": format!("sha256:{}", digit.repeat(64)), "format": format},
+        }})
+    }
+
+    fn wanted(extra: &serde_json::Value) -> VmWanted {
+        declared(&worker(extra), "inst").unwrap().wanted
+    }
+
+    #[test]
+    fn an_image_is_told_by_checksum_and_format() {
+        let one = by_url("https://a/x.img", "a", None);
+        let before = made_as(&wanted(&one));
+        let fields = |extra: &serde_json::Value| -> Vec<String> {
+            made_otherwise(&before, &wanted(extra)).into_iter().map(|(field, ..)| field).collect()
+        };
+        assert!(fields(&one).is_empty());
+        assert!(fields(&by_url("https://b/y.img", "a", Some("Qcow2"))).is_empty(), "the same image from elsewhere");
+        let mut moved = one.clone();
+        moved["spec"]["proxmox"]["imageStorage"] = json!("nfs1");
+        assert!(fields(&moved).is_empty(), "the same image on another storage");
+        assert_eq!(fields(&by_url("https://a/x.img", "b", None)), ["image.checksum"]);
+        assert_eq!(fields(&by_url("https://a/x.img", "a", Some("Raw"))), ["image.format"]);
+        assert_eq!(fields(&json!({})), ["image"]);
+        let of_template = made_as(&wanted(&json!({})));
+        assert_eq!(made_otherwise(&of_template, &wanted(&one))[0].1, "image.template debian-worker");
+        assert!(made_otherwise(&BTreeMap::new(), &wanted(&one)).is_empty(), "nothing is known of it");
+    }
+
+    #[test]
+    fn another_url_is_another_declaration() {
+        let one = hash(&by_url("https://a/x.img", "a", None));
+        assert_ne!(one, hash(&by_url("https://b/x.img", "a", None)), "so that a corrected one acts at once");
+    }
+
     #[test]
     fn what_admission_would_refuse_is_a_problem_not_a_panic() {
+        let image = json!({"spec": {"image": {"template": null, "url": "https://x/a", "checksum": "sha256:0"}}});
+        assert!(declared(&worker(&image), "inst").unwrap_err().message.contains("spec.image.checksum"));
         let problem = declared(&worker(&json!({"spec": {"proxmox": null}})), "inst").unwrap_err();
         assert!(problem.message.contains("spec.proxmox"));
     }

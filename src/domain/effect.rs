@@ -5,6 +5,8 @@ use super::operation::Step;
 /// A change in the world of VMs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
+    /// Have the host download the image that the VM is made from.
+    Download,
     /// Make the VM.
     Create,
     /// Change its configuration.
@@ -25,6 +27,7 @@ impl Effect {
     /// The step under which the record knows this effect.
     pub const fn step(self) -> Step {
         match self {
+            Self::Download => Step::Download,
             Self::Create => Step::Create,
             Self::Configure | Self::GrowDisk => Step::Configure,
             Self::Start => Step::Start,

@@ -130,6 +130,7 @@ impl Event {
 /// What an effect does, in a few words.
 pub const fn words(effect: Effect) -> &'static str {
     match effect {
+        Effect::Download => "download its image",
         Effect::Create => "make the VM",
         Effect::Configure => "set its configuration",
         Effect::GrowDisk => "grow its disk",

@@ -4,6 +4,7 @@
 //! the crash tests all use it. What it is told about the world is an [`observation`], what it wants done are
 //! [`effect::Effect`]s, and what it must not forget between two effects is the [`operation`] record.
 
+pub mod allowed;
 pub mod backoff;
 pub mod declare;
 pub mod effect;

@@ -156,6 +156,8 @@ pub struct Looks {
     pub task: Option<TaskState>,
     /// Whether a task runs that may be making the VM.
     pub being_made: Option<bool>,
+    /// Where the image is that the VM is made from.
+    pub image: Option<ImageSight>,
     /// What stands in the way of making or changing the VM.
     pub obstacles: Option<Vec<Problem>>,
     /// VMs in the id range that are just being made by nobody we know of: one may be this worker's.
@@ -279,6 +281,19 @@ pub struct LiveVm {
     pub uuid: String,
     /// Size of its boot disk, bytes; `None` if that is not given.
     pub disk_bytes: Option<u64>,
+}
+
+/// Where the image is that a VM is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageSight {
+    /// On the storage, whole and checked.
+    Present,
+    /// On its way there, whoever has it downloaded.
+    Downloading,
+    /// Nowhere, and it is this worker's turn to have it downloaded.
+    Absent,
+    /// Nowhere: it was downloaded from there for another worker a short while ago, which failed so.
+    Refused(String),
 }
 
 /// An id for a new VM.

@@ -29,11 +29,11 @@ pub struct Operation {
     pub step: Step,
     /// The hash of the declaration that it works for.
     pub spec_hash: String,
-    /// The VM it works on.
+    /// The VM it works on; without an id as long as none was chosen.
     pub target: Target,
     /// How often the call of this step may have been sent; written before each sending.
     pub sends: u32,
-    /// The task that the call started, where it must not be forgotten (create, destroy).
+    /// The task that the call started, where it must not be forgotten (download, create, destroy).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskHandle>,
     /// Whether the test's checks are over: from here on the VM is only powered off.
@@ -68,6 +68,8 @@ pub enum Kind {
 /// The effect that an operation intended last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Step {
+    /// Have the image downloaded that the VM is made from. There is no VM yet, and no id for one.
+    Download,
     /// Make the VM.
     Create,
     /// Change its configuration and size.

@@ -21,6 +21,7 @@ pub mod window;
 
 use inventory::Inventory;
 use registry::ConnectionLimits;
+use vm::image::{ImageFile, ImageState};
 use vm::{
     Capabilities, CreateOrder, InUse, MissingPrivilege, Obstacle, Probe, Started, TaskHandle, TaskState, VmDetail,
     VmRef, VmWanted,
@@ -58,6 +59,10 @@ pub trait Hypervisor: Debug + Send + Sync {
     /// What stands in the way of making this VM: no such storage, storage without snapshots, no such template …
     async fn obstacles(&self, wanted: &VmWanted) -> Result<Vec<Obstacle>, Fault>;
 
+    /// Where the image is, for a VM on `host`. One that is on its way counts as such whoever downloads it; onto a storage
+    /// that hosts share, whichever of them does.
+    async fn image(&self, host: &str, image: &ImageFile) -> Result<ImageState, Fault>;
+
     /// The state of a task that one of the calls below started.
     async fn task(&self, task: &TaskHandle) -> Result<TaskState, Fault>;
 
@@ -83,11 +88,16 @@ pub trait Hypervisor: Debug + Send + Sync {
 /// are allowed: whatever is waited for, read or tried before, it is looked at when the request is about to leave.
 /// [`FaultKind::NotSent`](crate::domain::fault::FaultKind::NotSent) if it had closed.
 ///
-/// None is repeated here. Each is either safe to repeat after looking (start, stop, configure, grow) or made for an
+/// None is repeated here. Each is either safe to repeat after looking (download, start, stop, configure, grow) or made for an
 /// operation whose record decides about repeating it (create, destroy).
 #[async_trait]
 pub trait Changes: Send + Sync {
-    /// Makes the VM, powered off and marked, by cloning the template. Not safe to repeat blindly.
+    /// Has the host download the image onto its storage and check it there. Safe to repeat: what is there already is only
+    /// checked once more.
+    async fn download(&self, host: &str, image: &ImageFile) -> Result<Started, Fault>;
+
+    /// Makes the VM, powered off and marked, by cloning the template or by importing the image, which must be on its
+    /// storage. Not safe to repeat blindly.
     async fn create(&self, order: &CreateOrder) -> Result<Started, Fault>;
 
     /// Changes those settings of a powered-off VM in which `seen` differs from `wanted`, the uuid of the mark among

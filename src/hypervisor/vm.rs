@@ -1,5 +1,7 @@
 //! The values that go into a hypervisor and come out of it, the same for every provider.
 
+pub mod image;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -7,6 +9,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::image::ImageWanted;
 use crate::domain::identity::{Mark, Shown};
 
 /// Where a VM is: host (Proxmox VE: node name) and id (Proxmox VE: VMID; HyperCore: uuid).
@@ -69,6 +72,8 @@ pub struct InUse {
     pub storages: BTreeSet<String>,
     /// Names of bridges.
     pub bridges: BTreeSet<String>,
+    /// The storages that images are downloaded onto, each with the host that does it.
+    pub images: BTreeSet<(String, String)>,
 }
 
 /// A privilege that the credential lacks.
@@ -81,9 +86,10 @@ pub struct MissingPrivilege {
 }
 
 impl MissingPrivilege {
-    /// Whether it is missing on something that some workers name (a storage, a bridge): the others can go on.
+    /// Whether it is missing on something that some workers name (a storage, a bridge, a host that downloads their
+    /// image): the others can go on.
     pub fn concerns_some_workers(&self) -> bool {
-        self.path.starts_with("/storage/") || self.path.starts_with("/sdn/")
+        ["/storage/", "/sdn/", "/nodes/"].iter().any(|start| self.path.starts_with(start))
     }
 }
 
@@ -100,8 +106,8 @@ pub struct VmWanted {
     pub host: String,
     /// The storage of its disks.
     pub storage: String,
-    /// The template it is cloned from: name or id.
-    pub template: String,
+    /// What it is made from.
+    pub image: ImageWanted,
     /// Its name.
     pub name: String,
     /// What people wrote as its description; the mark's block is added to it.
@@ -251,6 +257,8 @@ pub enum ObstacleKind {
     HostMissing,
     /// The host is away just now.
     HostOffline,
+    /// The host has fewer CPUs, or less memory, than the VM is to have.
+    HostTooSmall,
     /// No such storage on that host, or it takes no disks, or it is not active.
     StorageMissing,
     /// The storage cannot make snapshots.
@@ -261,6 +269,10 @@ pub enum ObstacleKind {
     TemplateMissing,
     /// More than one template of that name on that host.
     TemplateAmbiguous,
+    /// No such storage for images on that host, or it is not active.
+    ImageStorageMissing,
+    /// The storage for images cannot hold them: no content type for them, or not made of files.
+    ImageStorageUnsuitable,
     /// No such bridge on that host.
     BridgeMissing,
 }

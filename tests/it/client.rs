@@ -4,6 +4,7 @@
 mod canned;
 mod connection;
 mod errors;
+mod images;
 mod parameters;
 mod reading;
 mod simulator;

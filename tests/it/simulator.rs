@@ -1,5 +1,6 @@
 //! The simulated Proxmox VE, tried from outside as a client would.
 
+mod downloads;
 mod faults;
 mod lifecycle;
 mod many;

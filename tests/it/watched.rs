@@ -65,6 +65,7 @@ impl Stage {
             tracks: Tracks::default(),
             events: Events::start(client, None),
             operation_ids: Arc::new(move || format!("op-{}", ids.fetch_add(1, Ordering::Relaxed))),
+            allowed: stevedore::domain::allowed::AllowedEndpoints::default(),
             patience: Patience { settle: Duration::from_secs(10), ..Patience::default() },
             changed: sender,
             metrics: Metrics::new(),

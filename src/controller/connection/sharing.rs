@@ -1,5 +1,5 @@
 //! What the `Hypervisor`s of this process share that reach one cluster: how many calls are under way, who may launch,
-//! which VM ids are given out.
+//! which VM ids are given out, who has which image downloaded.
 //!
 //! Who shares with whom is decided by [`Reach`]. That need not be mutual: one that does not check whom it talks to goes
 //! by what the others do, and they take no notice of it. So each keeps its own launches and ids, and counts those of
@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Key;
+use super::downloads::Downloads;
 use super::ids::{Given, Range};
 use super::launches::Launches;
 use crate::clock::BootTime;
 use crate::controller::hypervisor::peers::Reach;
+use crate::domain::observation::ImageSight;
 use crate::hypervisor::registry::ConnectionLimits;
 
 /// How much a `Hypervisor` takes to be allowed: what its spec says, or the lower words of others.
@@ -54,6 +56,7 @@ struct Member {
     heeds: BTreeSet<Key>,
     launches: Launches,
     ids: Given,
+    downloads: Downloads,
 }
 
 impl Sharing {
@@ -115,6 +118,51 @@ impl Sharing {
     /// Reads or changes the launches of `key` alone.
     pub(super) fn launches<R>(&self, key: &Key, change: impl FnOnce(&mut Launches) -> R) -> R {
         change(&mut self.all().member(key).launches)
+    }
+
+    /// A worker is seen at work.
+    pub(super) fn at_work(&self, key: &Key, uid: &str, now: BootTime) {
+        let mut all = self.all();
+        let member = all.member(key);
+        member.launches.at_work(uid, now);
+        member.downloads.at_work(uid, now);
+    }
+
+    /// A worker gives back all that it holds but its VM id.
+    pub(super) fn done(&self, key: &Key, uid: &str) {
+        let mut all = self.all();
+        let member = all.member(key);
+        member.launches.end(uid);
+        member.downloads.end(uid);
+    }
+
+    /// Reads or changes the downloads of `key` alone.
+    pub(super) fn downloads<R>(&self, key: &Key, change: impl FnOnce(&mut Downloads) -> R) -> R {
+        change(&mut self.all().member(key).downloads)
+    }
+
+    /// Whether somebody else than `uid` fills `place`.
+    pub(super) fn is_filled_by_another(&self, key: &Key, uid: &str, place: &str, now: BootTime) -> bool {
+        let mut all = self.all();
+        let group = all.group(key);
+        for one in &group {
+            all.member(one).downloads.forget(now);
+        }
+        let mut fillers = group.iter().filter_map(|one| all.members.get(one)?.downloads.filler(place));
+        fillers.any(|filler| filler != uid)
+    }
+
+    /// Asks to be the one who fills a place from a URL, unless others do it, or could not a short while ago.
+    pub(super) fn may_download(&self, key: &Key, uid: &str, what: (&str, &str), now: BootTime) -> ImageSight {
+        if self.is_filled_by_another(key, uid, what.0, now) {
+            return ImageSight::Downloading;
+        }
+        let mut all = self.all();
+        let group = all.group(key);
+        let failed = group.iter().find_map(|one| all.members.get(one)?.downloads.failure(uid, what, now));
+        let sight = failed.map_or(ImageSight::Absent, |why| ImageSight::Refused(why.to_owned()));
+        all.member(key).downloads.begin(uid, what.0, now);
+        sight
     }
 
     /// Gives a VM id out: one that fits the range and was given to nobody else.

@@ -108,7 +108,10 @@ const fn is_of_certificate(reason: Reason) -> bool {
 fn reachable(facts: &Facts<'_>) -> NewCondition {
     match facts.contact {
         Contact::NotYet => not_yet(REACHABLE, facts),
-        Contact::Failed(trouble) if trouble.reason == Reason::Unreachable || is_of_certificate(trouble.reason) => {
+        Contact::Failed(trouble)
+            if matches!(trouble.reason, Reason::Unreachable | Reason::EndpointNotAllowed)
+                || is_of_certificate(trouble.reason) =>
+        {
             says(REACHABLE, Answer::False, trouble)
         }
         Contact::Failed(trouble) if trouble.reason == Reason::OperationFailed => {
@@ -147,7 +150,9 @@ fn certificate_valid(facts: &Facts<'_>) -> NewCondition {
         Contact::Failed(trouble) if is_of_certificate(trouble.reason) => {
             return says(CERTIFICATE_VALID, Answer::False, trouble);
         }
-        Contact::Failed(trouble) if matches!(trouble.reason, Reason::Unreachable | Reason::OperationFailed) => {
+        Contact::Failed(trouble)
+            if matches!(trouble.reason, Reason::Unreachable | Reason::EndpointNotAllowed | Reason::OperationFailed) =>
+        {
             return is(Answer::Unknown, trouble.reason, "not known: the hypervisor could not be asked".to_owned());
         }
         _ => {}

@@ -77,6 +77,17 @@ pub(super) fn settings(subject: &Subject<'_>, memory: &Memory, input: &Input) ->
     })
 }
 
+/// That one of the endpoints may not be talked to.
+pub(super) fn not_allowed(subject: &Subject<'_>) -> Option<Trouble> {
+    let allowed = &subject.context.allowed;
+    let endpoint = subject.hypervisor.spec.endpoints.iter().find(|endpoint| !allowed.allows(endpoint))?;
+    let text = format!(
+        "this operator may not talk to {endpoint}: it was started with --allowed-endpoints={allowed}; name an endpoint \
+         among those, or have this one added"
+    );
+    Some(Trouble::new(HypervisorReason::EndpointNotAllowed, text))
+}
+
 /// A Secret, or what a person must know about its absence.
 async fn secret(subject: &Subject<'_>, name: &str) -> Result<Result<SecretObject, Trouble>, Error> {
     let api: Api<SecretObject> = Api::namespaced(subject.context.client.clone(), &subject.key.0);

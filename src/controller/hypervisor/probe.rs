@@ -63,7 +63,13 @@ fn in_use(subject: &Subject<'_>) -> InUse {
     let storages = workers().filter_map(|worker| worker.spec.proxmox.as_ref()).map(|proxmox| proxmox.storage.clone());
     let networks = workers().flat_map(|worker| &worker.spec.networks);
     let bridges = networks.filter_map(|network| network.bridge.clone());
-    InUse { storages: storages.collect(), bridges: bridges.collect() }
+    // Only where an image is downloaded are the rights to download needed, and only there are they asked for.
+    let by_url = workers().filter(|worker| worker.spec.image.url.is_some());
+    let images = by_url.filter_map(|worker| {
+        let place = worker.spec.proxmox.as_ref()?;
+        Some((place.image_storage.clone()?, place.host.clone()))
+    });
+    InUse { storages: storages.collect(), bridges: bridges.collect(), images: images.collect() }
 }
 
 /// Whether a cluster that was refused may be taken over by now.

@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use super::*;
 use crate::domain::identity::{Mark, Ownership};
 use crate::domain::observation::{
-    Abandon, Budget, Declared, Facts, HypervisorState, Live, LiveVm, Looks, NewId, Observed, Presence, Remembered,
-    TestRecord,
+    Abandon, Budget, Declared, Facts, HypervisorState, ImageSight, Live, LiveVm, Looks, NewId, Observed, Presence,
+    Remembered, TestRecord,
 };
 use crate::domain::operation::Operation;
 use crate::domain::phase::{PhaseFacts, phase};
 use crate::domain::plan::{Decision, Look, Next, VmReport, plan};
+use crate::hypervisor::vm::image::ImageWanted;
 use crate::hypervisor::vm::{Difference, Power, Takes, TaskHandle, TaskState, VmRef, VmWanted};
 
 /// Whether the guest answers, and what its checks say.
@@ -53,7 +54,7 @@ fn wanted() -> VmWanted {
     VmWanted {
         host: "pve1".into(),
         storage: "local-lvm".into(),
-        template: "debian-worker".into(),
+        image: ImageWanted::Template("debian-worker".into()),
         name: "w1".into(),
         description: String::new(),
         mark,
@@ -270,6 +271,7 @@ impl World {
                 let found = self.vm.clone().filter(|vm| vm.at == *at);
                 looks.live = Some(found.map_or(Live::NotThere, Live::Found));
             }
+            Look::Image => looks.image = Some(ImageSight::Present),
             Look::BeingMade => looks.being_made = Some(false),
             Look::Obstacles(_) => looks.obstacles = Some(Vec::new()),
             Look::Strangers => looks.strangers = Some(Vec::new()),
@@ -284,6 +286,7 @@ impl World {
     fn act(&mut self, record: Operation, effect: Effect) {
         self.effects.push(effect);
         match effect {
+            Effect::Download => {}
             Effect::Create => self.vm = Some(made(&record)),
             Effect::Configure if self.slow => {}
             Effect::Configure => self.change(|vm| {

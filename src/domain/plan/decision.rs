@@ -62,6 +62,8 @@ pub enum Next {
 pub enum Look {
     /// Read the VM live, at this place.
     Vm(VmRef),
+    /// Ask where the image is that the VM is made from; if nowhere, be the one who has it downloaded.
+    Image,
     /// Ask whether a task runs that makes the operation's VM.
     BeingMade,
     /// Ask what stands in the way of making the VM, or of changing the one that is there.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{Decision, Facts, Look, Next, SLOW, apply, delete, test};
+use super::{Decision, Facts, Look, Next, SLOW, apply, delete, download, test};
 use crate::domain::backoff;
 use crate::domain::identity::Ownership;
 use crate::domain::observation::{Live, LiveVm, Presence, Problem};
@@ -89,7 +89,7 @@ fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
         }
     }
     let operation = Operation { request, ..placeholder };
-    test::create(facts, &operation)
+    download::before(facts, &operation, |facts| test::create(facts, &operation))
 }
 
 fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid: &str) -> Decision {
@@ -161,12 +161,12 @@ fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) 
     }
 }
 
-/// What a change of the VM's name or networks meets where the VM is: the hypervisor would take it without a word, and
+/// What a change of the VM's name, size or networks meets where the VM is: the hypervisor would take it without a word, and
 /// not power the VM on again. What concerns only the making of a VM is in nobody's way here.
 fn in_the_way(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decision> {
     let differs = |field: &str| vm.differences.iter().any(|difference| difference.field.starts_with(field));
-    let (networks, name) = (differs("networks"), differs("vmName"));
-    if !networks && !name {
+    let (networks, name, size) = (differs("networks"), differs("vmName"), differs("resources"));
+    if !networks && !name && !size {
         return None;
     }
     let Some(obstacles) = &facts.looks.obstacles else {
@@ -175,6 +175,7 @@ fn in_the_way(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Option<Decis
     let problem = obstacles.iter().find(|problem| match problem.reason {
         WorkerReason::BridgeMissing => networks,
         WorkerReason::VmNameInUse => name,
+        WorkerReason::HostTooSmall => size,
         _ => false,
     })?;
     Some(facts.stalled(problem.clone(), None))

@@ -7,6 +7,7 @@
 mod apply;
 mod decision;
 mod delete;
+mod download;
 mod idle;
 mod report;
 mod test;
@@ -146,6 +147,7 @@ fn go_on(facts: &Facts, operation: &Operation) -> Decision {
         _ => operation,
     };
     match operation.kind {
+        _ if operation.step == Step::Download => download::plan(facts, operation),
         Kind::Test => test::plan(facts, operation),
         Kind::Apply => apply::plan(facts, operation),
         Kind::ShutDown => apply::shut_down(facts, operation),
@@ -258,13 +260,9 @@ impl Facts {
     /// that is declared now is where it should be.
     fn takes_another(&self, vm: &LiveVm) -> Option<String> {
         let differing = vm.differences.iter().filter(|difference| difference.takes == Takes::Redeploy);
-        let shown = differing.map(|one| (one.field.as_str(), one.from.as_str(), one.to.as_str()));
-        let wanted = declare::made_as(&self.declared.wanted);
-        let written = wanted.iter().filter_map(|(field, to)| {
-            let from = self.made_as().get(field)?;
-            let is_there = field == "proxmox.host" && vm.at.host == *to;
-            (from != to && !is_there).then_some((field.as_str(), from.as_str(), to.as_str()))
-        });
+        let shown = differing.map(|one| (one.field.clone(), one.from.clone(), one.to.clone()));
+        let written = declare::made_otherwise(self.made_as(), &self.declared.wanted).into_iter();
+        let written = written.filter(|(field, _, to)| !(field == "proxmox.host" && vm.at.host == *to));
         let all: Vec<String> =
             shown.chain(written).map(|(field, from, to)| format!("{field} is {from:?}, not {to:?}")).collect();
         (!all.is_empty()).then(|| all.join("; "))

@@ -152,8 +152,16 @@ fn perhaps_ours(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
         let text = format!("{} has lost its mark; put this into its notes again:\n{}", vm.at, mark.block());
         return facts.waiting(Problem::new(WorkerReason::IdentityMismatch, text), operation, SLOW);
     }
-    if vm.lock.is_none() || first_and_refused {
+    if vm.lock.is_none() {
         return create(facts, operation);
+    }
+    if first_and_refused {
+        // A call that arrived twice is refused by what its first arrival has begun. That shows as a task, in a moment.
+        return match facts.looks.being_made {
+            None => facts.look(Look::BeingMade, operation),
+            Some(false) if facts.observed.quiet_for >= BUSY * 5 => create(facts, operation),
+            Some(_) => facts.busy(operation),
+        };
     }
     super::locked(facts, operation, vm, vm.lock.as_deref().unwrap_or_default())
 }
@@ -238,7 +246,7 @@ fn on(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
 }
 
 /// Whether the test's result is recorded, or the test was given up: from here on the VM is only powered off.
-fn was_told(facts: &Facts, operation: &Operation) -> bool {
+pub(super) fn was_told(facts: &Facts, operation: &Operation) -> bool {
     // A VM that outlived its record keeps the id of the operation that made it: a result of an earlier test under that
     // id does not end this one. Equal, not later: a wall clock may step back.
     let this = |test: &TestRecord| test.operation == operation.id && test.started == operation.since;
@@ -246,7 +254,7 @@ fn was_told(facts: &Facts, operation: &Operation) -> bool {
 }
 
 /// Whether a fault passes by itself, so that the same call may be sent again after a look.
-fn passes(kind: &FaultKind) -> bool {
+pub(super) fn passes(kind: &FaultKind) -> bool {
     matches!(
         kind,
         FaultKind::Unreachable

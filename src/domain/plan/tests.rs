@@ -1,5 +1,6 @@
 //! The way of a test through its steps, and what may never be decided whatever the facts.
 
+mod download;
 mod edited;
 mod left_behind;
 mod properties;
@@ -10,8 +11,9 @@ use super::*;
 use crate::api::reasons::WorkerReason;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, Ownership};
-use crate::domain::observation::{Budget, Declared, Looks, NewId, Observed, Remembered, TestRecord};
+use crate::domain::observation::{Budget, Declared, ImageSight, Looks, NewId, Observed, Remembered, TestRecord};
 use crate::domain::operation::{Target, VERSION};
+use crate::hypervisor::vm::image::{Checksum, ImageFile, ImageFormat, ImageWanted};
 use crate::hypervisor::vm::{Difference, Power, TaskHandle, VmRef, VmWanted};
 use jiff::Timestamp;
 
@@ -25,7 +27,7 @@ fn wanted() -> VmWanted {
     VmWanted {
         host: "pve1".into(),
         storage: "local-lvm".into(),
-        template: "debian-worker".into(),
+        image: ImageWanted::Template("debian-worker".into()),
         name: "w1".into(),
         description: String::new(),
         mark: Mark {
@@ -43,6 +45,15 @@ fn wanted() -> VmWanted {
         search_domains: Vec::new(),
         user: "stevedore".into(),
         authorized_keys: Vec::new(),
+    }
+}
+
+fn image_file() -> ImageFile {
+    ImageFile {
+        url: "https://images.example.org/worker.img".into(),
+        checksum: Checksum::parse(&format!("sha256:{}", "a".repeat(64))).unwrap(),
+        format: ImageFormat::Qcow2,
+        storage: "local".into(),
     }
 }
 
@@ -131,6 +142,7 @@ fn settle(mut facts: Facts, world: &Looks) -> Decision {
         let decision = plan(&facts);
         match &decision.next {
             Next::Look(Look::Vm(_)) => facts.looks.live.clone_from(&world.live),
+            Next::Look(Look::Image) => facts.looks.image.clone_from(&world.image),
             Next::Look(Look::BeingMade) => facts.looks.being_made = world.being_made,
             Next::Look(Look::Obstacles(_)) => facts.looks.obstacles.clone_from(&world.obstacles),
             Next::Look(Look::Strangers) => facts.looks.strangers.clone_from(&world.strangers),

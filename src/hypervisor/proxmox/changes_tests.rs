@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::identity::{Mark, Shown};
+use crate::hypervisor::vm::image::ImageWanted;
 use crate::hypervisor::vm::{AddressWanted, NetworkWanted, Power, Takes, VmDetail, VmRef, VmWanted};
 
 use super::{Change, changes};
@@ -24,7 +25,7 @@ fn wanted() -> VmWanted {
     VmWanted {
         host: "pve1".into(),
         storage: "fast".into(),
-        template: "debian".into(),
+        image: ImageWanted::Template("debian".into()),
         name: "w1".into(),
         description: "nightly\nbackups".into(),
         mark: Mark {

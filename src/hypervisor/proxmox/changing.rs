@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::call::Call;
 use super::connection::Connection;
 use super::upid::Upid;
-use super::{making, power};
+use super::{images, making, power};
 use crate::domain::fault::{Fault, FaultKind};
 use crate::hypervisor::Changes;
+use crate::hypervisor::vm::image::ImageFile;
 use crate::hypervisor::vm::{CreateOrder, Started, TaskHandle, VmDetail, VmRef, VmWanted};
 use crate::hypervisor::window::Window;
 
@@ -39,6 +40,10 @@ impl Changing<'_> {
 
 #[async_trait]
 impl Changes for Changing<'_> {
+    async fn download(&self, host: &str, image: &ImageFile) -> Result<Started, Fault> {
+        images::download(self, host, image).await
+    }
+
     async fn create(&self, order: &CreateOrder) -> Result<Started, Fault> {
         making::create(self, order).await
     }

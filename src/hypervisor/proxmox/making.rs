@@ -1,10 +1,11 @@
-//! Making a VM: clone, configure, grow.
+//! Making a VM: clone (or import), configure, grow.
 
 use super::call::Call;
 use super::changes::{CLOUD_INIT_DRIVE, changes};
 use super::changing::Changing;
 use super::connection::Connection;
 use super::detail::boot_disk;
+use super::importing;
 use super::inventory::resources;
 use super::obstacles::{NoTemplate, template};
 use super::params::Params;
@@ -13,17 +14,26 @@ use super::storages::snapshots;
 use super::tasks::running;
 use super::wire::{Resource, Task};
 use crate::domain::fault::Fault;
+use crate::hypervisor::vm::image::ImageWanted;
 use crate::hypervisor::vm::{CreateOrder, Started, Takes, VmDetail, VmWanted};
 
 /// How far a node's clock may be behind ours, seconds. Too much only means to wait for somebody else's clone.
 const CLOCK_SLACK: i64 = 300;
 
+/// Makes the VM from its template or its image.
+pub(super) async fn create(changing: &Changing<'_>, order: &CreateOrder) -> Result<Started, Fault> {
+    match &order.wanted.image {
+        ImageWanted::Template(name) => clone(changing, order, name).await,
+        ImageWanted::File(image) => importing::create(changing, order, image).await,
+    }
+}
+
 /// Clones the template, whole and marked. The description goes with the call, so that the mark is there as soon as
 /// anything of the VM is.
-pub(super) async fn create(changing: &Changing<'_>, order: &CreateOrder) -> Result<Started, Fault> {
+async fn clone(changing: &Changing<'_>, order: &CreateOrder, name: &str) -> Result<Started, Fault> {
     let wanted = &order.wanted;
     let resources = resources(changing.connection).await?;
-    let source = template(&resources, wanted).map_err(NoTemplate::fault)?;
+    let source = template(&resources, &wanted.host, name).map_err(NoTemplate::fault)?;
     let mut params = Params::default()
         .with("newid", &order.at.id)
         .flag("full", true)
@@ -39,8 +49,8 @@ pub(super) async fn create(changing: &Changing<'_>, order: &CreateOrder) -> Resu
     changing.started(Call::new(&CLONE, &[&order.at.host, source]).with(params)).await
 }
 
-/// On file storages a clone's disk would be raw, which has no snapshots.
-fn disk_format(resources: &[Resource], wanted: &VmWanted) -> Option<&'static str> {
+/// On file storages a VM's disk would be raw, which has no snapshots.
+pub(super) fn disk_format(resources: &[Resource], wanted: &VmWanted) -> Option<&'static str> {
     let storage = resources.iter().find(|resource| {
         resource.kind.as_deref() == Some("storage")
             && resource.storage.as_ref() == Some(&wanted.storage)
@@ -49,8 +59,8 @@ fn disk_format(resources: &[Resource], wanted: &VmWanted) -> Option<&'static str
     snapshots(storage.plugintype.as_deref()?, 0).format()
 }
 
-/// Whether a task runs that could be the one that makes `order`'s VM. A clone's task names its source only, so any
-/// clone of the template that is young enough counts.
+/// Whether a task runs that could be the one that makes `order`'s VM. An import's task names the VM. A clone's names its
+/// source only, so any clone of the template that is young enough counts.
 pub(super) async fn is_being_made(connection: &Connection, order: &CreateOrder) -> Result<bool, Fault> {
     let running = running(connection, &order.at.host).await?;
     let young =
@@ -58,12 +68,13 @@ pub(super) async fn is_being_made(connection: &Connection, order: &CreateOrder) 
     let clones: Vec<&Task> = running.iter().filter(young).filter(|task| is(task, "qmclone")).collect();
     let created =
         running.iter().filter(young).any(|task| is(task, "qmcreate") && task.id.as_ref() == Some(&order.at.id));
+    let ImageWanted::Template(name) = &order.wanted.image else { return Ok(created) };
     if created || clones.is_empty() {
         return Ok(created);
     }
     // If the template is not to be found (any more), every clone could be it.
     let resources = resources(connection).await?;
-    let source = template(&resources, &order.wanted).ok();
+    let source = template(&resources, &order.wanted.host, name).ok();
     Ok(clones.iter().any(|task| source.is_none_or(|source| task.id.as_deref() == Some(source))))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! From the wire inwards: `connection` brings answers, `wire` and `lenient` read them, the other rooms turn them into
 //! the values that all providers share: `inventory` and `probe` what a cluster is, `detail` what a VM is, `changes`
-//! what it lacks, `changing` the way to change it, `making` and `power` what is done to it, `tasks` what became of
-//! that, `agent` its inside.
+//! what it lacks, `changing` the way to change it, `making`, `importing` and `power` what is done to it, `images` what
+//! it can be made from, `tasks` what became of that, `agent` its inside.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,6 +18,7 @@ use crate::guest::channel::GuestChannel;
 use super::inventory::Inventory;
 use super::registry::ConnectionLimits;
 use super::transport::{CallObserver, Exchange};
+use super::vm::image::{ImageFile, ImageState};
 use super::vm::{
     Capabilities, CreateOrder, Difference, GuestAddress, InUse, MissingPrivilege, Obstacle, Probe, TaskHandle,
     TaskState, VmDetail, VmRef, VmWanted,
@@ -32,6 +33,8 @@ mod changes;
 mod changing;
 mod connection;
 mod detail;
+mod images;
+mod importing;
 mod inventory;
 mod lenient;
 mod making;
@@ -140,6 +143,10 @@ impl Hypervisor for Proxmox {
 
     async fn obstacles(&self, wanted: &VmWanted) -> Result<Vec<Obstacle>, Fault> {
         obstacles::obstacles(&self.connection, wanted).await
+    }
+
+    async fn image(&self, host: &str, image: &ImageFile) -> Result<ImageState, Fault> {
+        images::state(&self.connection, host, image).await
     }
 
     async fn task(&self, task: &TaskHandle) -> Result<TaskState, Fault> {

@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::connection::Connection;
+use super::images;
 use super::inventory::resources;
 use super::lenient::elements;
 use super::params::Params;
@@ -10,6 +11,7 @@ use super::routes::{NETWORKS, STORAGES};
 use super::storages::snapshots;
 use super::wire::{Network, Resource, Storage};
 use crate::domain::fault::{Fault, FaultKind};
+use crate::hypervisor::vm::image::ImageWanted;
 use crate::hypervisor::vm::{Obstacle, ObstacleKind, VmWanted};
 
 /// Looks for all obstacles that can be seen.
@@ -19,14 +21,17 @@ pub(super) async fn obstacles(connection: &Connection, wanted: &VmWanted) -> Res
         // Nothing can be asked of it.
         return Ok(vec![obstacle]);
     }
-    let mut found: Vec<Obstacle> = Vec::new();
+    let mut found: Vec<Obstacle> = too_small(&resources, wanted).into_iter().collect();
     let storages: Vec<Storage> = elements(connection.value(&Call::new(&STORAGES, &[&wanted.host])).await?);
     let major = major(&version(connection).await?);
     found.extend(storage(&storages, wanted, major));
-    match template(&resources, wanted) {
-        Ok(_) => {}
-        Err(NoTemplate::Obstacle(obstacle)) => found.push(obstacle),
-        Err(NoTemplate::NotKnownYet(fault)) => return Err(fault),
+    match &wanted.image {
+        ImageWanted::File(image) => found.extend(images::obstacle(&storages, &wanted.host, image)),
+        ImageWanted::Template(name) => match template(&resources, &wanted.host, name) {
+            Ok(_) => {}
+            Err(NoTemplate::Obstacle(obstacle)) => found.push(obstacle),
+            Err(NoTemplate::NotKnownYet(fault)) => return Err(fault),
+        },
     }
     let params = Params::default().with("type", "any_bridge");
     let bridges: Vec<Network> = elements(connection.value(&Call::new(&NETWORKS, &[&wanted.host]).with(params)).await?);
@@ -51,6 +56,22 @@ fn host(resources: &[Resource], wanted: &VmWanted) -> Option<Obstacle> {
     let text =
         || format!("the host {host} is {}; wait until it is back", entry.status.as_deref().unwrap_or("not known"));
     (!online).then(|| obstacle(ObstacleKind::HostOffline, text()))
+}
+
+/// A VM that is larger than its host is made without a word, and never starts (recorded 821, 823).
+fn too_small(resources: &[Resource], wanted: &VmWanted) -> Option<Obstacle> {
+    let is_host = |one: &&Resource| one.kind.as_deref() == Some("node") && one.node.as_ref() == Some(&wanted.host);
+    let host = resources.iter().find(is_host)?;
+    let (cpus, memory) = (i64::from(wanted.cpus), i64::try_from(wanted.memory_mib).unwrap_or(i64::MAX));
+    let lacks_cpus = host.maxcpu.filter(|has| *has > 0 && cpus > *has);
+    let lacks_memory = host.maxmem.map(|bytes| bytes >> 20).filter(|has| *has > 0 && memory > *has);
+    let text = match (lacks_cpus, lacks_memory) {
+        (Some(has), _) => format!("{cpus} CPUs, and the host {} has {has}", wanted.host),
+        (None, Some(has)) => format!("{memory} MiB of memory, and the host {} has {has} MiB", wanted.host),
+        (None, None) => return None,
+    };
+    let advice = "ask for less in resources, or for fewer maxConcurrentTasks, or choose a larger host";
+    Some(obstacle(ObstacleKind::HostTooSmall, format!("the VM is to have {text}: it would never start; {advice}")))
 }
 
 fn storage(storages: &[Storage], wanted: &VmWanted, major: u32) -> Option<Obstacle> {
@@ -104,12 +125,10 @@ impl NoTemplate {
     }
 }
 
-/// The id of the template on the wanted host, by id or by name.
-pub(super) fn template<'a>(resources: &'a [Resource], wanted: &VmWanted) -> Result<&'a str, NoTemplate> {
-    let (name, host) = (&wanted.template, &wanted.host);
-    let of_host = || {
-        resources.iter().filter(|vm| vm.kind.as_deref() == Some("qemu") && vm.node.as_deref() == Some(host.as_str()))
-    };
+/// The id of the template on `host` that has this id or name.
+pub(super) fn template<'a>(resources: &'a [Resource], host: &str, name: &str) -> Result<&'a str, NoTemplate> {
+    let of_host =
+        || resources.iter().filter(|vm| vm.kind.as_deref() == Some("qemu") && vm.node.as_deref() == Some(host));
     let templates = of_host().filter(|vm| vm.template == Some(true));
     let (mut by_id, mut by_name) = (Vec::new(), Vec::new());
     for vm in templates {

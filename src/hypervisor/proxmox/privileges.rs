@@ -74,10 +74,12 @@ fn holds(permissions: &Permissions, path: &str, privilege: &str, below: bool) ->
 }
 
 fn judge(permissions: &Permissions, major: u32, in_use: &InUse, pool: Option<&str>) -> Vec<MissingPrivilege> {
-    let mut missing = Vec::new();
+    let mut missing: Vec<MissingPrivilege> = Vec::new();
     let mut need = |privilege: &str, path: &str, held: bool| {
-        if !held {
-            missing.push(MissingPrivilege { privilege: privilege.to_owned(), path: path.to_owned() });
+        let lacking = MissingPrivilege { privilege: privilege.to_owned(), path: path.to_owned() };
+        // Several workers may need the same for different reasons.
+        if !held && !missing.contains(&lacking) {
+            missing.push(lacking);
         }
     };
     need("Sys.Audit", "/", holds(permissions, "/", "Sys.Audit", false));
@@ -103,6 +105,17 @@ fn judge(permissions: &Permissions, major: u32, in_use: &InUse, pool: Option<&st
         for privilege in ON_STORAGE {
             need(privilege, &path, holds(permissions, &path, privilege, false));
         }
+    }
+    for (storage, host) in &in_use.images {
+        let path = format!("/storage/{storage}");
+        need("Datastore.AllocateTemplate", &path, holds(permissions, &path, "Datastore.AllocateTemplate", false));
+        // To list what is on it, either of the two is enough.
+        let lists = ON_STORAGE.iter().any(|privilege| holds(permissions, &path, privilege, false));
+        need("Datastore.Audit", &path, lists);
+        let path = format!("/nodes/{host}");
+        // The older way to say it.
+        let may_all = ["Sys.Audit", "Sys.Modify"].iter().all(|privilege| holds(permissions, "/", privilege, false));
+        need("Sys.AccessNetwork", &path, may_all || holds(permissions, &path, "Sys.AccessNetwork", false));
     }
     for bridge in &in_use.bridges {
         let path = format!("/sdn/zones/localnetwork/{bridge}");
@@ -134,7 +147,11 @@ mod tests {
     }
 
     fn in_use() -> InUse {
-        InUse { storages: BTreeSet::from(["fast".to_owned()]), bridges: BTreeSet::from(["vmbr0".to_owned()]) }
+        InUse {
+            storages: BTreeSet::from(["fast".to_owned()]),
+            bridges: BTreeSet::from(["vmbr0".to_owned()]),
+            images: BTreeSet::new(),
+        }
     }
 
     fn vm_privileges(extra: &[&'static str]) -> Vec<&'static str> {
@@ -184,6 +201,22 @@ mod tests {
         assert_eq!(names(&judge(&permissions, 8, &in_use(), Some("backup"))), Vec::<String>::new());
         let without_pool = judge(&permissions, 8, &in_use(), None);
         assert!(names(&without_pool).contains(&"VM.Clone on /vms".to_owned()));
+    }
+
+    #[test]
+    fn images_by_url_need_rights_of_their_own() {
+        let in_use = InUse { images: BTreeSet::from([("iso".to_owned(), "pve1".to_owned())]), ..InUse::default() };
+        let on_vms = vm_privileges(&["VM.Monitor"]);
+        let with = |rest: &[(&str, &[&str], u8)]| {
+            let all = [&[("/", &["Sys.Audit"][..], 0), ("/vms", &on_vms, 1)], rest].concat();
+            names(&judge(&granted(&all), 8, &in_use, None))
+        };
+        let all = ["Datastore.AllocateTemplate on /storage/iso", "Datastore.Audit on /storage/iso"];
+        assert_eq!(with(&[]), [&all[..], &["Sys.AccessNetwork on /nodes/pve1"]].concat());
+        let storage = ("/storage/iso", &["Datastore.AllocateTemplate", "Datastore.Audit"][..], 0);
+        assert_eq!(with(&[storage]), ["Sys.AccessNetwork on /nodes/pve1"]);
+        assert_eq!(with(&[storage, ("/nodes", &["Sys.AccessNetwork"], 1)]), Vec::<String>::new());
+        assert_eq!(with(&[storage, ("/", &["Sys.Audit", "Sys.Modify"], 0)]), Vec::<String>::new());
     }
 
     #[test]

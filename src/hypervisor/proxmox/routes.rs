@@ -43,6 +43,10 @@ pub(super) static TASK_STATUS: Route = get("/nodes/{node}/tasks/{upid}/status", 
 pub(super) static TASK_LOG: Route = get("/nodes/{node}/tasks/{upid}/log", Protected);
 pub(super) static CONFIG: Route = get("/nodes/{node}/qemu/{vmid}/config", Plain);
 pub(super) static STATUS: Route = get("/nodes/{node}/qemu/{vmid}/status/current", Protected);
+pub(super) static CONTENT: Route = get("/nodes/{node}/storage/{storage}/content", Protected);
+/// Has the node download a file onto a storage.
+pub(super) static DOWNLOAD: Route = change(Method::POST, "/nodes/{node}/storage/{storage}/download-url");
+pub(super) static CREATE: Route = change(Method::POST, "/nodes/{node}/qemu");
 pub(super) static CLONE: Route = change(Method::POST, "/nodes/{node}/qemu/{vmid}/clone");
 /// Changes the configuration within the call.
 pub(super) static CONFIGURE: Route = change(Method::PUT, "/nodes/{node}/qemu/{vmid}/config");
@@ -62,7 +66,7 @@ pub(super) static AGENT_EXEC: Route =
 pub(super) static AGENT_EXEC_STATUS: Route = get("/nodes/{node}/qemu/{vmid}/agent/exec-status", Agent);
 
 /// All of them: what is checked against the schema and against recordings.
-pub(super) const ALL: [&Route; 27] = [
+pub(super) const ALL: [&Route; 30] = [
     &VERSION,
     &TICKET,
     &PERMISSIONS,
@@ -78,6 +82,9 @@ pub(super) const ALL: [&Route; 27] = [
     &TASK_LOG,
     &CONFIG,
     &STATUS,
+    &CONTENT,
+    &DOWNLOAD,
+    &CREATE,
     &CLONE,
     &CONFIGURE,
     &CONFIGURE_TASK,

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::call::Call;
 use super::connection::Connection;
+use super::images::{self, advice};
 use super::lenient::elements;
 use super::params::Params;
 use super::routes::{TASK_LOG, TASK_STATUS, TASKS};
@@ -105,7 +106,11 @@ async fn ended(connection: &Connection, upid: &Upid<'_>, task: &TaskHandle, end:
             let kind = kind_of_text(end).unwrap_or(FaultKind::Other);
             // The log only explains; that it cannot be read hides nothing of the outcome.
             let lines = log(connection, upid, task).await.unwrap_or_default();
-            Ok(TaskState::Failed { message: explained(end, &lines), kind })
+            let mut message = explained(end, &lines);
+            if upid.kind == images::TASK {
+                message = format!("{message}; {}", advice(end));
+            }
+            Ok(TaskState::Failed { message, kind })
         }
     }
 }

@@ -24,8 +24,9 @@ pub(super) fn kind_of_text(text: &str) -> Option<FaultKind> {
     } else if has("can't lock file") || has("got lock request timeout") || has("got no worker upid") {
         // 335, 383: an operation holds the lock file; the last is a worker that could not be forked.
         FaultKind::Busy
-    } else if has("checksum mismatch") || has("detected modified configuration") {
-        // 188: somebody changed the configuration since it was read. Worth another look and another try.
+    } else if has("checksum mismatch (") || has("detected modified configuration") {
+        // 188: somebody changed the configuration since it was read. Worth another look and another try. A download of
+        // the wrong file ends with "checksum mismatch: got …", and is not.
         FaultKind::Busy
     } else if vm_is(text, "already running") || vm_is(text, "not running") {
         // 246, 314
@@ -139,6 +140,8 @@ mod tests {
             ("no such cluster node 'nowhere'", Some(FaultKind::Refused)),
             ("disk image '/var/lib/pvestore/images/100/vm-100-disk-7.raw' already exists", None),
             ("VM quit/powerdown failed - got timeout", None),
+            ("checksum mismatch: got '0a' != expect '0b'", None),
+            ("unable to create VM 201 - failed to stat '/var/lib/vz/import/none.qcow2'", None),
             ("start failed: QEMU exited with code 1", None),
         ];
         for (text, kind) in cases {

@@ -142,6 +142,14 @@ pub(super) struct Storage {
     pub(super) enabled: Option<bool>,
 }
 
+/// One entry of `GET /nodes/{node}/storage/{storage}/content`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Volume {
+    #[serde(deserialize_with = "text")]
+    pub(super) volid: Option<String>,
+}
+
 /// One entry of `GET /nodes/{node}/network`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

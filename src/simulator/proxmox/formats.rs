@@ -13,6 +13,7 @@ pub(crate) fn fits(pattern: &str, text: &str) -> bool {
         "serial" => text == "socket" || text.starts_with("/dev/"),
         "vmgenid" => matches!(text, "0" | "1") || is_uuid(text),
         "uuid" => is_uuid(text),
+        "url" => text.starts_with("http://") || text.starts_with("https://"),
         _ => true,
     }
 }

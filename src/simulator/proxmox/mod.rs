@@ -110,7 +110,11 @@ impl Simulator {
         let workers = scenario.daemon_workers.max(1);
         let daemons = scenario.nodes.iter().map(|node| (node.name.clone(), Semaphore::new(workers))).collect();
         let vmm = qemu.clone().map(|qemu| Arc::new(qemu) as Arc<dyn Vmm>);
-        let world = Mutex::new(World::with_vmm(scenario, clock.clone(), vmm));
+        let mut world = World::with_vmm(scenario, clock.clone(), vmm);
+        if let Some(qemu) = &qemu {
+            world.fetch = Arc::new(qemu.clone());
+        }
+        let world = Mutex::new(world);
         Self(Arc::new(Inner { world, clock, guest, qemu, faults, daemons, first_node, authority: Mutex::new(None) }))
     }
 

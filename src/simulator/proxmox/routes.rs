@@ -113,6 +113,7 @@ fn dispatch(world: &mut World, method: &str, path: &str, call: &Call) -> Result<
         ("GET", "/nodes/{node}/storage") => storages::list(world, call),
         ("GET", "/nodes/{node}/storage/{storage}/status") => storages::status(world, call),
         ("GET", "/nodes/{node}/storage/{storage}/content") => storages::content(world, call),
+        ("POST", "/nodes/{node}/storage/{storage}/download-url") => storages::download(world, call),
         ("GET", "/nodes/{node}/tasks") => Ok(tasks::list(world, call)),
         ("GET", "/nodes/{node}/tasks/{upid}") => Ok(tasks::index().into()),
         ("GET", "/nodes/{node}/tasks/{upid}/status") => tasks::status(world, call),

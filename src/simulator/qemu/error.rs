@@ -74,6 +74,14 @@ pub enum QemuError {
     /// A thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// Not an image, or not to be had.
+    #[error("{image} cannot be used as an image: {reason}")]
+    Image {
+        /// Its path or URL.
+        image: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl QemuError {

@@ -13,6 +13,7 @@ mod acceleration;
 mod agent;
 mod disks;
 mod error;
+mod fetch;
 mod iso;
 mod lane;
 mod machine;
@@ -36,6 +37,7 @@ use serde_json::json;
 
 use self::acceleration::Verdict;
 pub use self::error::QemuError;
+pub use self::fetch::ImageInfo;
 use self::lane::Lane;
 use self::machine::Folder;
 use self::network::Network;
@@ -123,6 +125,12 @@ impl Qemu {
     /// Listens on a port of every router, where guests reach it.
     pub(super) fn listen(&self, port: u16) -> Result<Vec<TcpListener>, QemuError> {
         self.0.network.listen_on_gateways(port)
+    }
+
+    /// Names a new file for a download.
+    fn download_file(&self) -> PathBuf {
+        let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
+        self.0.folder.join("disks").join(format!("{number}-download"))
     }
 
     /// Begins work on disks, after all that was begun before.

@@ -43,7 +43,8 @@ fn need(program: &str, package: &'static str) -> Result<PathBuf, QemuError> {
     find(program).ok_or_else(|| QemuError::Missing { program: program.to_owned(), package })
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// Finds a program.
+pub(super) fn find(program: &str) -> Option<PathBuf> {
     let found = run(Command::new("/bin/sh").args(["-c", FIND, "sh", program])).ok()?;
     Some(PathBuf::from(String::from_utf8_lossy(&found.stdout).trim()))
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::{
-    AclSpec, BridgeSpec, MachineSpec, NetworkSpec, NodeSpec, QemuSpec, Release, Scenario, StorageKind, StorageSpec,
-    TokenSpec, UserSpec,
+    AclSpec, BridgeSpec, DownloadSpec, MachineSpec, NetworkSpec, NodeSpec, QemuSpec, Release, Scenario, StorageKind,
+    StorageSpec, TokenSpec, UserSpec,
 };
 use crate::simulator::guest_exec::UnitState;
 
@@ -14,6 +14,11 @@ use crate::simulator::guest_exec::UnitState;
 pub const DEMO_TOKEN: &str = "stevedore@pve!operator";
 /// Its secret. It opens nothing but a simulated world.
 pub const DEMO_SECRET: &str = "00000000-0000-0000-0000-000000000000";
+
+/// The URL of a worker image that the demo world serves.
+pub const DEMO_IMAGE: &str = "https://images.example.org/debian-12-worker.qcow2";
+/// Its checksum.
+const DEMO_IMAGE_SHA256: &str = "3e6b1d2c5f8a9047b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8";
 
 /// Privileges that an operator needs on both releases.
 const COMMON_PRIVILEGES: &str = "VM.Allocate VM.Clone VM.Audit VM.PowerMgmt VM.Migrate VM.Config.CPU VM.Config.Memory \
@@ -65,6 +70,7 @@ impl Scenario {
             users: vec![operator_account()],
             roles: BTreeMap::from([("Stevedore".into(), privileges.split_whitespace().map(String::from).collect())]),
             acls: ["stevedore@pve", DEMO_TOKEN].map(operator_right).to_vec(),
+            downloads: downloads(),
             network: network(),
             units: BTreeMap::from([("backup-agent.service".into(), UnitState::Active)]),
             ..Self::default()
@@ -110,6 +116,11 @@ fn storages() -> Vec<StorageSpec> {
         },
         StorageSpec { name: "thick".into(), kind: StorageKind::Lvm, content: images, ..StorageSpec::default() },
     ]
+}
+
+fn downloads() -> BTreeMap<String, DownloadSpec> {
+    let image = DownloadSpec { size: 3 << 30, sha256: Some(DEMO_IMAGE_SHA256.into()), ..DownloadSpec::default() };
+    BTreeMap::from([(DEMO_IMAGE.into(), image)])
 }
 
 fn bridges() -> Vec<BridgeSpec> {

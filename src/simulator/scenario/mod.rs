@@ -3,6 +3,7 @@
 
 mod accounts;
 mod demo;
+mod downloads;
 mod guests;
 mod hardware;
 mod real;
@@ -17,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::fault::Rule;
 use super::guest_exec::UnitState;
 pub use accounts::{AclSpec, TokenSpec, UserSpec};
-pub use demo::{DEMO_SECRET, DEMO_TOKEN};
+pub use demo::{DEMO_IMAGE, DEMO_SECRET, DEMO_TOKEN};
+pub use downloads::{DownloadFailure, DownloadSpec};
 pub(crate) use guests::glob;
 pub use guests::{AgentPresence, GuestBehaviour, GuestRule};
 pub use hardware::{BridgeSpec, MachineSpec, NodeSpec, SegmentSpec, StorageKind, StorageSpec};
@@ -90,6 +92,8 @@ pub struct Scenario {
     pub next_id: (u32, u32),
     /// How long things take.
     pub timings: Timings,
+    /// What URLs serve that nodes download from. Others are unknown hosts, or not found on a host that is named here.
+    pub downloads: BTreeMap<String, DownloadSpec>,
     /// What the guests' network offers.
     pub network: NetworkSpec,
     /// systemd units that every guest has, by name. A unit that is named nowhere does not exist.
@@ -126,6 +130,7 @@ impl Default for Scenario {
             registered_tags: Vec::new(),
             next_id: (100, 1_000_000),
             timings: Timings::default(),
+            downloads: BTreeMap::new(),
             network: NetworkSpec::default(),
             units: BTreeMap::new(),
             guests: Vec::new(),

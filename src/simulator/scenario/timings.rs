@@ -26,6 +26,8 @@ pub struct Timings {
     pub fork: Seconds,
     /// Allocating an empty disk.
     pub allocate: Seconds,
+    /// Downloading one file.
+    pub download: Seconds,
     /// Importing one image.
     pub import: Seconds,
     /// Copying the disks of a full clone, in all.
@@ -73,6 +75,7 @@ impl Default for Timings {
             api_latency: Seconds(0.0),
             fork: Seconds(0.02),
             allocate: Seconds(0.3),
+            download: Seconds(6.0),
             import: Seconds(8.0),
             full_clone: Seconds(12.0),
             linked_clone: Seconds(0.5),

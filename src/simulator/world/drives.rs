@@ -7,7 +7,7 @@ use super::access::Caller;
 use super::config::{Config, Drive, is_drive};
 use super::prop::{parse_gib, print_size};
 use super::refusal::Refusal;
-use super::storage::{Volume, find};
+use super::storage::{Volume, content_of, find};
 
 /// Bytes of a cloud-init drive.
 const CLOUDINIT_BYTES: u64 = 4 << 20;
@@ -57,7 +57,7 @@ impl Wish {
 
 impl World {
     /// The checks of a drive option that are made before anything is forked.
-    pub(crate) fn check_drive(&self, caller: &Caller, node: &str, drive: &Drive) -> Result<(), Refusal> {
+    pub(crate) fn check_drive(&self, caller: &Caller, node: &str, key: &str, drive: &Drive) -> Result<(), Refusal> {
         if drive.file.starts_with('/') {
             let at = "at /usr/share/perl5/PVE/Storage.pm line 651.";
             return Err(Refusal::error(format!("Only root can pass arbitrary filesystem paths. {at}")));
@@ -70,8 +70,12 @@ impl World {
             self.check_existing(drive)?;
         }
         if let Wish::Import { source, .. } = &wish {
-            let (storage, _) = source.split_once(':').unwrap_or((source, ""));
-            find(&self.storages, storage)?;
+            let (storage, name) = source.split_once(':').unwrap_or((source, ""));
+            let content = find(&self.storages, storage).map(|_| content_of(name))?;
+            if !matches!(content.as_str(), "images" | "import") {
+                let text = format!("{source} has wrong type '{content}' - needs to be 'images' or 'import'");
+                return Err(Refusal::param(key, text));
+            }
             let path = format!("/storage/{storage}");
             self.access.need_any(caller, &path, &["Datastore.AllocateSpace", "Datastore.Audit"])?;
         }
@@ -226,9 +230,10 @@ impl World {
         let volid = format!("{storage}:{name}");
         let content = "images".to_owned();
         let file = self.vmm.as_ref().map(|vmm| vmm.new_file(&volid));
+        let (vmid, size) = (Some(vmid), bytes);
         place.put(
             node,
-            Volume { name, vmid: Some(vmid), size: bytes, format, content, parent: None, made, file: file.clone() },
+            Volume { name, vmid, size, format, content, parent: None, sums: None, made, file: file.clone() },
         );
         Ok(volid)
     }

@@ -71,6 +71,20 @@ impl World {
         }
     }
 
+    /// Names of the volumes of a content type on a storage, as a node sees it.
+    pub fn volumes(&self, node: &str, storage: &str, content: &str) -> Vec<String> {
+        let storage = self.storages.get(storage);
+        let volumes = storage.into_iter().flat_map(|storage| storage.volumes(node));
+        volumes.filter(|volume| volume.content == content).map(|volume| volume.name.clone()).collect()
+    }
+
+    /// Deletes a volume by hand, whoever it belongs to.
+    pub fn delete_volume(&mut self, node: &str, storage: &str, name: &str) {
+        if let Some(storage) = self.storages.get_mut(storage) {
+            storage.take(node, name);
+        }
+    }
+
     /// Makes a storage reachable or not.
     pub fn set_storage_active(&mut self, storage: &str, active: bool) {
         if let Some(storage) = self.storages.get_mut(storage) {

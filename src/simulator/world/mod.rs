@@ -39,6 +39,7 @@ use vm::Vm;
 use vmm::{Vmm, Work};
 
 use crate::clock::{BootTime, SharedClock};
+use crate::simulator::fetch::{Declared, Fetch};
 use crate::simulator::scenario::{MachineSpec, NodeSpec, Release, Scenario};
 
 /// A node.
@@ -80,6 +81,8 @@ pub struct World {
     /// Of machines that are gone: when they went, and what had been published of them last.
     gone: BTreeMap<u32, (BootTime, vm::Published)>,
     pub(crate) access: Access,
+    /// Where downloads come from.
+    pub(crate) fetch: Arc<dyn Fetch>,
     tasks: BTreeMap<TaskId, Task>,
     by_upid: HashMap<String, TaskId>,
     next_task: TaskId,
@@ -122,6 +125,7 @@ impl World {
         let certificates = Certificates { authority: fingerprint(&mut dice), ..Certificates::default() };
         let mut world = Self {
             access: Access::new(&scenario),
+            fetch: Arc::new(Declared::of(&scenario)),
             now,
             wall_base: 0.0,
             nodes,
@@ -216,7 +220,10 @@ impl World {
             let (vmid, format) = (owner_of(name), format_of(name));
             let (name, content) = (name.to_owned(), "images".to_owned());
             let file = self.vmm.as_ref().map(|vmm| vmm.new_file(&drive.file));
-            storage.put(node, Volume { name, vmid, size, format, content, parent: None, made, file: file.clone() });
+            storage.put(
+                node,
+                Volume { name, vmid, size, format, content, parent: None, sums: None, made, file: file.clone() },
+            );
             if let Some(file) = file.filter(|_| !drive.is_cdrom()) {
                 self.begin(|vmm| vmm.make_disk(&file, size));
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::refusal::Refusal;
+use crate::simulator::fetch::Sums;
 use crate::simulator::scenario::{StorageKind, StorageSpec};
 
 /// A volume.
@@ -19,6 +20,8 @@ pub(crate) struct Volume {
     pub(crate) content: String,
     /// The base volume that a linked clone hangs on.
     pub(crate) parent: Option<String>,
+    /// Checksums of what was downloaded.
+    pub(crate) sums: Option<Sums>,
     /// Seconds since 1970.
     pub(crate) made: i64,
     /// The file of this machine that holds its content, where machines are real.
@@ -29,7 +32,7 @@ impl Volume {
     /// A volume that is there from the start.
     pub(crate) fn at_start(name: &str, size: u64, made: i64) -> Self {
         let (content, format, vmid) = (content_of(name), format_of(name), owner_of(name));
-        Self { name: name.to_owned(), vmid, size, format, content, parent: None, made, file: None }
+        Self { name: name.to_owned(), vmid, size, format, content, parent: None, sums: None, made, file: None }
     }
 }
 
@@ -197,7 +200,8 @@ pub(crate) fn owner_of(name: &str) -> Option<u32> {
     rest.split('-').next()?.parse().ok()
 }
 
-fn content_of(name: &str) -> String {
+/// What a volume is, by its name.
+pub(crate) fn content_of(name: &str) -> String {
     match name.split_once('/') {
         Some((folder @ ("iso" | "import" | "snippets" | "vztmpl" | "backup"), _)) => folder.to_owned(),
         _ => "images".to_owned(),
@@ -221,6 +225,7 @@ mod tests {
             format: "raw".into(),
             content: "images".into(),
             parent: None,
+            sums: None,
             made: 0,
             file: None,
         }

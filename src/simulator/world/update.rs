@@ -81,8 +81,8 @@ impl World {
         set: &BTreeMap<String, String>,
         delete: &[String],
     ) -> Result<(), Refusal> {
-        for (_, drive) in drive_options(set) {
-            self.check_drive(caller, node, &drive)?;
+        for (key, drive) in drive_options(set) {
+            self.check_drive(caller, node, &key, &drive)?;
         }
         let path = format!("/vms/{vmid}");
         let deleted = delete.iter().map(|key| (key, None));

@@ -15,6 +15,7 @@ use stevedore::domain::identity::Mark;
 use stevedore::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
 use stevedore::hypervisor::registry::ConnectionLimits;
 use stevedore::hypervisor::transport::{Exchange, ExchangeError, Unobserved};
+use stevedore::hypervisor::vm::image::{Checksum, ImageFile, ImageFormat, ImageWanted};
 use stevedore::hypervisor::vm::{AddressWanted, NetworkWanted, VmRef, VmWanted};
 use stevedore::hypervisor::window::Window;
 use stevedore::secret::Secret;
@@ -202,7 +203,7 @@ pub(super) fn wanted() -> VmWanted {
     VmWanted {
         host: "pve1".into(),
         storage: "store2".into(),
-        template: "tiny-template".into(),
+        image: ImageWanted::Template("tiny-template".into()),
         name: "w1".into(),
         description: "für die Nacht".into(),
         mark: Mark {
@@ -227,6 +228,16 @@ pub(super) fn wanted() -> VmWanted {
         search_domains: Vec::new(),
         user: "stevedore".into(),
         authorized_keys: vec!["ssh-ed25519 AAAA+/ me".into()],
+    }
+}
+
+/// A worker's image on the recorded cluster.
+pub(super) fn image() -> ImageFile {
+    ImageFile {
+        url: "https://images.example.org/worker.img?build=7&arch=amd64".into(),
+        checksum: Checksum::parse(&format!("sha256:{}", "0123456789abcdef".repeat(4))).unwrap(),
+        format: ImageFormat::Qcow2,
+        storage: "local".into(),
     }
 }
 

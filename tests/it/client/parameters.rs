@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use stevedore::guest::channel::Script;
 use stevedore::hypervisor::Hypervisor;
 use stevedore::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
+use stevedore::hypervisor::vm::image::ImageWanted;
 use stevedore::hypervisor::vm::{AddressWanted, CreateOrder, InUse, TaskHandle, VmWanted};
 use stevedore::secret::Secret;
 
-use super::canned::{Canned, LONG, Recorded, Sent, any_time, at, recorded, settings, wanted};
+use super::canned::{Canned, LONG, Recorded, Sent, any_time, at, image, recorded, settings, wanted};
 
 /// Parameter names by call, as the API schemas of 8.4 and 9.2 have them.
 fn schema() -> Vec<(String, BTreeSet<String>)> {
@@ -38,7 +39,7 @@ fn everything_wanted() -> VmWanted {
     let mut wanted = VmWanted {
         dns_servers: vec!["10.0.0.53".parse().unwrap()],
         search_domains: vec!["example.org".into()],
-        template: "200".into(),
+        image: ImageWanted::Template("200".into()),
         ..wanted()
     };
     let mut second = wanted.networks[0].clone();
@@ -57,6 +58,7 @@ fn answers() -> Arc<Canned> {
         "032-access-permissions-dev",
         "157-cluster-status",
         "160-storage-list",
+        "230-storage-content-import",
         "601-network-bridges",
         "840-ha-status",
         "914-certificates-info@9.2",
@@ -88,6 +90,8 @@ fn answers() -> Arc<Canned> {
         canned.say(&format!("GET /nodes/pve1/qemu/{id}/status/current"), Ok(recorded("244-status-current-running")));
     }
     for line in [
+        "POST /nodes/pve1/storage/local/download-url",
+        "POST /nodes/pve1/qemu",
         "POST /nodes/pve1/qemu/200/clone",
         "POST /nodes/pve1/qemu/200/config",
         "PUT /nodes/pve1/qemu/200/resize",
@@ -115,6 +119,11 @@ async fn drive(client: &Proxmox) {
     client.obstacles(&wanted).await.unwrap();
     client.is_being_made(&order).await.unwrap();
     client.within(any_time()).create(&order).await.unwrap();
+    let image = image();
+    client.image("pve1", &image).await.unwrap();
+    client.within(any_time()).download("pve1", &image).await.unwrap();
+    let imported = VmWanted { image: ImageWanted::File(image), ..wanted.clone() };
+    client.within(any_time()).create(&CreateOrder { wanted: imported, ..order }).await.unwrap();
     let seen = client.vm(&at("200")).await.unwrap();
     client.within(any_time()).configure(&wanted, &seen).await.unwrap();
     client.within(any_time()).grow_disk(&wanted, &seen).await.unwrap();

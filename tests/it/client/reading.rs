@@ -6,6 +6,7 @@ use serde_json::json;
 use stevedore::domain::fault::FaultKind;
 use stevedore::guest::channel::{Output, Script};
 use stevedore::hypervisor::Hypervisor;
+use stevedore::hypervisor::vm::image::ImageWanted;
 use stevedore::hypervisor::vm::{CreateOrder, InUse, ObstacleKind, Power, Started, Takes, TaskHandle, TaskState};
 
 use super::canned::{Canned, LONG, Recorded, any_time, at, client, recorded, wanted};
@@ -160,14 +161,17 @@ async fn obstacles_are_found_before_anything_is_made() {
         client.obstacles(&wanted).await.unwrap().into_iter().map(|obstacle| obstacle.kind).collect::<Vec<_>>()
     };
     assert_eq!(kinds(&|_| {}).await, []);
-    assert_eq!(kinds(&|wanted| wanted.template = "202".into()).await, []);
+    assert_eq!(kinds(&|wanted| wanted.image = ImageWanted::Template("202".into())).await, []);
     assert_eq!(kinds(&|wanted| wanted.host = "pve9".into()).await, [ObstacleKind::HostMissing]);
     assert_eq!(kinds(&|wanted| wanted.host = "pve2".into()).await, [ObstacleKind::HostOffline]);
     assert_eq!(kinds(&|wanted| wanted.storage = "nope".into()).await, [ObstacleKind::StorageMissing]);
-    assert_eq!(kinds(&|wanted| wanted.template = "twice".into()).await, [ObstacleKind::TemplateAmbiguous]);
+    assert_eq!(
+        kinds(&|wanted| wanted.image = ImageWanted::Template("twice".into())).await,
+        [ObstacleKind::TemplateAmbiguous]
+    );
     for missing in ["far", "300", "no-template", "301"] {
         assert_eq!(
-            kinds(&|wanted| wanted.template = missing.into()).await,
+            kinds(&|wanted| wanted.image = ImageWanted::Template(missing.into())).await,
             [ObstacleKind::TemplateMissing],
             "{missing}"
         );
@@ -238,7 +242,7 @@ async fn a_clone_is_whole_marked_and_can_make_snapshots() {
     on_thin.wanted.storage = "thin".into();
     client.within(any_time()).create(&on_thin).await.unwrap();
     assert_eq!(canned.last("POST /nodes/pve1/qemu/200/clone").param("format"), None);
-    on_thin.wanted.template = "gone".into();
+    on_thin.wanted.image = ImageWanted::Template("gone".into());
     assert_eq!(client.within(any_time()).create(&on_thin).await.unwrap_err().kind, FaultKind::Refused);
 }
 
@@ -267,9 +271,9 @@ async fn a_young_clone_of_the_template_could_be_ours() {
     let later = CreateOrder { since: "2026-11-22T02:50:00Z".parse().unwrap(), ..order() };
     assert!(!client.is_being_made(&later).await.unwrap());
     let mut other = order();
-    other.wanted.template = "201".into();
+    other.wanted.image = ImageWanted::Template("201".into());
     assert!(!client.is_being_made(&other).await.unwrap());
-    other.wanted.template = "removed meanwhile".into();
+    other.wanted.image = ImageWanted::Template("removed meanwhile".into());
     assert!(client.is_being_made(&other).await.unwrap());
     let idle = super::canned::client(Canned::recorded(&["116-tasks-list-source-active"]));
     assert!(!idle.is_being_made(&order()).await.unwrap());
@@ -425,7 +429,8 @@ async fn how_a_script_ends_badly_is_told_apart() {
 async fn missing_privileges_are_named_with_their_paths() {
     let canned = Canned::recorded(&["002-version-token", "032-access-permissions-dev"]);
     let administrator = client(canned);
-    let in_use = InUse { storages: ["store2".to_owned()].into(), bridges: ["vmbr0".to_owned()].into() };
+    let in_use =
+        InUse { storages: ["store2".to_owned()].into(), bridges: ["vmbr0".to_owned()].into(), ..InUse::default() };
     assert_eq!(administrator.missing_privileges(&in_use).await.unwrap(), []);
     // What an Administrator has on 8.4 lacks what 9 asks for.
     let canned = Canned::recorded(&["032-access-permissions-dev"]);

@@ -13,6 +13,7 @@ use stevedore::guest::channel::{Script, UnitState};
 use stevedore::hypervisor::Hypervisor;
 use stevedore::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
 use stevedore::hypervisor::transport::{Exchange, ExchangeError};
+use stevedore::hypervisor::vm::image::ImageWanted;
 use stevedore::hypervisor::vm::{
     CreateOrder, InUse, NetworkWanted, ObstacleKind, Power, Started, TaskState, VmRef, VmWanted,
 };
@@ -39,15 +40,19 @@ impl Exchange for InProcess {
     }
 }
 
-struct Lab {
-    simulator: Simulator,
-    client: Proxmox,
+pub(super) struct Lab {
+    pub(super) simulator: Simulator,
+    pub(super) client: Proxmox,
 }
 
 impl Lab {
-    fn of(release: Release) -> Self {
+    pub(super) fn of(release: Release) -> Self {
+        Self::with(Scenario::demo_of(release))
+    }
+
+    pub(super) fn with(scenario: Scenario) -> Self {
         let clock = Arc::new(TimerClock::starting_at("2026-11-22T02:00:00Z".parse().unwrap()));
-        let simulator = Simulator::new(Scenario::demo_of(release), clock.clone());
+        let simulator = Simulator::new(scenario, clock.clone());
         let token = Credential::Token { id: DEMO_TOKEN.to_owned(), secret: Secret::new(DEMO_SECRET.to_owned()) };
         let settings = ProxmoxSettings { clock, ..settings(&["https://pve1:8006", "https://pve2:8006"], token) };
         let client = Proxmox::new(settings, Arc::new(InProcess(simulator.clone()))).unwrap();
@@ -55,14 +60,14 @@ impl Lab {
     }
 
     /// Waits for the end of what was started; its warnings.
-    async fn done(&self, started: Result<Started, Fault>) -> Vec<String> {
+    pub(super) async fn done(&self, started: Result<Started, Fault>) -> Vec<String> {
         match self.end(started).await {
             TaskState::Succeeded { warnings } => warnings,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn end(&self, started: Result<Started, Fault>) -> TaskState {
+    pub(super) async fn end(&self, started: Result<Started, Fault>) -> TaskState {
         let Started::Task(task) = started.unwrap() else { return TaskState::Succeeded { warnings: Vec::new() } };
         for _ in 0..600 {
             match self.client.task(&task).await.unwrap() {
@@ -77,7 +82,7 @@ impl Lab {
 fn worker(storage: &str) -> VmWanted {
     let mut wanted = wanted();
     wanted.storage = storage.into();
-    wanted.template = "debian-worker".into();
+    wanted.image = ImageWanted::Template("debian-worker".into());
     wanted.mark.vm_id = "5000".into();
     let second =
         NetworkWanted { bridge: "vmbr1".to_owned(), vlan: Some(30), mtu: Some(1400), ..wanted.networks[0].clone() };
@@ -94,8 +99,11 @@ const ECHO: Script = Script { name: "sample", text: "echo \"$1\"" };
 async fn the_main_job(release: Release, storage: &str) {
     let lab = Lab::of(release);
     let client = &lab.client;
-    let in_use =
-        InUse { storages: [storage.to_owned()].into(), bridges: ["vmbr0".to_owned(), "vmbr1".to_owned()].into() };
+    let in_use = InUse {
+        storages: [storage.to_owned()].into(),
+        bridges: ["vmbr0".to_owned(), "vmbr1".to_owned()].into(),
+        ..InUse::default()
+    };
     let probe = client.probe().await.unwrap();
     assert_eq!((probe.identity.name.as_str(), probe.quorate, probe.identity.nodes.len()), ("lab", true, 3));
     assert!(!probe.identity.ca_fingerprint.is_empty());
@@ -203,7 +211,7 @@ async fn obstacles_of_the_demo_world() {
     sleep(Duration::from_secs(15)).await;
     let mut wanted = worker("thick");
     wanted.networks[0].bridge = "vmbr9".into();
-    wanted.template = "files".into();
+    wanted.image = ImageWanted::Template("files".into());
     let kinds: Vec<_> =
         lab.client.obstacles(&wanted).await.unwrap().into_iter().map(|obstacle| obstacle.kind).collect();
     assert_eq!(

@@ -54,6 +54,8 @@ pub(super) enum Begin {
 pub(super) enum Until {
     /// Every worker is declared and has no VM.
     Configured,
+    /// The image is being downloaded, or was.
+    Downloading,
     /// The VM is being made, or was made.
     Cloning,
     /// The VM is powered on, or was.
@@ -127,6 +129,7 @@ impl Until {
         let all = |is: &dyn Fn(&Worker) -> bool| !workers.is_empty() && workers.iter().all(is);
         match self {
             Self::Configured => all(&|worker| phase(worker) == Some("Configured")),
+            Self::Downloading => world.downloads() > 0,
             Self::Cloning => !world.ours().is_empty() || all(&is_tested),
             Self::Booting => world.running() > 0 || all(&is_tested),
             Self::Tested => all(&is_tested),

@@ -84,6 +84,7 @@ impl Operator {
             tracks: Tracks::default(),
             events: Events::nowhere(),
             operation_ids: Arc::new(move || format!("op-{seed}-{number}-{}", ids.fetch_add(1, Ordering::Relaxed))),
+            allowed: stevedore::domain::allowed::AllowedEndpoints::default(),
             patience: Patience { settle: Duration::from_secs(10), ..Patience::default() },
             changed: changed_sender,
             metrics: stevedore::runtime::metrics::Metrics::new(),
@@ -106,6 +107,14 @@ impl Operator {
     /// The same with a watch that is late by up to this long.
     pub(crate) fn with_stale_cache(self, stale: Duration) -> Self {
         Self { stale, ..self }
+    }
+
+    /// The same with bounds to what it may reach.
+    pub(crate) fn allowing(mut self, endpoints: &[&str]) -> Self {
+        let endpoints: Vec<String> = endpoints.iter().map(|endpoint| (*endpoint).to_owned()).collect();
+        let context = Arc::get_mut(&mut self.context).unwrap();
+        context.allowed = stevedore::domain::allowed::AllowedEndpoints::parse(&endpoints).unwrap();
+        self
     }
 
     /// Reconciles for this long.

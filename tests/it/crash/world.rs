@@ -27,7 +27,7 @@ use stevedore::simulator::fault::LoggedCall;
 use stevedore::simulator::guest::CannedGuest;
 use stevedore::simulator::kubernetes::KubeApi;
 use stevedore::simulator::proxmox::{Outcome, Simulator};
-use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Scenario};
+use stevedore::simulator::scenario::{DEMO_IMAGE, DEMO_SECRET, DEMO_TOKEN, Scenario};
 use stevedore::simulator::world as pve;
 use tokio::sync::Notify;
 
@@ -247,6 +247,11 @@ impl World {
         self.vms().into_iter().filter(|(id, _)| (5000..=5099).contains(id)).collect()
     }
 
+    /// How many downloads were begun.
+    pub(crate) fn downloads(&self) -> usize {
+        self.effects().iter().filter(|call| call.path.ends_with("/download-url")).count()
+    }
+
     /// How many of the workers' VMs are powered on.
     pub(crate) fn running(&self) -> usize {
         self.pve.world(|world| our_ids(world).filter(|id| world.is_running(*id) == Ok(true)).count())
@@ -316,7 +321,7 @@ pub(crate) fn secret(id: &str, secret: &str) -> Value {
     })
 }
 
-fn merged(mut object: Value, patch: &Value) -> Value {
+pub(crate) fn merged(mut object: Value, patch: &Value) -> Value {
     json_patch::merge(&mut object, patch);
     object
 }
@@ -329,6 +334,15 @@ pub(crate) fn is_tested(worker: &Worker) -> bool {
         && status.operation.is_none()
         && status.observed_generation == worker.metadata.generation
         && status.conditions.iter().find(tested).is_some_and(|condition| condition.status == "True")
+}
+
+/// What makes a worker one by URL, with its image on `storage`.
+pub(crate) fn by_url(storage: &str) -> Value {
+    let checksum = Scenario::default_demo().checksum_of(DEMO_IMAGE, "sha256").unwrap();
+    json!({"spec": {
+        "proxmox": {"imageStorage": storage},
+        "image": {"template": null, "url": DEMO_IMAGE, "checksum": checksum},
+    }})
 }
 
 /// Runs a world in virtual time.

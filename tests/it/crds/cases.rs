@@ -38,7 +38,9 @@ struct Table {
 }
 
 fn table() -> Table {
-    serde_yaml::from_str(include_str!("../../fixtures/crds/verdicts.yaml")).unwrap()
+    let mut table: serde_yaml::Value = serde_yaml::from_str(include_str!("../../fixtures/crds/verdicts.yaml")).unwrap();
+    table.apply_merge().unwrap();
+    serde_yaml::from_value(table).unwrap()
 }
 
 /// The smallest valid manifest of a kind.

@@ -38,12 +38,17 @@ fn worker() -> Value {
     let mut manifest = cases::base("Worker");
     let spec = json!({"spec": {
         "hypervisorRef": {"name": x(63)},
-        "proxmox": {"host": x(63), "storage": x(64)},
+        "proxmox": {"host": x(63), "storage": x(64), "imageStorage": x(64)},
         "vmName": x(40),
         "description": "ä".repeat(1024),
         "maxConcurrentTasks": 64,
         "resources": {"cpus": 512, "memory": "16Ti", "disk": "64Ti"},
-        "image": {"template": x(128)},
+        "image": {
+            "template": null,
+            "url": format!("https://{}/{}", x(253), x(2048 - 262)),
+            "checksum": format!("sha512:{}", "a".repeat(128)),
+            "format": "Qcow2",
+        },
         "networks": networks,
         "dns": {"servers": vec!["2001:0db8:aaaa:bbbb:cccc:dddd:eeee:ffff"; 3], "searchDomains": vec![x(253); 6]},
         "access": {"user": x(32), "authorizedKeys": vec![key; 16]},

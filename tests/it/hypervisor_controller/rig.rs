@@ -98,6 +98,7 @@ impl Rig {
             events: Events::start(client.clone(), None),
             metrics: Metrics::new(),
             operation_ids: Arc::new(|| "op".to_owned()),
+            allowed: stevedore::domain::allowed::AllowedEndpoints::default(),
             patience: Patience::default(),
         });
         Self { clock, api, client, world, context, changed, workers, hypervisors }

@@ -10,6 +10,7 @@ use stevedore::domain::identity::{Mark, Shown, TAG};
 use stevedore::guest::channel::GuestChannel;
 use stevedore::hypervisor::inventory::{HostSummary, Inventory, VmSummary};
 use stevedore::hypervisor::registry::ConnectionLimits;
+use stevedore::hypervisor::vm::image::{ImageFile, ImageState};
 use stevedore::hypervisor::vm::{
     Capabilities, ClusterIdentity, CreateOrder, Difference, GuestAddress, InUse, MissingPrivilege, Obstacle, Power,
     Probe, TaskHandle, TaskState, VmDetail, VmRef, VmWanted,
@@ -199,6 +200,10 @@ impl Hypervisor for Client {
         let mut inventory = answers.inventory.clone();
         inventory.vms.retain(|id, _| !answers.hidden.contains(id));
         Ok(inventory)
+    }
+
+    async fn image(&self, _: &str, _: &ImageFile) -> Result<ImageState, Fault> {
+        never()
     }
 
     async fn vm(&self, at: &VmRef) -> Result<VmDetail, Fault> {

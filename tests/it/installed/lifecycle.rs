@@ -21,6 +21,9 @@ fn examples(endpoint: &str) -> String {
     text.replace("127.0.0.1:8006", endpoint).replace("idle: 30s", "idle: 10s")
 }
 
+/// The examples whose VM is made at once, and passes its test.
+const DEPLOYED: [&str; 4] = ["worker-1", "worker-2", "worker-3", "worker-by-url"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_come_to_where_they_should() {
     let stage = Stage::set(quick()).await;
@@ -46,19 +49,21 @@ async fn the_examples_come_to_where_they_should() {
                 (status.operation.is_none() && status.phase.as_deref() == Some("ShutDown"))
                     .then_some(status.last_test?.result)
             };
-            ["worker-1", "worker-2", "worker-3"].iter().all(|name| result(name).as_deref() == Some("Passed"))
+            DEPLOYED.iter().all(|name| result(name).as_deref() == Some("Passed"))
                 && result("worker-failing").as_deref() == Some("Failed")
                 && seen.lock().unwrap().get("worker-on-demand").is_some_and(|phases| !phases.is_empty())
         })
         .await;
     let phases = phases.lock().unwrap().clone();
     println!("phases seen: {phases:?}");
-    for name in ["worker-1", "worker-2", "worker-3"] {
+    for name in DEPLOYED {
         assert_eq!(phases[name].last().map(String::as_str), Some("ShutDown"));
         assert!(phases[name].contains(&"Testing".to_owned()), "{name}: {:?}", phases[name]);
     }
     assert_eq!(phases["worker-on-demand"], ["Configured"], "a Manual worker has no VM until it is asked for");
-    assert_eq!(stage.ours().len(), 4);
+    assert_eq!(stage.ours().len(), 5);
+    let images = stage.pve.world(|world| world.volumes("pve1", "local", "import"));
+    assert!(images.iter().any(|name| name.starts_with("import/stevedore-3e6b1d2c")), "{images:?}");
 
     for name in ["worker-1", "worker-on-demand"] {
         let wanted = format!("worker/{name}");

@@ -43,6 +43,8 @@ const SHORT_LEASE: &str = "lease.duration=3s,lease.renewInterval=700ms";
 /// A world that does in a blink what takes seconds elsewhere.
 pub(super) fn quick() -> Scenario {
     let timings = Timings {
+        download: Seconds(0.3),
+        import: Seconds(0.4),
         full_clone: Seconds(0.4),
         start: Seconds(0.1),
         boot: Seconds(0.3),

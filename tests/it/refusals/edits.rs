@@ -36,6 +36,12 @@ fn a_bridge_that_is_not_there() {
 }
 
 #[test]
+fn more_cpus_than_the_host_has() {
+    let cpus = |cpus: Value| json!({"spec": {"resources": {"cpus": cpus}}});
+    cannot_become(&cpus(17.into()), &cpus(Value::Null), "HostTooSmall", &["17 CPUs", "pve1", "has 16"]);
+}
+
+#[test]
 fn a_name_that_a_vm_of_somebody_else_has() {
     let name = |name: Value| json!({"spec": {"vmName": name}});
     cannot_become(&name("mail".into()), &name(Value::Null), "VmNameInUse", &["VM 102", "pve2", "mail"]);

@@ -5,6 +5,7 @@ mod access;
 mod edits;
 mod guard;
 mod identity;
+mod image;
 mod lab;
 mod lasting;
 mod moved;

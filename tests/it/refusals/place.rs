@@ -75,6 +75,15 @@ fn an_unknown_host() {
 }
 
 #[test]
+fn a_host_that_is_too_small() {
+    let sized = |resources: Value| json!({"spec": {"resources": resources}});
+    let words = ["17 CPUs", "pve1", "has 16", "never start", "maxConcurrentTasks"];
+    stalls(Scenario::default_demo(), sized(json!({"cpus": 17})), "HostTooSmall", &words);
+    let words = ["132096 MiB", "pve1", "has 131072 MiB", "never start"];
+    stalls(Scenario::default_demo(), sized(json!({"memory": "129Gi"})), "HostTooSmall", &words);
+}
+
+#[test]
 fn a_host_that_is_off_and_comes_back() {
     in_virtual_time(async {
         let mut lab = Lab::new().await;

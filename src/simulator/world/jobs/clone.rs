@@ -221,6 +221,7 @@ impl CloneJob {
             format,
             content: "images".into(),
             parent: Some(base.to_owned()),
+            sums: None,
             made,
             file: vmm.map(|vmm| vmm.new_file(&format!("{name}:{own}"))),
         };

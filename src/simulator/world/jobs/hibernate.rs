@@ -30,7 +30,7 @@ impl HibernateJob {
         let (format, content) = ("raw".to_owned(), "images".to_owned());
         place.put(
             &self.node,
-            Volume { name, vmid: Some(self.vmid), size, format, content, parent: None, made, file: None },
+            Volume { name, vmid: Some(self.vmid), size, format, content, parent: None, sums: None, made, file: None },
         );
         Some(volid)
     }

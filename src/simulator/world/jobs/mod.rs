@@ -4,6 +4,7 @@ mod change;
 mod clone;
 mod create;
 mod destroy;
+mod download;
 mod hibernate;
 mod power;
 
@@ -15,6 +16,7 @@ pub(crate) use change::{ConfigJob, ResizeJob, TemplateJob};
 pub(crate) use clone::{CloneJob, CloneOrder};
 pub(crate) use create::CreateJob;
 pub(crate) use destroy::DestroyJob;
+pub(crate) use download::{DownloadJob, DownloadOrder};
 pub(crate) use hibernate::HibernateJob;
 pub(crate) use power::{NudgeJob, RebootJob, ShutdownJob, StartJob, StopJob};
 

@@ -1,0 +1,117 @@
+//! Workers whose VM is made from an image by URL: downloaded, imported, tested, deleted, with every mishap on the way.
+
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use stevedore::simulator::scenario::{DEMO_IMAGE, Release, Scenario};
+
+use super::lives::{Begin, Story, Until, matrix, undisturbed};
+use super::mishaps::{Loss, MISHAPS, Place, erasures};
+use super::world::{World, by_url, in_virtual_time, is_tested, merged, worker};
+use crate::support::seed::seed;
+
+fn create(names: &[&str], patch: &Value) -> Begin {
+    let of_url = merged(by_url("local"), patch);
+    Begin::Create(names.iter().map(|name| worker(name, &of_url)).collect())
+}
+
+fn plain() -> Story {
+    Story::of("by URL: deploy, test, delete", vec![(create(&["w1"], &json!({})), Until::Tested)])
+}
+
+/// Files on both sides, on 8.4.
+fn on_files() -> Story {
+    let patch = json!({"spec": {"proxmox": {"storage": "nfs1", "imageStorage": "nfs1"}}});
+    let story = Story::of("by URL onto NFS on 8.4", vec![(create(&["w1"], &patch), Until::Tested)]);
+    Story { scenario: Scenario::demo_of(Release::V8), ..story }
+}
+
+fn edited_in_mid_download() -> Story {
+    let memory = json!({"spec": {"resources": {"memory": "7Gi"}}});
+    let stages = vec![(create(&["w1"], &json!({})), Until::Downloading), (Begin::Edit(memory), Until::Tested)];
+    Story::of("by URL: edited in mid-download", stages)
+}
+
+fn deleted_in_mid_download() -> Story {
+    Story::of("by URL: deleted in mid-download", vec![(create(&["w1"], &json!({})), Until::Downloading)])
+}
+
+fn deleted_in_mid_import() -> Story {
+    Story::of("by URL: deleted in mid-import", vec![(create(&["w1"], &json!({})), Until::Cloning)])
+}
+
+#[test]
+fn an_undisturbed_import_needs_no_configuration() {
+    let (effects, writes) = undisturbed(&plain());
+    let calls: Vec<String> = effects.iter().map(|call| format!("{} {}", call.method, call.path)).collect();
+    println!(
+        "one life by URL: {} changing calls, {} writes to Kubernetes\n{}",
+        calls.len(),
+        writes.len(),
+        calls.join("\n")
+    );
+    let ends = ["/download-url", "/qemu", "/resize", "/status/start", "/status/shutdown", "/qemu/5000"];
+    assert_eq!(calls.len(), ends.len(), "{calls:?}");
+    assert!(calls.iter().zip(ends).all(|(call, end)| call.ends_with(end)), "{calls:?}");
+    for story in [on_files(), edited_in_mid_download(), deleted_in_mid_download(), deleted_in_mid_import()] {
+        let downloads = undisturbed(&story).0.iter().filter(|call| call.path.ends_with("/download-url")).count();
+        assert_eq!(downloads, 1, "{}", story.name);
+    }
+}
+
+fn at_each_effect(story: &Story, mishaps: &[super::mishaps::Mishap]) {
+    let (effects, _) = undisturbed(story);
+    matrix(story, effects.iter().map(|call| Place::Hypervisor(call.number)), mishaps);
+}
+
+#[test]
+fn every_effect_of_an_import_survives_every_mishap() {
+    at_each_effect(&plain(), &MISHAPS);
+}
+
+#[test]
+fn every_effect_of_an_import_onto_files_survives_every_mishap() {
+    at_each_effect(&on_files(), &MISHAPS);
+}
+
+#[test]
+fn every_write_of_an_import_survives_every_mishap() {
+    let (_, writes) = undisturbed(&plain());
+    matrix(&plain(), (1..=writes.len() as u64).map(Place::Kubernetes), &MISHAPS);
+}
+
+#[test]
+fn what_is_erased_at_an_effect_of_an_import_makes_no_second_vm() {
+    at_each_effect(&plain(), &erasures(&[Loss::Operation, Loss::Status, Loss::HypervisorStatus]));
+}
+
+#[test]
+fn edits_and_deletions_in_the_middle_survive_every_mishap() {
+    for story in [edited_in_mid_download(), deleted_in_mid_download(), deleted_in_mid_import()] {
+        at_each_effect(&story, &MISHAPS);
+    }
+}
+
+/// Declares workers on these hosts and waits until all are tested; how often the image was downloaded, and the VMs that
+/// there are.
+async fn many(hosts: &[&str], storage: &str) -> (usize, usize) {
+    let world = World::with(seed(), Scenario::default_demo(), json!({})).await;
+    for (number, host) in hosts.iter().enumerate() {
+        let patch = json!({"spec": {"proxmox": {"host": host}}});
+        world.create(worker(&format!("w{number}"), &merged(by_url(storage), &patch))).await;
+    }
+    let mut operator = world.operator();
+    let all = async |world: &World| world.all_workers().iter().all(is_tested);
+    assert!(
+        operator.run(super::lives::LONG, &all).await,
+        "{:?}",
+        world.all_workers().iter().map(ResourceExt::name_any)
+    );
+    (world.downloads(), world.ours().len())
+}
+
+#[test]
+fn workers_that_want_the_same_image_have_it_downloaded_once() {
+    assert_eq!(in_virtual_time(many(&["pve1"; 5], "local")), (1, 5), "{DEMO_IMAGE}");
+    assert_eq!(in_virtual_time(many(&["pve1", "pve2", "pve3", "pve1"], "nfs1")), (1, 4), "shared by all hosts");
+    assert_eq!(in_virtual_time(many(&["pve1", "pve2", "pve1"], "local")), (2, 3), "each host has its own");
+}
