@@ -10,28 +10,18 @@ use stevedore::simulator::guest_exec::EchoGuest;
 use stevedore::simulator::proxmox::Simulator;
 use stevedore::simulator::scenario::GuestRule;
 
-use super::stage::{Stage, scenario};
+use super::stage::{Stage, disk_files, is_there, scenario};
 
 const EMPTY: [(&str, &str); 2] = [("scsi0", "local-lvm:1"), ("net0", "virtio,bridge=vmbr0")];
 
-/// The files of a machine's disks, by the number of the disk.
 fn disks(stage: &Stage, vmid: u32) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(stage.qemu().folder().join("disks")).unwrap().map(|entry| entry.unwrap().path());
-    let name = format!("vm-{vmid}-disk");
-    let mut files: Vec<_> = files.filter(|file| file.to_string_lossy().contains(&name)).collect();
-    files.sort();
-    files
+    disk_files(stage.qemu(), vmid)
 }
 
 fn image_info(file: &Path) -> Value {
     let mut command = Command::new("qemu-img");
     let output = command.args(["info", "--force-share", "--output=json"]).arg(file).output().unwrap();
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn is_there(pid: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
 
 async fn until(what: &str, mut fits: impl FnMut() -> bool) {

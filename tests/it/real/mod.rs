@@ -3,6 +3,7 @@
 mod checks;
 mod guest;
 mod image;
+mod killed;
 mod lab;
 mod machine;
 mod stage;
