@@ -20,14 +20,15 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 CHART_CRDS := charts/stevedore/files/crds
 
-.PHONY: help demo test test-guests test-recorded bench lint advisories crds docs clean control-plane worker-image shellcheck build-tests build-demo
+.PHONY: help demo test test-guests test-recorded bench lint advisories crds docs clean control-plane worker-image guest-tools shellcheck build-tests build-demo
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## run the demo on a real control plane; KEEP=1 leaves it running to play with
-	@$(MAKE) --no-print-directory -j2 control-plane build-demo
-	$(CARGO) run $(FEATURES) --quiet -- demo $(if $(KEEP),--keep)
+demo: ## run the demo on a real control plane; KEEP=1 leaves it running, GUESTS=qemu boots real guests
+	@$(MAKE) --no-print-directory -j2 control-plane build-demo $(if $(filter qemu,$(GUESTS)),guest-tools)
+	$(if $(filter qemu,$(GUESTS)),image=$$(images/worker/cached.sh) && ) \
+		$(CARGO) run $(FEATURES) --quiet -- demo $(if $(KEEP),--keep) $(if $(filter qemu,$(GUESTS)),--image "$$image")
 
 test: ## build all that the tests need, and run them
 	@$(MAKE) --no-print-directory -j2 control-plane build-tests
@@ -35,8 +36,7 @@ test: ## build all that the tests need, and run them
 	$(CARGO) test $(FEATURES) --no-fail-fast --lib --test it
 
 test-guests: ## run what is tested in real guests: QEMU on the worker image (needs QEMU; root or a user namespace)
-	@images/worker/tools.sh qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils dnsmasq:dnsmasq-base ip:iproute2 nsenter:util-linux genisoimage:genisoimage
-	@$(MAKE) --no-print-directory -j2 control-plane build-tests
+	@$(MAKE) --no-print-directory -j2 control-plane build-tests guest-tools
 	image=$$(images/worker/cached.sh) && \
 		STEVEDORE_WORKER_IMAGE=$$image $(CARGO) test $(FEATURES) --no-fail-fast --test it -- real:: --ignored --nocapture --test-threads 2
 
@@ -80,6 +80,11 @@ clean: ## remove what was built, the control plane and the worker image too
 
 control-plane: ## build etcd, Kubernetes' control plane, kubectl and helm from their Go modules (minutes, once)
 	@tests/controlplane/build.sh >/dev/null
+
+guest-tools:
+	@images/worker/tools.sh qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils dnsmasq:dnsmasq-base ip:iproute2 \
+		nsenter:util-linux genisoimage:genisoimage wget:wget
+	@test -e /usr/share/OVMF/OVMF_CODE_4M.fd || images/worker/tools.sh OVMF_CODE_4M.fd:ovmf
 
 shellcheck:
 	@shellcheck $(SCRIPTS)

@@ -45,10 +45,10 @@ pub struct Args {
 /// What boots a machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Firmware {
-    /// SeaBIOS, as Stevedore's own VMs.
+    /// A BIOS, as Stevedore's own VMs have.
     #[default]
     Bios,
-    /// OVMF.
+    /// UEFI, without Secure Boot.
     Uefi,
 }
 

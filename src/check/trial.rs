@@ -214,11 +214,11 @@ impl Trial {
         let at = wish.at();
         let what = "changing the VM's configuration";
         let lost = |text: String| TrialError::Call { what, fault: Fault::new(FaultKind::Other, text) };
-        let value: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let form = form_urlencoded::Serializer::new(String::new()).append_pair(option, value).finish();
         let request = Request::put(format!("https://pve1:8006/api2/json/nodes/{}/qemu/{}/config", at.host, at.id))
             .header("Authorization", format!("PVEAPIToken={DEMO_TOKEN}={DEMO_SECRET}"))
             .header("Content-Type", "application/x-www-form-urlencoded")
-            .body(Bytes::from(format!("{option}={value}")))
+            .body(Bytes::from(form))
             .map_err(|error| lost(error.to_string()))?;
         match self.simulator.call(request).await.answer() {
             Some(answer) if answer.status().is_success() => Ok(()),

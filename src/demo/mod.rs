@@ -2,12 +2,13 @@
 //! it, and the workers of `examples/`, from `kubectl apply` to `ShutDown`.
 
 mod goal;
+mod image_server;
 mod invitation;
+mod real;
 mod table;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -16,10 +17,10 @@ use tokio::time::Instant;
 use self::goal::Goal;
 use self::invitation::Invitation;
 use self::table::Table;
-use crate::clock::SystemClock;
 use crate::controlplane::{self, ControlPlane, Installed, OperatorProcess, Options, Replica};
 use crate::simulator::guest_exec::SharedGuestExec;
 use crate::simulator::proxmox::Simulator;
+use crate::simulator::qemu::QemuError;
 use crate::simulator::scenario::{Scenario, Seconds, Timings};
 use crate::simulator::server::{Server, ServerError};
 
@@ -31,6 +32,8 @@ const EXAMPLES: &str = "backup";
 const ENDPOINT: &str = "127.0.0.1:8006";
 /// Longer than everything can take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// The same with guests that software emulation runs.
+const PATIENCE_WITH_REAL_GUESTS: Duration = Duration::from_secs(2400);
 
 /// How the demo runs.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,6 +41,9 @@ pub struct Args {
     /// Leaves everything running until it is interrupted, and says how to use it.
     #[arg(long)]
     keep: bool,
+    /// Boots this image in real guests, processes of QEMU, in place of simulated ones; needs root or a user namespace.
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
     /// The project's folder, with `examples` and `charts`.
     #[arg(long, default_value = ".", value_name = "DIR")]
     project: PathBuf,
@@ -52,6 +58,9 @@ pub enum DemoError {
     /// The simulated cluster.
     #[error(transparent)]
     Simulator(#[from] ServerError),
+    /// Guests cannot be real here.
+    #[error(transparent)]
+    Qemu(#[from] QemuError),
     /// Something of this machine.
     #[error("{what}: {source}")]
     Io {
@@ -69,8 +78,10 @@ pub enum DemoError {
         log: String,
     },
     /// It took too long.
-    #[error("the workers did not come to where they should within {} s: {missing}", PATIENCE.as_secs())]
+    #[error("the workers did not come to where they should within {} s: {missing}", patience.as_secs())]
     TooLong {
+        /// How long was waited.
+        patience: Duration,
         /// What is missing.
         missing: String,
     },
@@ -81,18 +92,15 @@ pub async fn run(args: &Args, guests: SharedGuestExec) -> Result<(), DemoError> 
     let begun = Instant::now();
     say("starting a Kubernetes control plane (etcd, kube-apiserver, kube-controller-manager)");
     let plane = ControlPlane::start(Options::default()).await?;
-    let simulator = Simulator::with_guests(scenario(), Arc::new(SystemClock), guests);
+    let world = if args.image.is_some() { real::scenario() } else { scenario() };
+    let simulator = Simulator::open(world, guests)?;
     let server = serve(&simulator).await?;
     say(&format!("a simulated Proxmox VE cluster answers on https://{}", server.addr));
-    let mut replica = install(&plane, &args.project).await?;
-    say("$ kubectl apply -f examples/proxmox/");
-    apply(&plane, &args.project, server.addr).await?;
-    follow(&plane, &mut replica.process, Goal::tested()).await?;
-    say("a Manual worker stays without a VM until a test is asked for:");
-    let request = "stevedore.dev/test-requested-at=now";
-    say(&format!("$ kubectl -n {EXAMPLES} annotate worker worker-on-demand {request}"));
-    kubectl(&plane, &["-n", EXAMPLES, "annotate", "worker", "worker-on-demand", request]).await?;
-    follow(&plane, &mut replica.process, Goal::on_demand()).await?;
+    let mut replica = install(&plane, args).await?;
+    match &args.image {
+        None => with_examples(&plane, &mut replica, &args.project, server.addr).await?,
+        Some(image) => with_real_guests(&plane, &mut replica, args, image, server.addr).await?,
+    }
     summary(&plane, &simulator, begun.elapsed()).await?;
     if args.keep {
         keep(&plane, &replica).await;
@@ -100,6 +108,51 @@ pub async fn run(args: &Args, guests: SharedGuestExec) -> Result<(), DemoError> 
     replica.process.terminate();
     replica.process.wait().await;
     plane.stop().await;
+    Ok(())
+}
+
+/// The workers of the examples, whose guests are simulated.
+async fn with_examples(
+    plane: &ControlPlane,
+    replica: &mut Replica,
+    project: &Path,
+    at: SocketAddr,
+) -> Result<(), DemoError> {
+    say("$ kubectl apply -f examples/proxmox/");
+    apply(plane, &examples(project, "")?.replace(ENDPOINT, &at.to_string())).await?;
+    follow(plane, &mut replica.process, Goal::tested(), PATIENCE).await?;
+    say("a Manual worker stays without a VM until a test is asked for:");
+    let request = "stevedore.dev/test-requested-at=now";
+    say(&format!("$ kubectl -n {EXAMPLES} annotate worker worker-on-demand {request}"));
+    kubectl(plane, &["-n", EXAMPLES, "annotate", "worker", "worker-on-demand", request]).await?;
+    follow(plane, &mut replica.process, Goal::on_demand(), PATIENCE).await?;
+    say("the worker whose check fails says why:");
+    let message = "jsonpath={.status.conditions[?(@.type==\"Ready\")].message}";
+    let text = kubectl(plane, &["-n", EXAMPLES, "get", "worker", "worker-failing", "-o", message]).await?;
+    say(&format!("  worker-failing: {text}"));
+    Ok(())
+}
+
+/// Two workers whose guests are real.
+async fn with_real_guests(
+    plane: &ControlPlane,
+    replica: &mut Replica,
+    args: &Args,
+    image: &Path,
+    at: SocketAddr,
+) -> Result<(), DemoError> {
+    let image = real::Image::serve(image).await?;
+    let workers = image.workers();
+    say(&format!(
+        "$ kubectl apply -f examples/proxmox/00-namespace.yaml -f examples/proxmox/10-hypervisor.yaml -f -\n{workers}"
+    ));
+    let hypervisor = examples(&args.project, "hypervisor")?.replace(ENDPOINT, &real::endpoints(&at.to_string()));
+    apply(plane, &[examples(&args.project, "namespace")?, hypervisor, workers].concat()).await?;
+    follow(plane, &mut replica.process, Goal::real(), PATIENCE_WITH_REAL_GUESTS).await?;
+    let checks = "jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{range .status.lastTest.checks[*]}\
+                  {\"  \"}{.name}{\": \"}{.result}{\", \"}{.message}{\"\\n\"}{end}{end}";
+    say("what their tests have seen inside of the guests:");
+    say(kubectl(plane, &["-n", EXAMPLES, "get", "workers", "-o", checks]).await?.trim_end());
     Ok(())
 }
 
@@ -126,11 +179,15 @@ async fn serve(simulator: &Simulator) -> Result<Server, DemoError> {
 }
 
 /// Installs the chart, and runs what its Deployment says as a process: there is no kubelet here.
-async fn install(plane: &ControlPlane, project: &Path) -> Result<Replica, DemoError> {
+async fn install(plane: &ControlPlane, args: &Args) -> Result<Replica, DemoError> {
     say("$ helm install stevedore charts/stevedore");
-    let quick = ["extraArgs={--settle-time=5s}"];
-    let chart = project.join("charts/stevedore");
-    let installed = Installed::from_chart(plane, &chart, "stevedore", NAMESPACE, &quick).await?;
+    let flags = match args.image {
+        None => "extraArgs={--settle-time=5s}",
+        // Software emulation is slow.
+        Some(_) => "extraArgs={--settle-time=5m,--guest-timeout=20m}",
+    };
+    let chart = args.project.join("charts/stevedore");
+    let installed = Installed::from_chart(plane, &chart, "stevedore", NAMESPACE, &[flags]).await?;
     let program =
         std::env::current_exe().map_err(|source| DemoError::Io { what: "finding this program".into(), source })?;
     let replica = installed.start(plane, &program, 0).await?;
@@ -138,29 +195,38 @@ async fn install(plane: &ControlPlane, project: &Path) -> Result<Replica, DemoEr
     Ok(replica)
 }
 
-/// Applies the examples; the endpoint is replaced if the simulated cluster had to take another port.
-async fn apply(plane: &ControlPlane, project: &Path, at: SocketAddr) -> Result<(), DemoError> {
+/// The examples whose name has `part` in it, one after the other.
+fn examples(project: &Path, part: &str) -> Result<String, DemoError> {
     let folder = project.join("examples/proxmox");
     let failed = |source| DemoError::Io { what: format!("reading {}", folder.display()), source };
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(&folder).map_err(failed)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let fits = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(part));
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml") && fits(path));
     files.sort();
     let mut manifests = String::new();
     for file in files {
         manifests.push_str(&std::fs::read_to_string(&file).map_err(failed)?);
         manifests.push_str("\n---\n");
     }
-    let manifests = manifests.replace(ENDPOINT, &at.to_string());
-    let output = plane.kubectl_with_input(&["apply", "-f", "-"], &manifests).await?.success()?;
+    Ok(manifests)
+}
+
+async fn apply(plane: &ControlPlane, manifests: &str) -> Result<(), DemoError> {
+    let output = plane.kubectl_with_input(&["apply", "-f", "-"], manifests).await?.success()?;
     say(output.trim_end());
     Ok(())
 }
 
 /// Shows the workers as they change, until they are where they should be.
-async fn follow(plane: &ControlPlane, operator: &mut OperatorProcess, goal: Goal) -> Result<(), DemoError> {
+async fn follow(
+    plane: &ControlPlane,
+    operator: &mut OperatorProcess,
+    goal: Goal,
+    patience: Duration,
+) -> Result<(), DemoError> {
     let mut table = Table::default();
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience;
     loop {
         let workers = kubectl(plane, &["-n", EXAMPLES, "get", "workers"]).await?;
         if let Some(text) = table.changed(&workers) {
@@ -174,17 +240,13 @@ async fn follow(plane: &ControlPlane, operator: &mut OperatorProcess, goal: Goal
         }
         if Instant::now() > end {
             say(&operator.log_end());
-            return Err(DemoError::TooLong { missing });
+            return Err(DemoError::TooLong { patience, missing });
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
 async fn summary(plane: &ControlPlane, simulator: &Simulator, took: Duration) -> Result<(), DemoError> {
-    say("the worker whose check fails says why:");
-    let message = "jsonpath={.status.conditions[?(@.type==\"Ready\")].message}";
-    let text = kubectl(plane, &["-n", EXAMPLES, "get", "worker", "worker-failing", "-o", message]).await?;
-    say(&format!("  worker-failing: {text}"));
     say("$ kubectl get hypervisors,workers -A -o wide");
     say(kubectl(plane, &["get", "hypervisors,workers", "-A", "-o", "wide"]).await?.trim_end());
     let vms = simulator

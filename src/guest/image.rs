@@ -42,13 +42,13 @@ impl ImageFacts {
 
     fn take(&mut self, record: &Record) -> Result<(), BadAnswer> {
         match record.key() {
-            "init" => record.exactly().map(|[name]| self.init = name.to_owned()),
+            "init" => record.exactly().map(|[name]| name.clone_into(&mut self.init)),
             "program" => record.exactly().map(|[name, there]| {
                 if there == "no" {
                     self.missing.push(name.to_owned());
                 }
             }),
-            "packages" => record.exactly().map(|[name]| self.packages = name.to_owned()),
+            "packages" => record.exactly().map(|[name]| name.clone_into(&mut self.packages)),
             "lock" => record.exactly().map(|[state, file]| self.lock_held = (state == "held").then(|| file.to_owned())),
             "user" => self.take_user(record),
             "root" => record.exactly().map(|[device, uuid]| {

@@ -29,7 +29,8 @@ const SOFTWARE: &str = "tcg,thread=multi";
 const PATIENCE: Duration = Duration::from_secs(40);
 const STEP: Duration = Duration::from_millis(250);
 /// What only a kernel that has come as far as its first programs says on the console.
-const SIGNS: [&str; 5] = ["Run /init as init process", "Run /sbin/init", "systemd[1]", "Welcome to ", " login:"];
+const SIGNS: [&str; 6] =
+    ["Run /init as init process", "Run /sbin/init", "Begin: Running /scripts/", "systemd[1]", "Welcome to ", " login:"];
 
 /// What was decided, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -93,13 +93,18 @@ fn edits_and_deletions_in_the_middle_survive_every_mishap() {
 
 /// Declares workers on these hosts and waits until all are tested; how often the image was downloaded, and the VMs that
 /// there are.
-async fn many(hosts: &[&str], storage: &str) -> (usize, usize) {
+async fn many(hosts: &[&str], storage: &str, restarts: bool) -> (usize, usize) {
     let world = World::with(seed(), Scenario::default_demo(), json!({})).await;
     for (number, host) in hosts.iter().enumerate() {
         let patch = json!({"spec": {"proxmox": {"host": host}}});
         world.create(worker(&format!("w{number}"), &merged(by_url(storage), &patch))).await;
     }
     let mut operator = world.operator();
+    if restarts {
+        let begun = async |world: &World| world.downloads() > 0;
+        assert!(operator.run(super::lives::LONG, &begun).await);
+        operator = world.operator();
+    }
     let all = async |world: &World| world.all_workers().iter().all(is_tested);
     assert!(
         operator.run(super::lives::LONG, &all).await,
@@ -111,7 +116,11 @@ async fn many(hosts: &[&str], storage: &str) -> (usize, usize) {
 
 #[test]
 fn workers_that_want_the_same_image_have_it_downloaded_once() {
-    assert_eq!(in_virtual_time(many(&["pve1"; 5], "local")), (1, 5), "{DEMO_IMAGE}");
-    assert_eq!(in_virtual_time(many(&["pve1", "pve2", "pve3", "pve1"], "nfs1")), (1, 4), "shared by all hosts");
-    assert_eq!(in_virtual_time(many(&["pve1", "pve2", "pve1"], "local")), (2, 3), "each host has its own");
+    for restarts in [false, true] {
+        let of = |hosts: &[&str], storage| in_virtual_time(many(hosts, storage, restarts));
+        assert_eq!(of(&["pve1"; 5], "local"), (1, 5), "{DEMO_IMAGE}");
+        assert_eq!(of(&["pve1", "pve2", "pve3", "pve1"], "nfs1"), (1, 4), "shared by all hosts");
+        let own = of(&["pve1", "pve2", "pve1"], "local");
+        assert_eq!(own, (2, 3), "each host has its own");
+    }
 }

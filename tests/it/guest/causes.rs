@@ -146,7 +146,6 @@ pub(crate) const CAUSES: &[Cause] = &[
             ),
             ("connect/repository", "repo.lab:2049, but it has a name that does not resolve; see the check dns"),
         ],
-        ..HEALTHY
     },
     Cause {
         name: "wrong-static-address",
@@ -312,7 +311,6 @@ pub(crate) const CAUSES: &[Cause] = &[
             mends: "mv /root/result.json /run/cloud-init/result.json",
         },
         fails: &[("address/lan", "; cloud-init failed in this guest, `cloud-init status --long` there says why")],
-        ..HEALTHY
     },
 ];
 

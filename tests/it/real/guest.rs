@@ -38,6 +38,7 @@ async fn a_guest_has_what_its_configuration_says() {
     assert!(stage.script(110, "df -k --output=size / | tail -1", 0).await.parse::<u64>().unwrap() > 7 << 20);
     the_network_is_real(&stage, server.addr.port()).await;
     the_agent_answers_as_recorded(&stage).await;
+    assert!(stage.qemu().console(110).unwrap().contains("Welcome to "), "the console is not on the serial port");
     let boot = stage.script(110, "cat /proc/sys/kernel/random/boot_id", 0).await;
     stage.done("POST", 110, "/status/shutdown", &[("timeout", "300")]).await;
     assert_eq!(stage.status(110).await, "stopped");

@@ -1,5 +1,7 @@
 //! Processes, disks and what goes with them. No guest boots here: firmware that finds nothing to boot is enough.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -121,6 +123,52 @@ async fn what_cannot_be_is_told_in_the_task() {
     assert_eq!(end, "the simulator's QEMU machines have no TPM: remove tpmstate0");
     stage.create(112, "card", &[EMPTY.as_slice(), &[("scsihw", "pvscsi"), ("machine", "q35")]].concat()).await;
     stage.done("POST", 112, "/status/start", &[]).await;
+}
+
+/// Serves a file to everyone who asks.
+fn serve(file: &Path) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, content) = (format!("http://{}/image", listener.local_addr().unwrap()), std::fs::read(file).unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", content.len());
+            stream.write_all(&[head.as_bytes(), content.as_slice()].concat()).unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs QEMU: make test-guests"]
+async fn a_node_downloads_checks_and_imports_an_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&image).arg("3G").status().unwrap();
+    assert!(made.success());
+    let sum = Command::new("sha256sum").arg(&image).output().unwrap().stdout;
+    let (sum, url) = (String::from_utf8(sum).unwrap()[..64].to_owned(), serve(&image));
+    let stage = Stage::open(scenario(None)).await;
+    let download = async |checksum: &str| {
+        let order = [
+            ("content", "import"),
+            ("filename", "worker.qcow2"),
+            ("url", url.as_str()),
+            ("checksum", checksum),
+            ("checksum-algorithm", "sha256"),
+        ];
+        stage.probe.run("POST", "/nodes/pve1/storage/local/download-url", &order).await
+    };
+    let end = download(&"0".repeat(64)).await;
+    assert!(end.starts_with(&format!("checksum mismatch: got '{sum}'")), "{end}");
+    let downloads = || std::fs::read_dir(stage.qemu().folder().join("disks")).unwrap().count();
+    assert_eq!(download(&sum).await, "OK");
+    assert_eq!(download(&sum).await, "OK");
+    until("the file with the wrong checksum stays", || downloads() == 1).await;
+    let import = ("scsi0", "local-lvm:0,import-from=local:import/worker.qcow2");
+    stage.create(110, "downloaded", &[import]).await;
+    assert_eq!(image_info(&disks(&stage, 110)[0])["virtual-size"], 3u64 << 30);
 }
 
 #[tokio::test(flavor = "multi_thread")]

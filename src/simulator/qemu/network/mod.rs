@@ -173,8 +173,7 @@ impl Network {
         let Some(guest) = guest else { return };
         let taps = guest.taps.iter().map(|tap| format!("link del {tap}"));
         let commands: Vec<_> = taps.chain(guest.rules.iter().map(|rule| format!("rule del {rule}"))).collect();
-        // What is not there any more need not be taken away.
-        let _ = self.namespace.ip(&commands);
+        self.namespace.ip_all(&commands);
     }
 }
 

@@ -39,14 +39,26 @@ impl Namespace {
         Ok(Self { lane, ip: tools.ip.clone() })
     }
 
-    /// Does these commands of `ip`, in order, in one go.
+    /// Does these commands of `ip`, in order, in one go; ends at the first that fails.
     pub(super) fn ip(&self, commands: &[String]) -> Result<(), QemuError> {
+        self.batch(&["-batch", "-"], commands)
+    }
+
+    /// The same, but goes on after those that fail: for what is taken away, and may not be there any more.
+    pub(super) fn ip_all(&self, commands: &[String]) {
+        let _ = self.batch(&["-force", "-batch", "-"], commands);
+    }
+
+    fn batch(&self, options: &'static [&'static str], commands: &[String]) -> Result<(), QemuError> {
         if commands.is_empty() {
             return Ok(());
         }
         let (ip, text) = (self.ip.clone(), commands.join("\n") + "\n");
         let command = format!("ip -batch - <<< '{}'", commands.join("; "));
-        let done = self.lane.run(move || batch(&ip, &text)).unwrap_or_else(|| Err("the thread broke down".to_owned()));
+        let done = self
+            .lane
+            .run(move || batch(&ip, options, &text))
+            .unwrap_or_else(|| Err("the thread broke down".to_owned()));
         done.map_err(|said| QemuError::Network { command, said })
     }
 
@@ -116,9 +128,9 @@ fn follow(holder: &mut Child) -> Result<(), String> {
     Err("unshare did not make one in time".to_owned())
 }
 
-fn batch(ip: &Path, text: &str) -> Result<(), String> {
+fn batch(ip: &Path, options: &[&str], text: &str) -> Result<(), String> {
     let mut command = Command::new(ip);
-    let command = command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let command = command.args(options).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| error.to_string())?;
     if let Some(mut stdin) = child.stdin.take() {
         match stdin.write_all(text.as_bytes()) {

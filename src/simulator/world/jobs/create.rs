@@ -116,9 +116,9 @@ impl Job for CreateJob {
         }
     }
 
-    fn cancel(&mut self, world: &mut World, _task: TaskId) -> Option<String> {
-        if matches!(self.stage, Stage::Start(_)) {
-            return None;
+    fn cancel(&mut self, world: &mut World, task: TaskId) -> Option<String> {
+        if let Stage::Start(start) = &mut self.stage {
+            return start.cancel(world, task);
         }
         self.undo(world);
         Some(format!("unable to create VM {} - interrupted by signal", self.vmid))

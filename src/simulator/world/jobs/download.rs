@@ -74,7 +74,14 @@ impl DownloadJob {
         let Some(fetching) = &mut self.fetching else { return self.begin(world, task) };
         match fetching.go_on() {
             Progress::Wait(span) => Ok(Step::Wait(span)),
-            Progress::Ended(Ok(content)) => self.keep(world, task, content),
+            Progress::Ended(Ok(content)) => {
+                let file = content.file.clone();
+                let kept = self.keep(world, task, content);
+                if let (Err(_), Some(vmm), Some(file)) = (&kept, &world.vmm, file) {
+                    vmm.remove(&file);
+                }
+                kept
+            }
             Progress::Ended(Err(Failed { line, code })) => {
                 world.log(task, line);
                 let target = format!("{}.tmp_dwnl.{task}", self.path(world));

@@ -351,6 +351,10 @@ impl Job for RebootJob {
             step => step,
         }
     }
+
+    fn cancel(&mut self, world: &mut World, task: TaskId) -> Option<String> {
+        self.start.as_mut().and_then(|start| start.cancel(world, task))
+    }
 }
 
 /// Reset, pause and resume: done at once when nobody holds the file lock (recorded 344).
