@@ -8,6 +8,8 @@ use stevedore::api::Worker;
 use stevedore::controlplane::Replica;
 use stevedore::domain::declare;
 use stevedore::simulator::fault::LoggedCall;
+use stevedore::simulator::image_server::ImageServer;
+use stevedore::simulator::qemu::ImageInfo;
 use tokio::time::sleep;
 
 use super::lab::report;
@@ -30,17 +32,28 @@ const LINGER: &str = "systemd-run --quiet --unit=lingers --property=Type=oneshot
 struct Site {
     stage: Stage,
     machines: Machines,
+    _images: ImageServer,
+}
+
+/// The worker: small, of an image by URL, and patient with its guest.
+fn manifest(images: &ImageServer) -> String {
+    let (url, checksum) = (images.url(), ImageInfo::of(&image()).unwrap().checksum);
+    let spec = "resources: {cpus: 1, memory: 1Gi, disk: 10Gi}\n  shutdown: {gracePeriod: 10m}\n  networks:";
+    worker(WORKER, HOST, "OnChange")
+        .replace("networks:", spec)
+        .replace("storage: local-lvm", "storage: local-lvm, imageStorage: local")
+        .replace("template: debian-worker", &format!("url: {url:?}, checksum: {checksum:?}"))
 }
 
 impl Site {
     async fn open() -> Self {
-        let machines = Machines::open(scenario(Some(&image()))).await;
+        let images = ImageServer::start(&image()).await.unwrap();
+        let machines = Machines::open(scenario(None)).await;
         let cluster = machines.probe.simulator.clone();
         let stage = Stage::before(cluster, &chart(), &[FLAGS, LEASE], PATIENCE).await;
         stage.apply_hypervisor("{}").await;
-        let spec = "resources: {cpus: 1, memory: 1Gi, disk: 10Gi}\n  shutdown: {gracePeriod: 10m}\n  networks:";
-        stage.apply(&worker(WORKER, HOST, "OnChange").replace("networks:", spec)).await;
-        Self { stage, machines }
+        stage.apply(&manifest(&images)).await;
+        Self { stage, machines, _images: images }
     }
 
     /// Starts an operator and waits until it leads.
@@ -189,7 +202,8 @@ async fn came_to_rest(site: &Site, vmid: u32) {
     let hash = declare::declared(&worker, "any").unwrap().spec_hash;
     assert_eq!(test.config_hash.as_deref(), Some(hash.as_str()));
     assert!(mark.unwrap().contains(&worker.metadata.uid.unwrap()));
-    assert_eq!((site.the_vm(), site.calls("POST", "/clone").len(), site.calls("POST", "/qemu").len()), (vmid, 1, 0));
+    assert_eq!(site.the_vm(), vmid);
+    assert_eq!(["/download-url", "/qemu", "/clone"].map(|end| site.calls("POST", end).len()), [1, 1, 0]);
     assert_eq!((site.stage.running(), site.machines.qemu().pid(vmid)), (vec![], None));
     // One power-on for one boot, however many operators saw to it; and the guest went down by itself.
     let starts = site.tasks(vmid, "qmstart").await;
@@ -198,7 +212,7 @@ async fn came_to_rest(site: &Site, vmid: u32) {
     assert_eq!(site.orphans_and_deletions().await, (0, vec![]));
     let shutdowns = site.calls("POST", "/status/shutdown").len();
     println!(
-        "           1 VM, 1 clone call, 1 power-on, {shutdowns} shutdown calls, {} checks passed",
+        "           1 VM, 1 download, 1 create call, 1 power-on, {shutdowns} shutdown calls, {} checks passed",
         test.checks.len()
     );
 }
@@ -235,7 +249,7 @@ async fn deleted(site: &Site, vmid: u32) {
     assert!(!is_there(process));
     let left = site.stage.pve.world(|world| world.volumes_of(vmid));
     assert_eq!((site.stage.ours().len(), left, disk_files(site.machines.qemu(), vmid)), (0, vec![], vec![]));
-    assert_eq!((site.calls("POST", "/status/start").len(), site.calls("POST", "/clone").len()), (2, 1));
+    assert_eq!(["/qemu", "/status/start"].map(|end| site.calls("POST", end).len()), [1, 2]);
     assert_eq!(site.calls("POST", "/status/stop").len(), 0);
     let deletes = site.calls("DELETE", &format!("/qemu/{vmid}"));
     assert_eq!((deletes.len(), site.orphans_and_deletions().await), (1, (0, vec![vmid.to_string()])));
