@@ -6,3 +6,4 @@ mod image;
 mod lab;
 mod machine;
 mod stage;
+mod trial;
