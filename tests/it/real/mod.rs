@@ -7,3 +7,4 @@ mod killed;
 mod lab;
 mod machine;
 mod stage;
+mod trial;
