@@ -16,7 +16,7 @@ use thiserror::Error;
 use self::findings::Finding;
 pub use self::trial::{Trial, TrialError, Wish};
 use crate::api::common::Span;
-use crate::simulator::qemu::ImageInfo;
+use crate::simulator::qemu::{Downloaded, ImageInfo, QemuError};
 
 /// Which image to try, and how.
 #[derive(Debug, Clone, clap::Args)]
@@ -62,9 +62,6 @@ pub enum CheckError {
     /// It could not be tried.
     #[error(transparent)]
     Trial(#[from] TrialError),
-    /// There is no room for it.
-    #[error("no folder can be made for the image: {0}")]
-    Folder(std::io::Error),
     /// Something is missing.
     #[error("{0} of these keep the image from being a worker")]
     Unfit(usize),
@@ -73,8 +70,8 @@ pub enum CheckError {
 /// Tries an image, prints what was found line by line, and fails if it cannot be a worker.
 pub async fn run(args: Args) -> Result<(), CheckError> {
     say(&format!("trying {}; this takes a minute or two", args.image));
-    let folder = tempfile::tempdir().map_err(CheckError::Folder)?;
-    let (file, info) = image(&args.image, folder.path())?;
+    let image = Image::find(&args.image).map_err(TrialError::Qemu)?;
+    let (file, info) = image.parts();
     let gib = info.size.div_ceil(1 << 30);
     say(&Finding::good("image", format!("is a {} of {gib} GiB; its checksum is {}", info.format, info.checksum))
         .to_string());
@@ -84,7 +81,7 @@ pub async fn run(args: Args) -> Result<(), CheckError> {
         disk_gib: gib + 7,
         ..Wish::of("candidate", 5000)
     };
-    let trial = Trial::open(&file, |_| {})?;
+    let trial = Trial::open(file, |_| {})?;
     let mut unfit = 0;
     findings::collect(&trial, &wish, args.unit.as_deref(), args.patience, |finding| {
         unfit += usize::from(finding.is_fault());
@@ -98,16 +95,30 @@ pub async fn run(args: Args) -> Result<(), CheckError> {
     Ok(())
 }
 
-/// The image as a file, downloaded into `folder` if it is a URL, and what it is.
-fn image(image: &str, folder: &Path) -> Result<(PathBuf, ImageInfo), TrialError> {
-    if image.starts_with("http://") || image.starts_with("https://") {
-        let file = folder.join("image");
-        let info = ImageInfo::download(image, &file)?;
-        return Ok((file, info));
+/// The image that is tried.
+enum Image {
+    Local(PathBuf, ImageInfo),
+    /// Gone with this.
+    Remote(Downloaded),
+}
+
+impl Image {
+    /// Downloads it, if it is a URL, and looks at it.
+    fn find(image: &str) -> Result<Self, QemuError> {
+        if image.starts_with("http://") || image.starts_with("https://") {
+            return Downloaded::from(image).map(Self::Remote);
+        }
+        let file = PathBuf::from(image);
+        let info = ImageInfo::of(&file)?;
+        Ok(Self::Local(file, info))
     }
-    let file = PathBuf::from(image);
-    let info = ImageInfo::of(&file)?;
-    Ok((file, info))
+
+    fn parts(&self) -> (&Path, &ImageInfo) {
+        match self {
+            Self::Local(file, info) => (file, info),
+            Self::Remote(downloaded) => (&downloaded.file, &downloaded.info),
+        }
+    }
 }
 
 fn say(line: &str) {

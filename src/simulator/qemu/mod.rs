@@ -14,6 +14,7 @@ mod agent;
 mod disks;
 mod error;
 mod fetch;
+mod image;
 mod iso;
 mod lane;
 mod machine;
@@ -36,7 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::acceleration::Verdict;
 pub use self::error::QemuError;
-pub use self::fetch::ImageInfo;
+pub use self::image::{Downloaded, ImageInfo};
 use self::lane::Lane;
 use self::network::Network;
 use self::process::Process;
