@@ -18,8 +18,9 @@ use crate::domain::observation::{Budget, Declared, ImageSight, Live, LiveVm, Loo
 use crate::domain::operation::Operation;
 use crate::domain::plan::Look;
 use crate::hypervisor::SharedHypervisor;
-use crate::hypervisor::vm::image::{ImageState, ImageWanted};
-use crate::hypervisor::vm::{CreateOrder, Obstacle, ObstacleKind, TaskState, VmDetail, VmRef, VmWanted};
+use crate::hypervisor::vm::image::ImageState;
+use crate::hypervisor::vm::making::{MadeFrom, Making};
+use crate::hypervisor::vm::{Obstacle, ObstacleKind, TaskState, VmDetail, VmRef, VmWanted};
 
 /// Who looks.
 pub struct Looker<'a> {
@@ -115,9 +116,10 @@ impl Looker<'_> {
 
     async fn being_made(&self, operation: Option<&Operation>) -> Result<bool, Fault> {
         let Some(operation) = operation else { return Ok(false) };
-        let wanted = declare::wanted_by(&self.declared.wanted, operation);
-        let order = CreateOrder { wanted, at: operation.target.at(), since: operation.since };
-        self.client.is_being_made(&order).await
+        // What was ordered, not what is declared by now.
+        let from = declare::made_from(&operation.made_as);
+        let making = Making { at: operation.target.at(), from, since: operation.since };
+        self.client.is_being_made(&making).await
     }
 
     /// `own`: this worker's VM, where it is, if there is one.
@@ -163,11 +165,9 @@ impl Looker<'_> {
             if self.connection.untasked_since(&at.id).is_some_and(|since| latest.is_some_and(|poll| poll > since)) {
                 continue;
             }
-            // Whatever the worker was declared to be made from when the task began: every clone counts.
-            let any = ImageWanted::Template(String::new());
-            let wanted = VmWanted { image: any, ..declare::wanted_of(&self.declared.wanted, "", &at) };
-            let order = CreateOrder { wanted, at: at.clone(), since: jiff::Timestamp::UNIX_EPOCH };
-            if self.client.is_being_made(&order).await? {
+            let since = jiff::Timestamp::UNIX_EPOCH;
+            let making = Making { at: at.clone(), from: MadeFrom::Anything, since };
+            if self.client.is_being_made(&making).await? {
                 self.connection.note_tasked(&at.id);
             } else {
                 self.connection.note_untasked(&at.id, self.context.clock.boot());

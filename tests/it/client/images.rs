@@ -11,7 +11,7 @@ use stevedore::hypervisor::vm::{CreateOrder, ObstacleKind, Started, Takes, TaskS
 use stevedore::simulator::scenario::{DEMO_IMAGE, DownloadFailure, DownloadSpec, Release, Scenario};
 use tokio::time::sleep;
 
-use super::canned::{Canned, Recorded, any_time, at, client, image, recorded, wanted};
+use super::canned::{Canned, Recorded, any_time, at, client, image, making, recorded, wanted};
 use super::simulator::Lab;
 
 const UPID: &str = "UPID:pve1:0000025B:00039E36:6B025509:download:stevedore-x.qcow2:dev@pve!t1:";
@@ -128,7 +128,7 @@ async fn one_call_makes_the_whole_vm() {
 async fn only_the_task_that_names_the_vm_makes_it() {
     // Recorded 396: two clones run, and no import.
     let client = client(Canned::recorded(&["396-tasks-active"]));
-    assert!(!client.is_being_made(&imported(image())).await.unwrap());
+    assert!(!client.is_being_made(&making(&imported(image()))).await.unwrap());
 }
 
 /// The image that the demo world serves, to be kept on `storage`.
@@ -158,7 +158,7 @@ async fn the_main_job(release: Release, storage: &str, images: &str) {
     lab.done(client.within(any_time()).download("pve1", &image).await).await;
 
     let started = client.within(any_time()).create(&order).await;
-    assert!(client.is_being_made(&order).await.unwrap());
+    assert!(client.is_being_made(&making(&order)).await.unwrap());
     let in_the_making = client.vm(&order.at).await.unwrap();
     assert_eq!((in_the_making.lock.as_deref(), in_the_making.shown.tagged), (Some("create"), false));
     assert_eq!(judge(&in_the_making.shown, "inst", "uid"), Ownership::Foreign, "nothing tells whose it is");
