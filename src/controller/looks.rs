@@ -15,12 +15,12 @@ use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, judge};
 use crate::domain::observation::{Budget, Declared, ImageSight, Live, LiveVm, Looks, NewId, Problem};
-use crate::domain::operation::Operation;
+use crate::domain::operation::{Operation, Step};
 use crate::domain::plan::Look;
 use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::vm::image::ImageState;
 use crate::hypervisor::vm::making::{MadeFrom, Making};
-use crate::hypervisor::vm::{Obstacle, ObstacleKind, TaskState, VmDetail, VmRef, VmWanted};
+use crate::hypervisor::vm::{Obstacle, ObstacleKind, TaskHandle, TaskState, VmDetail, VmRef, VmWanted};
 
 /// Who looks.
 pub struct Looker<'a> {
@@ -41,7 +41,7 @@ impl Looker<'_> {
     pub async fn look(&self, look: &Look, operation: Option<&Operation>, looks: &mut Looks) -> Result<(), Fault> {
         match look {
             Look::Vm(at) => looks.live = Some(self.vm(at).await?),
-            Look::Image => looks.image = Some(self.image().await?),
+            Look::Image => looks.image = Some(self.image(operation).await?),
             Look::BeingMade => looks.being_made = Some(self.being_made(operation).await?),
             Look::Obstacles(of) => looks.obstacles = Some(self.obstacles(of.as_ref()).await?),
             Look::Strangers => looks.strangers = Some(self.strangers().await?),
@@ -55,9 +55,7 @@ impl Looker<'_> {
 
     /// The state of the task that the operation's present step started, if one is known.
     pub async fn task(&self, operation: &Operation) -> Result<Option<TaskState>, Fault> {
-        let uid = self.worker.uid().unwrap_or_default();
-        let remembered = self.context.tracks.with(&uid, |track| track.task(operation).cloned());
-        match remembered.or_else(|| operation.task.clone()) {
+        match self.known_task(operation) {
             Some(task) => match self.client.task(&task).await {
                 // Started under another token: what it did is observed instead.
                 Err(Fault { kind: FaultKind::Forbidden { .. }, .. }) => Ok(Some(TaskState::Lost)),
@@ -65,6 +63,12 @@ impl Looker<'_> {
             },
             None => Ok(None),
         }
+    }
+
+    fn known_task(&self, operation: &Operation) -> Option<TaskHandle> {
+        let uid = self.worker.uid().unwrap_or_default();
+        let remembered = self.context.tracks.with(&uid, |track| track.task(operation).cloned());
+        remembered.or_else(|| operation.task.clone())
     }
 
     async fn vm(&self, at: &VmRef) -> Result<Live, Fault> {
@@ -96,7 +100,7 @@ impl Looker<'_> {
 
     /// Where the image is. Of several workers that find it nowhere one is told so, and has it downloaded; to the others it
     /// is on its way, and they do not ask the hypervisor.
-    async fn image(&self) -> Result<ImageSight, Fault> {
+    async fn image(&self, operation: Option<&Operation>) -> Result<ImageSight, Fault> {
         let wanted = &self.declared.wanted;
         let Some(image) = wanted.image.file() else { return Ok(ImageSight::Present) };
         let (uid, now) = (self.worker.uid().unwrap_or_default(), self.context.clock.boot());
@@ -104,7 +108,8 @@ impl Looker<'_> {
         if self.connection.is_downloaded_by_another(&uid, &place, now) {
             return Ok(ImageSight::Downloading);
         }
-        match self.client.image(&wanted.host, image).await? {
+        let task = operation.filter(|operation| operation.step == Step::Download).and_then(|own| self.known_task(own));
+        match self.client.image(&wanted.host, image, task.as_ref()).await? {
             ImageState::Present => {
                 self.connection.has_downloaded(&uid, &place);
                 Ok(ImageSight::Present)

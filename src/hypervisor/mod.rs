@@ -61,8 +61,9 @@ pub trait Hypervisor: Debug + Send + Sync {
     async fn obstacles(&self, wanted: &VmWanted) -> Result<Vec<Obstacle>, Fault>;
 
     /// Where the image is, for a VM on `host`. One that is on its way counts as such whoever downloads it; onto a storage
-    /// that hosts share, whichever of them does.
-    async fn image(&self, host: &str, image: &ImageFile) -> Result<ImageState, Fault>;
+    /// that hosts share, whichever of them does. Whoever has it downloaded himself names the `task`: only where that runs
+    /// is then looked for others.
+    async fn image(&self, host: &str, image: &ImageFile, task: Option<&TaskHandle>) -> Result<ImageState, Fault>;
 
     /// The state of a task that one of the calls below started.
     async fn task(&self, task: &TaskHandle) -> Result<TaskState, Fault>;

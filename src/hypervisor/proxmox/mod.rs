@@ -146,8 +146,8 @@ impl Hypervisor for Proxmox {
         obstacles::obstacles(&self.connection, wanted).await
     }
 
-    async fn image(&self, host: &str, image: &ImageFile) -> Result<ImageState, Fault> {
-        images::state(&self.connection, host, image).await
+    async fn image(&self, host: &str, image: &ImageFile, task: Option<&TaskHandle>) -> Result<ImageState, Fault> {
+        images::state(&self.connection, host, image, task).await
     }
 
     async fn task(&self, task: &TaskHandle) -> Result<TaskState, Fault> {

@@ -120,7 +120,7 @@ async fn drive(client: &Proxmox) {
     client.is_being_made(&making(&order)).await.unwrap();
     client.within(any_time()).create(&order).await.unwrap();
     let image = image();
-    client.image("pve1", &image).await.unwrap();
+    client.image("pve1", &image, None).await.unwrap();
     client.within(any_time()).download("pve1", &image).await.unwrap();
     let imported = VmWanted { image: ImageWanted::File(image), ..wanted.clone() };
     client.within(any_time()).create(&CreateOrder { wanted: imported, ..order }).await.unwrap();

@@ -203,7 +203,7 @@ impl Hypervisor for Client {
         Ok(inventory)
     }
 
-    async fn image(&self, _: &str, _: &ImageFile) -> Result<ImageState, Fault> {
+    async fn image(&self, _: &str, _: &ImageFile, _: Option<&TaskHandle>) -> Result<ImageState, Fault> {
         never()
     }
 
