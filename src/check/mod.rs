@@ -17,7 +17,7 @@ use self::findings::Finding;
 pub use self::trial::{Trial, TrialError, Wish};
 use crate::api::common::Span;
 use crate::hypervisor::vm::image::{Checksum, ImageFile, ImageFormat, ImageWanted};
-use crate::simulator::qemu::ImageInfo;
+use crate::simulator::qemu::{Downloaded, ImageInfo, QemuError};
 
 /// By how much the disk is larger than the image, so that there is something to grow into, GiB.
 const ROOM_GIB: u64 = 7;
@@ -69,9 +69,6 @@ pub enum CheckError {
     /// Proxmox VE cannot import it.
     #[error("the image is a {0}, which cannot be imported: convert it with `qemu-img convert -O qcow2 -c`")]
     Format(String),
-    /// There is no room for it.
-    #[error("no folder can be made for the image: {0}")]
-    Folder(std::io::Error),
     /// Something is missing.
     #[error("{0} of these keep the image from being a worker")]
     Unfit(usize),
@@ -80,22 +77,22 @@ pub enum CheckError {
 /// Tries an image, prints what was found line by line, and fails if it cannot be a worker.
 pub async fn run(args: Args) -> Result<(), CheckError> {
     say(&format!("trying {}; this takes a minute or two", args.image));
-    let folder = tempfile::tempdir().map_err(CheckError::Folder)?;
-    let (file, info) = image(&args.image, folder.path())?;
+    let image = Image::find(&args.image).map_err(TrialError::Qemu)?;
+    let (file, info) = image.parts();
     let gib = info.size.div_ceil(1 << 30);
     say(&Finding::good("image", format!("is a {} of {gib} GiB; its checksum is {}", info.format, info.checksum))
         .to_string());
-    let image = kept(&args.image, &info)?;
+    let disk = kept(&args.image, info)?;
     let wish = Wish {
         memory_mib: args.memory,
         uefi: args.firmware == Firmware::Uefi,
         disk_gib: gib + ROOM_GIB,
-        image: ImageWanted::File(image.clone()),
+        image: ImageWanted::File(disk.clone()),
         ..Wish::of("candidate", 5000)
     };
-    let trial = Trial::open(&file, |world| {
-        let storages = world.storages.iter_mut().filter(|storage| storage.name == image.storage);
-        storages.for_each(|storage| drop(storage.files.insert(format!("import/{}", image.name()), file.clone())));
+    let trial = Trial::open(file, |world| {
+        let storages = world.storages.iter_mut().filter(|storage| storage.name == disk.storage);
+        storages.for_each(|storage| drop(storage.files.insert(format!("import/{}", disk.name()), file.to_owned())));
     })?;
     let mut unfit = 0;
     findings::collect(&trial, &wish, args.unit.as_deref(), args.patience, |finding| {
@@ -122,16 +119,30 @@ fn kept(url: &str, info: &ImageInfo) -> Result<ImageFile, CheckError> {
     Ok(ImageFile { url: url.to_owned(), checksum, format, storage: "local".to_owned() })
 }
 
-/// The image as a file, downloaded into `folder` if it is a URL, and what it is.
-fn image(image: &str, folder: &Path) -> Result<(PathBuf, ImageInfo), TrialError> {
-    if image.starts_with("http://") || image.starts_with("https://") {
-        let file = folder.join("image");
-        let info = ImageInfo::download(image, &file)?;
-        return Ok((file, info));
+/// The image that is tried.
+enum Image {
+    Local(PathBuf, ImageInfo),
+    /// Gone with this.
+    Remote(Downloaded),
+}
+
+impl Image {
+    /// Downloads it, if it is a URL, and looks at it.
+    fn find(image: &str) -> Result<Self, QemuError> {
+        if image.starts_with("http://") || image.starts_with("https://") {
+            return Downloaded::from(image).map(Self::Remote);
+        }
+        let file = PathBuf::from(image);
+        let info = ImageInfo::of(&file)?;
+        Ok(Self::Local(file, info))
     }
-    let file = PathBuf::from(image);
-    let info = ImageInfo::of(&file)?;
-    Ok((file, info))
+
+    fn parts(&self) -> (&Path, &ImageInfo) {
+        match self {
+            Self::Local(file, info) => (file, info),
+            Self::Remote(downloaded) => (&downloaded.file, &downloaded.info),
+        }
+    }
 }
 
 fn say(line: &str) {

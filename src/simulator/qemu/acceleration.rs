@@ -2,11 +2,12 @@
 //!
 //! `/dev/kvm` can be there, open, run firmware, and still hang a Linux kernel, as where the hypervisor around is one of
 //! those that nest badly. So the first machine that is started is tried with KVM, on a disk that is thrown away, until
-//! something is heard that only a running system says. The answer is kept for this kernel and this QEMU.
+//! something is heard that only a running system says. The answer is kept for this kernel and this QEMU; but silence is
+//! kept only if the same disk is heard of in software, because an image that boots nowhere says nothing about KVM.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -28,6 +29,13 @@ const SOFTWARE: &str = "tcg,thread=multi";
 /// How long a machine may take to give a sign of life; it needs a tenth of that where KVM works.
 const PATIENCE: Duration = Duration::from_secs(40);
 const STEP: Duration = Duration::from_millis(250);
+/// How often it is looked whether a machine lives in software, and how long.
+const CONFIRM_STEP: Duration = Duration::from_secs(1);
+const CONFIRM: Duration = Duration::from_secs(900);
+/// What the kept file says.
+const WORKS: &str = "kvm";
+const REFUSED: &str = "refused";
+const SILENT: &str = "silent";
 /// What only a kernel that has come as far as its first programs says on the console.
 const SIGNS: [&str; 6] =
     ["Run /init as init process", "Run /sbin/init", "Begin: Running /scripts/", "systemd[1]", "Welcome to ", " login:"];
@@ -39,15 +47,65 @@ pub(super) struct Verdict {
     pub(super) argument: &'static str,
     /// For people.
     pub(super) why: String,
+    /// It may be the machine's own disk that does not boot.
+    pub(super) doubtful: bool,
 }
 
 impl Verdict {
     fn kvm(why: impl Into<String>) -> Self {
-        Self { argument: "kvm", why: format!("KVM, because {}", why.into()) }
+        Self { argument: "kvm", why: format!("KVM, because {}", why.into()), doubtful: false }
     }
 
     fn software(why: impl Into<String>) -> Self {
-        Self { argument: SOFTWARE, why: format!("software emulation, because {}", why.into()) }
+        Self { argument: SOFTWARE, why: format!("software emulation, because {}", why.into()), doubtful: false }
+    }
+}
+
+/// What came of a try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A machine lived.
+    Life,
+    /// QEMU ended at once, for want of KVM; what it wrote.
+    Refusal(String),
+    /// QEMU did not get as far as KVM; what it wrote.
+    Failure(String),
+    /// Nothing was heard: KVM hangs, or the image does not boot.
+    Silence,
+}
+
+impl Found {
+    /// Of the lines of a QEMU that did not come up. Each may begin with the name of the program, `kvm`.
+    fn of_failure(lines: &[String]) -> Self {
+        let said = lines.join("; ");
+        let mut plain = lines.iter().map(|line| line.strip_prefix("kvm: ").unwrap_or(line).to_lowercase());
+        if plain.any(|line| line.contains("kvm")) { Self::Refusal(said) } else { Self::Failure(said) }
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Life => Verdict::kvm("a machine booted with it"),
+            Self::Refusal(said) => Verdict::software(format!("QEMU refused KVM: {said}")),
+            Self::Failure(said) => Verdict::software(format!("QEMU did not start with KVM: {said}")),
+            Self::Silence => {
+                let why = format!("a machine gave no sign of life with KVM in {} s", PATIENCE.as_secs());
+                Verdict { doubtful: true, ..Verdict::software(why) }
+            }
+        }
+    }
+
+    /// Whether it holds for the machines that come after.
+    pub(super) fn is_answer(&self) -> bool {
+        !matches!(self, Self::Failure(_))
+    }
+
+    /// Keeps what is certain.
+    pub(super) fn keep(&self, cache: &Path) -> std::io::Result<()> {
+        match self {
+            Self::Life => fs::write(cache, WORKS),
+            Self::Refusal(_) => fs::write(cache, REFUSED),
+            Self::Failure(_) | Self::Silence => Ok(()),
+        }
     }
 }
 
@@ -61,12 +119,16 @@ pub(super) fn known(spec: &QemuSpec, cache: &Path) -> Option<Verdict> {
     if let Err(error) = File::options().read(true).write(true).open("/dev/kvm") {
         return Some(Verdict::software(format!("/dev/kvm cannot be opened ({error})")));
     }
+    kept(cache)
+}
+
+/// What is known from before.
+fn kept(cache: &Path) -> Option<Verdict> {
+    let again = format!("to try again, remove {}", cache.display());
     match fs::read_to_string(cache).ok()?.trim() {
-        "kvm" => Some(Verdict::kvm(format!("a machine booted with it before ({})", cache.display()))),
-        "tcg" => {
-            let why = format!("no machine booted with KVM before; to try again, remove {}", cache.display());
-            Some(Verdict::software(why))
-        }
+        WORKS => Some(Verdict::kvm(format!("a machine booted with it before ({})", cache.display()))),
+        REFUSED => Some(Verdict::software(format!("QEMU refused KVM before; {again}"))),
+        SILENT => Some(Verdict::software(format!("a machine booted only so before, not with KVM; {again}"))),
         _ => None,
     }
 }
@@ -99,22 +161,45 @@ pub(super) fn probe(
     folder: &Path,
     network: &Network,
     watchdog: &Arc<Watchdog>,
-    cache: &Path,
-) -> Result<Verdict, String> {
+) -> Result<Found, String> {
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
     let (order, spec) = (stand_in(order, tools, folder)?, QemuSpec { max_cores: Some(1), ..QemuSpec::default() });
     let own = Folder { run: folder.to_owned(), console: folder.join("console.log") };
     let line = machine::command_line(&order, &spec, "kvm", &own)?;
     let process = Process::start(&tools.qemu, &line.arguments, own, network, watchdog)?;
-    let verdict = match process.wait_until_it_runs() {
-        Err((lines, _)) => Verdict::software(format!("QEMU refused KVM: {}", lines.join("; "))),
-        Ok(()) if lives(&process) => Verdict::kvm("a machine booted with it"),
-        Ok(()) => Verdict::software(format!("a machine gave no sign of life with KVM in {} s", PATIENCE.as_secs())),
-    };
-    // An answer that cannot be kept is found again.
-    let _ = fs::write(cache, verdict.argument.split(',').next().unwrap_or_default());
-    Ok(verdict)
+    Ok(match process.wait_until_it_runs() {
+        Err((lines, _)) => Found::of_failure(&lines),
+        Ok(()) if lives(&process) => Found::Life,
+        Ok(()) => Found::Silence,
+    })
+}
+
+/// Keeps that KVM hangs, if a machine that was silent with it is heard in software.
+pub(super) fn confirm(console: PathBuf, process: &Arc<Process>, cache: PathBuf) {
+    let process = Arc::downgrade(process);
+    // Without a thread, or a file, the answer is found again.
+    let _ = std::thread::Builder::new().name("guest-sign".to_owned()).spawn(move || {
+        if is_heard(&console, &process) {
+            let _ = fs::write(cache, SILENT);
+        }
+    });
+}
+
+/// Whether a machine is heard before its process is dropped. It must not be held: whoever drops it waits for its end.
+fn is_heard(console: &Path, process: &Weak<Process>) -> bool {
+    let deadline = SystemClock.boot().plus(CONFIRM);
+    while SystemClock.boot() < deadline && process.strong_count() > 0 {
+        if fs::read(console).is_ok_and(|bytes| has_sign(&String::from_utf8_lossy(&bytes))) {
+            return true;
+        }
+        sleep(CONFIRM_STEP);
+    }
+    false
+}
+
+fn has_sign(console: &str) -> bool {
+    SIGNS.iter().any(|sign| console.contains(sign))
 }
 
 /// The same machine on disks that are thrown away, with no cards, a console and a channel for the agent.
@@ -149,8 +234,7 @@ fn stand_in(order: &PowerOn, tools: &Tools, folder: &Path) -> Result<PowerOn, St
 fn lives(process: &Process) -> bool {
     let deadline = SystemClock.boot().plus(PATIENCE);
     while SystemClock.boot() < deadline && process.ended().is_none() {
-        let console = process.console();
-        if SIGNS.iter().any(|sign| console.contains(sign)) {
+        if has_sign(&process.console()) {
             return true;
         }
         let agent = process.agent();
@@ -163,18 +247,5 @@ fn lives(process: &Process) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_asked_for_is_not_tried() {
-        let spec = |acceleration| QemuSpec { acceleration, ..QemuSpec::default() };
-        let nowhere = Path::new("/nowhere");
-        assert_eq!(known(&spec(Acceleration::Kvm), nowhere).unwrap().argument, "kvm");
-        let software = known(&spec(Acceleration::Tcg), nowhere).unwrap();
-        assert_eq!(
-            (software.argument, software.why.as_str()),
-            (SOFTWARE, "software emulation, because it was asked for")
-        );
-    }
-}
+#[path = "acceleration_tests.rs"]
+mod tests;

@@ -6,7 +6,9 @@ mod create;
 mod destroy;
 mod download;
 mod hibernate;
-mod power;
+mod nudge;
+mod start;
+mod stop;
 
 use std::time::Duration;
 
@@ -18,7 +20,9 @@ pub(crate) use create::CreateJob;
 pub(crate) use destroy::DestroyJob;
 pub(crate) use download::{DownloadJob, DownloadOrder};
 pub(crate) use hibernate::HibernateJob;
-pub(crate) use power::{NudgeJob, RebootJob, ShutdownJob, StartJob, StopJob};
+pub(crate) use nudge::NudgeJob;
+pub(crate) use start::StartJob;
+pub(crate) use stop::{RebootJob, ShutdownJob, StopJob};
 
 /// How long a clone waits for the locks of its source and target.
 const CLONE_LOCK: Duration = Duration::from_secs(1);
