@@ -131,6 +131,11 @@ impl Site {
         assert_eq!((left["kind"].as_str(), left["step"].as_str()), (Some(kind), Some(step)), "{left}");
     }
 
+    /// How many scripts were run in guests.
+    fn execs(&self) -> usize {
+        self.calls("POST", "/agent/exec").len()
+    }
+
     async fn answers(&self, vmid: u32) -> bool {
         let path = format!("/nodes/{HOST}/qemu/{vmid}/agent/ping");
         self.machines.probe.send("POST", &path, &[]).await.status == 200
@@ -168,13 +173,15 @@ async fn tested(site: &Site) -> u32 {
     let begun = reported("booted; killed while a check's script runs in the guest", begun);
     site.kill(&mut operator, "Test", "Start").await;
     // It asks one question after the other: of the first it did not see the end.
-    assert_eq!(site.calls("POST", "/agent/exec").len(), 1);
+    assert_eq!(site.execs(), 1);
     assert!(site.worker().await.status.unwrap().last_test.is_none());
     site.machines.script(vmid, LINGER, 0).await;
 
     let mut operator = site.operator().await;
+    let (begun, asked) = (reported("the guest made slow to go down, and an operator that leads", begun), site.execs());
     site.until_answered("POST", "/status/shutdown", 1).await;
-    let begun = reported("checked; killed while the guest goes down", begun);
+    let asked = site.execs() - asked;
+    let begun = reported(&format!("checked by {asked} scripts; killed while the guest goes down"), begun);
     site.kill(&mut operator, "Test", "ShutDown").await;
     assert_eq!(site.stage.running(), [vmid]);
 
