@@ -15,7 +15,7 @@ GUEST_COMMON := src/guest/scripts/common.sh
 GUEST_SCRIPTS := $(filter-out $(GUEST_COMMON),$(wildcard src/guest/scripts/*.sh))
 STAND_INS := $(wildcard src/simulator/guest/stand_ins/*.sh)
 # What the worker image itself runs.
-IMAGE_SCRIPTS := images/worker/overlay/usr/lib/worker-image/root-uuid
+IMAGE_SCRIPTS := images/worker/overlay/usr/lib/worker-image/root-uuid images/worker/leave-disks-alone
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 CHART_CRDS := charts/stevedore/files/crds
@@ -74,17 +74,17 @@ docs: ## write what follows from the code into docs/
 worker-image: ## build the Debian image that workers boot from, and print where it is (2 minutes, once)
 	@images/worker/cached.sh
 
+guest-tools: ## see to it that the programs are there that real guests need: root gets them installed, others are told
+	@images/worker/tools.sh qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils dnsmasq:dnsmasq-base ip:iproute2 \
+		unshare:util-linux genisoimage:genisoimage wget:wget
+	@test -e /usr/share/OVMF/OVMF_CODE_4M.fd || images/worker/tools.sh OVMF_CODE_4M.fd:ovmf
+
 clean: ## remove what was built, the control plane and the worker image too
 	$(CARGO) clean
 	rm -rf $(CACHE)/controlplane $(CACHE)/tools $(CACHE)/worker-image
 
 control-plane: ## build etcd, Kubernetes' control plane, kubectl and helm from their Go modules (minutes, once)
 	@tests/controlplane/build.sh >/dev/null
-
-guest-tools:
-	@images/worker/tools.sh qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils dnsmasq:dnsmasq-base ip:iproute2 \
-		nsenter:util-linux genisoimage:genisoimage wget:wget
-	@test -e /usr/share/OVMF/OVMF_CODE_4M.fd || images/worker/tools.sh OVMF_CODE_4M.fd:ovmf
 
 shellcheck:
 	@shellcheck $(SCRIPTS)

@@ -123,7 +123,7 @@ impl Lab {
         Cluster {
             namespace: NAMESPACE,
             name: &self.name,
-            endpoint: self.server.addr,
+            endpoints: std::slice::from_ref(&self.server.addr),
             ca_pem: &self.server.ca_pem,
             vm_ids: (5000, 9000),
             limits,

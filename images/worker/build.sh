@@ -88,6 +88,8 @@ main() {
     local file work
     file=$(realpath -m "$1")
     mkdir -p "$(dirname "$file")"
+    # What a build that was killed left behind.
+    find "${TMPDIR:-/tmp}" -mindepth 1 -maxdepth 1 -user "$(id -u)" -name 'worker-image.*' -mmin +120 -exec rm -rf {} +
     work=$(mktemp -d "${TMPDIR:-/tmp}/worker-image.XXXXXX")
     # shellcheck disable=SC2064 # the folder as it is now
     trap "rm -rf '$work'" EXIT

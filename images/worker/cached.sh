@@ -18,9 +18,10 @@ if [ ! -e "$image" ]; then
     echo "building the worker image (2 minutes, once); its log is $folder/build.log" >&2
     begun=$(date +%s)
     "$here/build.sh" "$image.new" >"$folder/build.log" 2>&1 9>&- || { tail -n 20 "$folder/build.log" >&2; exit 1; }
-    mv "$image.new" "$image"
     sed -i 's/worker\.qcow2\.new$/worker.qcow2/' "$image.new.sha256"
     mv "$image.new.sha256" "$image.sha256"
+    # Last, because it says that all is there.
+    mv "$image.new" "$image"
     echo "the worker image was built in $(($(date +%s) - begun)) s: $(($(stat -c %s "$image") >> 20)) MiB" >&2
 fi
 echo "$image"

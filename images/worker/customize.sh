@@ -25,14 +25,10 @@ cp -rT "$here/overlay" "$root"
 sed -i "s/@SUITE@/$suite/" "$root/etc/apt/sources.list.d/debian.sources"
 chroot "$root" systemctl enable --quiet systemd-networkd systemd-resolved systemd-timesyncd root-uuid ssh
 
-# Disks that are attached to a worker are somebody's backup source: nothing may assemble, scan or mount them, not
-# even after the package that would has been installed.
-for rule in 64-md-raid-assembly 64-md-raid-arrays 69-lvm 69-dm-lvm 69-bcache 60-multipath 99-dm-mpath 80-udisks2; do
-    ln -sf /dev/null "$root/etc/udev/rules.d/$rule.rules"
-done
-for unit in udisks2.service multipathd.service multipathd.socket mdmonitor.service lvm2-monitor.service zfs-import-cache.service \
-    zfs-import-scan.service e2scrub_all.timer e2scrub_reap.service \
-    apt-daily.timer apt-daily.service apt-daily-upgrade.timer apt-daily-upgrade.service; do
+"$here/leave-disks-alone" "$root"
+# Updates are made when a worker is launched; what checks LVM volumes has none to check.
+for unit in apt-daily.timer apt-daily.service apt-daily-upgrade.timer apt-daily-upgrade.service e2scrub_all.timer \
+    e2scrub_reap.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 

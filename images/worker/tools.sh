@@ -9,7 +9,9 @@ for pair; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
-if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+# In a user namespace an ordinary user is called root, too, and only one id is there.
+ids=$(tr -s ' ' </proc/self/uid_map | cut -d ' ' -f 4)
+if [ "$(id -u)" -eq 0 ] && [ "$ids" != 1 ] && command -v apt-get >/dev/null; then
     echo "installing ${missing[*]}" >&2
     { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"; } >/dev/null
 else

@@ -195,7 +195,9 @@ pub struct Image {
     pub template: Option<String>,
 
     /// Where the image of a disk is served by http or https. The VM's host downloads it onto `proxmox.imageStorage`, once
-    /// for all workers that want it. The image has cloud-init and the guest agent installed, and is not compressed.
+    /// for all workers that want it. The image has cloud-init and the guest agent installed, and is not compressed. It is
+    /// no place for a secret, such as a signed query: everybody can read it who may read this Worker, and the host writes
+    /// it into the task's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::image_url")]
     pub url: Option<String>,

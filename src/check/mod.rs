@@ -16,7 +16,11 @@ use thiserror::Error;
 use self::findings::Finding;
 pub use self::trial::{Trial, TrialError, Wish};
 use crate::api::common::Span;
+use crate::hypervisor::vm::image::{Checksum, ImageFile, ImageFormat, ImageWanted};
 use crate::simulator::qemu::{Downloaded, ImageInfo, QemuError};
+
+/// By how much the disk is larger than the image, so that there is something to grow into, GiB.
+const ROOM_GIB: u64 = 7;
 
 /// Which image to try, and how.
 #[derive(Debug, Clone, clap::Args)]
@@ -62,6 +66,9 @@ pub enum CheckError {
     /// It could not be tried.
     #[error(transparent)]
     Trial(#[from] TrialError),
+    /// Proxmox VE cannot import it.
+    #[error("the image is a {0}, which cannot be imported: convert it with `qemu-img convert -O qcow2 -c`")]
+    Format(String),
     /// Something is missing.
     #[error("{0} of these keep the image from being a worker")]
     Unfit(usize),
@@ -75,13 +82,18 @@ pub async fn run(args: Args) -> Result<(), CheckError> {
     let gib = info.size.div_ceil(1 << 30);
     say(&Finding::good("image", format!("is a {} of {gib} GiB; its checksum is {}", info.format, info.checksum))
         .to_string());
+    let disk = kept(&args.image, info)?;
     let wish = Wish {
         memory_mib: args.memory,
         uefi: args.firmware == Firmware::Uefi,
-        disk_gib: gib + 7,
+        disk_gib: gib + ROOM_GIB,
+        image: ImageWanted::File(disk.clone()),
         ..Wish::of("candidate", 5000)
     };
-    let trial = Trial::open(file, |_| {})?;
+    let trial = Trial::open(file, |world| {
+        let storages = world.storages.iter_mut().filter(|storage| storage.name == disk.storage);
+        storages.for_each(|storage| drop(storage.files.insert(format!("import/{}", disk.name()), file.to_owned())));
+    })?;
     let mut unfit = 0;
     findings::collect(&trial, &wish, args.unit.as_deref(), args.patience, |finding| {
         unfit += usize::from(finding.is_fault());
@@ -93,6 +105,18 @@ pub async fn run(args: Args) -> Result<(), CheckError> {
     }
     say("this image can be a worker");
     Ok(())
+}
+
+/// The image as a host keeps it once it is downloaded: so a worker's VM is made of it, with the very same hardware.
+fn kept(url: &str, info: &ImageInfo) -> Result<ImageFile, CheckError> {
+    let format = match info.format.as_str() {
+        "qcow2" => ImageFormat::Qcow2,
+        "raw" => ImageFormat::Raw,
+        "vmdk" => ImageFormat::Vmdk,
+        other => return Err(CheckError::Format(other.to_owned())),
+    };
+    let checksum = Checksum::parse(&info.checksum).ok_or_else(|| CheckError::Format(info.format.clone()))?;
+    Ok(ImageFile { url: url.to_owned(), checksum, format, storage: "local".to_owned() })
 }
 
 /// The image that is tried.

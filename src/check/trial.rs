@@ -85,13 +85,16 @@ pub struct Wish {
     pub uefi: bool,
     /// The least size of its disk, GiB.
     pub disk_gib: u64,
+    /// What it is made from.
+    pub image: ImageWanted,
 }
 
 impl Wish {
-    /// A small machine with an address from DHCP.
+    /// A small machine with an address from DHCP, made from the template.
     pub fn of(name: &str, id: u32) -> Self {
         let (ipv4, ipv6) = (AddressWanted::Dhcp, AddressWanted::None);
-        Self { name: name.to_owned(), id, ipv4, ipv6, memory_mib: 1024, uefi: false, disk_gib: 10 }
+        let image = ImageWanted::Template("debian-worker".to_owned());
+        Self { name: name.to_owned(), id, ipv4, ipv6, memory_mib: 1024, uefi: false, disk_gib: 10, image }
     }
 
     /// Where it is.
@@ -108,7 +111,7 @@ impl Wish {
         VmWanted {
             host: self.at().host,
             storage: "local-lvm".to_owned(),
-            image: ImageWanted::Template("debian-worker".to_owned()),
+            image: self.image.clone(),
             name: self.name.clone(),
             description: String::new(),
             mark: Mark {

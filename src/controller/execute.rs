@@ -138,9 +138,8 @@ impl Proof {
 }
 
 /// Reads the VM and sees that all marks fit. A create has nothing to prove of its VM: its id makes it safe. A download
-/// concerns no VM: it must be allowed. Making and
-/// deleting take a quorate cluster, as it is now and not as the latest poll has it: without quorum Proxmox VE destroys
-/// a VM's disks and keeps its configuration.
+/// concerns no VM: it must be allowed. Making and deleting take a quorate cluster, as it is now and not as the latest
+/// poll has it: without quorum Proxmox VE destroys a VM's disks and keeps its configuration.
 async fn prove(work: &Work<'_>, record: &Operation, effect: Effect) -> Result<Proof, Fault> {
     if effect == Effect::Download
         && let Some(problem) = looks::not_allowed(work.context, &work.declared.wanted)

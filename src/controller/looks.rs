@@ -15,11 +15,12 @@ use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, judge};
 use crate::domain::observation::{Budget, Declared, ImageSight, Live, LiveVm, Looks, NewId, Problem};
-use crate::domain::operation::Operation;
+use crate::domain::operation::{Operation, Step};
 use crate::domain::plan::Look;
 use crate::hypervisor::SharedHypervisor;
-use crate::hypervisor::vm::image::{ImageState, ImageWanted};
-use crate::hypervisor::vm::{CreateOrder, Obstacle, ObstacleKind, TaskState, VmDetail, VmRef, VmWanted};
+use crate::hypervisor::vm::image::ImageState;
+use crate::hypervisor::vm::making::{MadeFrom, Making};
+use crate::hypervisor::vm::{Obstacle, ObstacleKind, TaskHandle, TaskState, VmDetail, VmRef, VmWanted};
 
 /// Who looks.
 pub struct Looker<'a> {
@@ -40,7 +41,7 @@ impl Looker<'_> {
     pub async fn look(&self, look: &Look, operation: Option<&Operation>, looks: &mut Looks) -> Result<(), Fault> {
         match look {
             Look::Vm(at) => looks.live = Some(self.vm(at).await?),
-            Look::Image => looks.image = Some(self.image().await?),
+            Look::Image => looks.image = Some(self.image(operation).await?),
             Look::BeingMade => looks.being_made = Some(self.being_made(operation).await?),
             Look::Obstacles(of) => looks.obstacles = Some(self.obstacles(of.as_ref()).await?),
             Look::Strangers => looks.strangers = Some(self.strangers().await?),
@@ -54,9 +55,7 @@ impl Looker<'_> {
 
     /// The state of the task that the operation's present step started, if one is known.
     pub async fn task(&self, operation: &Operation) -> Result<Option<TaskState>, Fault> {
-        let uid = self.worker.uid().unwrap_or_default();
-        let remembered = self.context.tracks.with(&uid, |track| track.task(operation).cloned());
-        match remembered.or_else(|| operation.task.clone()) {
+        match self.known_task(operation) {
             Some(task) => match self.client.task(&task).await {
                 // Started under another token: what it did is observed instead.
                 Err(Fault { kind: FaultKind::Forbidden { .. }, .. }) => Ok(Some(TaskState::Lost)),
@@ -64,6 +63,12 @@ impl Looker<'_> {
             },
             None => Ok(None),
         }
+    }
+
+    fn known_task(&self, operation: &Operation) -> Option<TaskHandle> {
+        let uid = self.worker.uid().unwrap_or_default();
+        let remembered = self.context.tracks.with(&uid, |track| track.task(operation).cloned());
+        remembered.or_else(|| operation.task.clone())
     }
 
     async fn vm(&self, at: &VmRef) -> Result<Live, Fault> {
@@ -95,7 +100,7 @@ impl Looker<'_> {
 
     /// Where the image is. Of several workers that find it nowhere one is told so, and has it downloaded; to the others it
     /// is on its way, and they do not ask the hypervisor.
-    async fn image(&self) -> Result<ImageSight, Fault> {
+    async fn image(&self, operation: Option<&Operation>) -> Result<ImageSight, Fault> {
         let wanted = &self.declared.wanted;
         let Some(image) = wanted.image.file() else { return Ok(ImageSight::Present) };
         let (uid, now) = (self.worker.uid().unwrap_or_default(), self.context.clock.boot());
@@ -103,7 +108,8 @@ impl Looker<'_> {
         if self.connection.is_downloaded_by_another(&uid, &place, now) {
             return Ok(ImageSight::Downloading);
         }
-        match self.client.image(&wanted.host, image).await? {
+        let task = operation.filter(|operation| operation.step == Step::Download).and_then(|own| self.known_task(own));
+        match self.client.image(&wanted.host, image, task.as_ref()).await? {
             ImageState::Present => {
                 self.connection.has_downloaded(&uid, &place);
                 Ok(ImageSight::Present)
@@ -115,9 +121,10 @@ impl Looker<'_> {
 
     async fn being_made(&self, operation: Option<&Operation>) -> Result<bool, Fault> {
         let Some(operation) = operation else { return Ok(false) };
-        let wanted = declare::wanted_by(&self.declared.wanted, operation);
-        let order = CreateOrder { wanted, at: operation.target.at(), since: operation.since };
-        self.client.is_being_made(&order).await
+        // What was ordered, not what is declared by now.
+        let from = declare::made_from(&operation.made_as);
+        let making = Making { at: operation.target.at(), from, since: operation.since };
+        self.client.is_being_made(&making).await
     }
 
     /// `own`: this worker's VM, where it is, if there is one.
@@ -163,11 +170,9 @@ impl Looker<'_> {
             if self.connection.untasked_since(&at.id).is_some_and(|since| latest.is_some_and(|poll| poll > since)) {
                 continue;
             }
-            // Whatever the worker was declared to be made from when the task began: every clone counts.
-            let any = ImageWanted::Template(String::new());
-            let wanted = VmWanted { image: any, ..declare::wanted_of(&self.declared.wanted, "", &at) };
-            let order = CreateOrder { wanted, at: at.clone(), since: jiff::Timestamp::UNIX_EPOCH };
-            if self.client.is_being_made(&order).await? {
+            let since = jiff::Timestamp::UNIX_EPOCH;
+            let making = Making { at: at.clone(), from: MadeFrom::Anything, since };
+            if self.client.is_being_made(&making).await? {
                 self.connection.note_tasked(&at.id);
             } else {
                 self.connection.note_untasked(&at.id, self.context.clock.boot());

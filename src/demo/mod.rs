@@ -2,7 +2,6 @@
 //! it, and the workers of `examples/`, from `kubectl apply` to `ShutDown`.
 
 mod goal;
-mod image_server;
 mod invitation;
 mod real;
 mod table;

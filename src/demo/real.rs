@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::DemoError;
-use super::image_server::ImageServer;
+use crate::simulator::image_server::ImageServer;
 use crate::simulator::qemu::ImageInfo;
 use crate::simulator::scenario::{QemuSpec, Release, Scenario};
 

@@ -15,6 +15,7 @@ use crate::api::reasons::WorkerReason;
 use crate::api::worker::{Image, ImageFormat as DeclaredFormat, TestPolicy};
 use crate::api::{Worker, names};
 use crate::hypervisor::vm::image::{Checksum, ImageFile, ImageFormat, ImageWanted};
+use crate::hypervisor::vm::making::MadeFrom;
 use crate::hypervisor::vm::{VmRef, VmWanted};
 
 /// How long the guest gets to shut down if the spec's text cannot be read.
@@ -149,6 +150,15 @@ pub fn made_as(wanted: &VmWanted) -> BTreeMap<String, String> {
     settings
 }
 
+/// What an operation with this record makes its VM from. An old record does not say.
+pub fn made_from(made_as: &BTreeMap<String, String>) -> MadeFrom {
+    match made_as.get(TEMPLATE) {
+        Some(template) => MadeFrom::Template(template.clone()),
+        None if made_as.contains_key(CHECKSUM) => MadeFrom::Image,
+        None => MadeFrom::Anything,
+    }
+}
+
 /// In which of these settings a VM that was made with `before` differs from what is wanted: field, what it was, what it
 /// is to be. What is not written down differs in nothing.
 pub fn made_otherwise(before: &BTreeMap<String, String>, wanted: &VmWanted) -> Vec<(String, String, String)> {
@@ -256,6 +266,8 @@ mod tests {
         assert_eq!(fields(&by_url("https://a/x.img", "a", Some("Raw"))), ["image.format"]);
         assert_eq!(fields(&json!({})), ["image"]);
         let of_template = made_as(&wanted(&json!({})));
+        assert_eq!(made_from(&of_template), MadeFrom::Template("debian-worker".into()));
+        assert_eq!((made_from(&before), made_from(&BTreeMap::new())), (MadeFrom::Image, MadeFrom::Anything));
         assert_eq!(made_otherwise(&of_template, &wanted(&one))[0].1, "image.template debian-worker");
         assert!(made_otherwise(&BTreeMap::new(), &wanted(&one)).is_empty(), "nothing is known of it");
     }

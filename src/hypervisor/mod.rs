@@ -22,6 +22,7 @@ pub mod window;
 use inventory::Inventory;
 use registry::ConnectionLimits;
 use vm::image::{ImageFile, ImageState};
+use vm::making::Making;
 use vm::{
     Capabilities, CreateOrder, InUse, MissingPrivilege, Obstacle, Probe, Started, TaskHandle, TaskState, VmDetail,
     VmRef, VmWanted,
@@ -60,14 +61,15 @@ pub trait Hypervisor: Debug + Send + Sync {
     async fn obstacles(&self, wanted: &VmWanted) -> Result<Vec<Obstacle>, Fault>;
 
     /// Where the image is, for a VM on `host`. One that is on its way counts as such whoever downloads it; onto a storage
-    /// that hosts share, whichever of them does.
-    async fn image(&self, host: &str, image: &ImageFile) -> Result<ImageState, Fault>;
+    /// that hosts share, whichever of them does. Whoever has it downloaded himself names the `task`: only where that runs
+    /// is then looked for others.
+    async fn image(&self, host: &str, image: &ImageFile, task: Option<&TaskHandle>) -> Result<ImageState, Fault>;
 
     /// The state of a task that one of the calls below started.
     async fn task(&self, task: &TaskHandle) -> Result<TaskState, Fault>;
 
-    /// Whether a task that creates or clones runs that could be the one that makes `order`'s VM.
-    async fn is_being_made(&self, order: &CreateOrder) -> Result<bool, Fault>;
+    /// Whether a task that creates or clones runs that could be the one that makes this VM.
+    async fn is_being_made(&self, making: &Making) -> Result<bool, Fault>;
 
     /// The way to change something for as long as `window` is open.
     fn within(&self, window: Window) -> Box<dyn Changes + '_>;
@@ -88,8 +90,8 @@ pub trait Hypervisor: Debug + Send + Sync {
 /// are allowed: whatever is waited for, read or tried before, it is looked at when the request is about to leave.
 /// [`FaultKind::NotSent`](crate::domain::fault::FaultKind::NotSent) if it had closed.
 ///
-/// None is repeated here. Each is either safe to repeat after looking (download, start, stop, configure, grow) or made for an
-/// operation whose record decides about repeating it (create, destroy).
+/// None is repeated here. Each is either safe to repeat after looking (download, start, stop, configure, grow) or made
+/// for an operation whose record decides about repeating it (create, destroy).
 #[async_trait]
 pub trait Changes: Send + Sync {
     /// Has the host download the image onto its storage and check it there. Safe to repeat: what is there already is only

@@ -1,6 +1,7 @@
 //! The values that go into a hypervisor and come out of it, the same for every provider.
 
 pub mod image;
+pub mod making;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -12,8 +12,8 @@ pub struct Cluster<'a> {
     pub namespace: &'a str,
     /// The name of the Hypervisor and of its Secret; that of the `ConfigMap` with the authority is made from it.
     pub name: &'a str,
-    /// Where the simulated cluster is served.
-    pub endpoint: SocketAddr,
+    /// Where the simulated cluster is served; one of them is enough for the operator, and one for the guests.
+    pub endpoints: &'a [SocketAddr],
     /// The certificate of its authority, as PEM.
     pub ca_pem: &'a str,
     /// The VM ids for workers, both ends included.
@@ -28,7 +28,8 @@ impl Cluster<'_> {
     /// The Secret with the credential, the `ConfigMap` with the authority, and the Hypervisor, as YAML documents that
     /// end with `---`.
     pub fn manifests(&self) -> String {
-        let Self { namespace, name, endpoint, ca_pem, vm_ids: (min, max), limits, poll } = self;
+        let Self { namespace, name, endpoints, ca_pem, vm_ids: (min, max), limits, poll } = self;
+        let endpoints: Vec<String> = endpoints.iter().map(|endpoint| format!("https://{endpoint}")).collect();
         let ca = ca_pem.lines().collect::<Vec<_>>().join("\n    ");
         format!(
             "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
@@ -37,7 +38,7 @@ impl Cluster<'_> {
              data:\n  ca.crt: |\n    {ca}\n---\n\
              apiVersion: stevedore.dev/v1alpha1\nkind: Hypervisor\n\
              metadata: {{name: {name}, namespace: {namespace}}}\n\
-             spec:\n  provider: Proxmox\n  endpoints: [\"https://{endpoint}\"]\n  credentialsSecretRef: {{name: {name}}}\n\
+             spec:\n  provider: Proxmox\n  endpoints: {endpoints:?}\n  credentialsSecretRef: {{name: {name}}}\n\
              \x20 tls: {{caRef: {{kind: ConfigMap, name: {name}-ca}}}}\n\
              \x20 proxmox: {{vmIdRange: {{min: {min}, max: {max}}}}}\n\
              \x20 limits: {limits}\n  poll: {poll}\n---\n"

@@ -54,6 +54,8 @@ pub struct Server {
     pub node: String,
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Where real guests reach it: at their routers. Empty if there are none.
+    pub inside: Vec<SocketAddr>,
     /// The cluster's certificate authority, as PEM.
     pub ca_pem: String,
     /// The authority's SHA-256 fingerprint, upper case with colons, as `/nodes/N/certificates/info` reports it.
@@ -80,9 +82,10 @@ impl Server {
         let listener = listening.map_err(|source| ServerError::Listen { address: listen, source })?;
         let addr = listener.local_addr().map_err(|source| ServerError::Listen { address: listen, source })?;
         let mut local = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST), addr.ip()];
-        let mut listeners = vec![listener];
+        let (mut listeners, mut inside) = (vec![listener], Vec::new());
         if let Some(qemu) = simulator.qemu() {
             local.extend(qemu.gateways());
+            inside.extend(qemu.gateways().into_iter().map(|gateway| SocketAddr::new(gateway, addr.port())));
             let listening = qemu.listen(addr.port())?.into_iter().map(TcpListener::from_std);
             let listening = listening.collect::<Result<Vec<_>, _>>();
             listeners.extend(listening.map_err(|source| ServerError::Listen { address: addr, source })?);
@@ -101,7 +104,7 @@ impl Server {
         let serve = |listener| tokio::spawn(serve(listener, acceptor.clone(), simulator.clone(), name.clone()));
         let tasks = listeners.into_iter().map(serve).collect();
         let (ca_pem, fingerprint) = (authority.pem.clone(), authority.fingerprint.clone());
-        Ok(Self { node: node.to_owned(), addr, ca_pem, fingerprint, tasks })
+        Ok(Self { node: node.to_owned(), addr, inside, ca_pem, fingerprint, tasks })
     }
 }
 

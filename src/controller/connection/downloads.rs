@@ -9,19 +9,32 @@ use std::time::Duration;
 
 use crate::clock::BootTime;
 use crate::domain::backoff;
+use crate::hypervisor::vm::image::LONGEST_DOWNLOAD;
 
 /// After this time without a word a worker has given up.
 const FORGOTTEN: Duration = Duration::from_secs(60);
+/// How long a place counts as being filled. Whoever fills it gives up a little earlier, and says why.
+const LONGEST: Duration = LONGEST_DOWNLOAD.saturating_add(FORGOTTEN);
 /// Longer than any failure counts.
 const PAST: Duration = Duration::from_secs(3 * 3600);
 
 /// Who fills which place (a storage, and a file on it), and what failed.
 #[derive(Debug, Default)]
 pub(super) struct Downloads {
-    /// Worker UID, and when it was last seen at it, by place.
-    fillers: BTreeMap<String, (String, BootTime)>,
+    /// By place.
+    fillers: BTreeMap<String, Filler>,
     /// By place and URL.
     failures: BTreeMap<(String, String), Failure>,
+}
+
+/// Who fills a place.
+#[derive(Debug)]
+struct Filler {
+    /// The worker's UID.
+    uid: String,
+    since: BootTime,
+    /// When it was last seen at it.
+    seen: BootTime,
 }
 
 /// A download that failed.
@@ -38,13 +51,14 @@ struct Failure {
 impl Downloads {
     /// Who is not seen at work any more has been deleted, paused or changed its mind.
     pub(super) fn forget(&mut self, now: BootTime) {
-        self.fillers.retain(|_, (_, seen)| now.since(*seen) < FORGOTTEN);
+        let is_at_it = |one: &Filler| now.since(one.seen) < FORGOTTEN && now.since(one.since) < LONGEST;
+        self.fillers.retain(|_, filler| is_at_it(filler));
         self.failures.retain(|_, failure| now.since(failure.at) < PAST);
     }
 
     /// Who fills this place.
     pub(super) fn filler(&self, place: &str) -> Option<&str> {
-        self.fillers.get(place).map(|(uid, _)| uid.as_str())
+        self.fillers.get(place).map(|filler| filler.uid.as_str())
     }
 
     /// Why the same could not be downloaded for another worker, as long as that counts: as long as the next test of a
@@ -55,22 +69,24 @@ impl Downloads {
         counts.then_some(failure.why.as_str())
     }
 
-    /// A worker begins to fill a place, and only that one.
+    /// A worker begins to fill a place, or goes on with it, and only with that one.
     pub(super) fn begin(&mut self, uid: &str, place: &str, now: BootTime) {
+        let before = self.fillers.get(place).filter(|filler| filler.uid == uid);
+        let since = before.map_or(now, |filler| filler.since);
         self.end(uid);
-        self.fillers.insert(place.to_owned(), (uid.to_owned(), now));
+        self.fillers.insert(place.to_owned(), Filler { uid: uid.to_owned(), since, seen: now });
     }
 
     /// A worker is seen at work.
     pub(super) fn at_work(&mut self, uid: &str, now: BootTime) {
-        for (_, seen) in self.fillers.values_mut().filter(|(filler, _)| filler == uid) {
-            *seen = now;
+        for filler in self.fillers.values_mut().filter(|filler| filler.uid == uid) {
+            filler.seen = now;
         }
     }
 
     /// A worker is not at it any more.
     pub(super) fn end(&mut self, uid: &str) {
-        self.fillers.retain(|_, (filler, _)| filler != uid);
+        self.fillers.retain(|_, filler| filler.uid != uid);
     }
 
     /// A place was seen to be filled.
@@ -108,6 +124,24 @@ mod tests {
         assert_eq!((downloads.filler("nfs/x"), downloads.filler("nfs/y")), (None, Some("a")));
         downloads.forget(second(160));
         assert_eq!(downloads.filler("nfs/y"), None);
+    }
+
+    #[test]
+    fn a_place_that_does_not_fill_holds_nobody_up_for_ever() {
+        let mut downloads = Downloads::default();
+        let lasts = |downloads: &mut Downloads, from: u64, to: u64| {
+            (from..to).step_by(10).all(|now| {
+                downloads.at_work("a", second(now));
+                downloads.forget(second(now));
+                downloads.filler("nfs/x") == Some("a")
+            })
+        };
+        downloads.begin("a", "nfs/x", second(0));
+        assert!(lasts(&mut downloads, 0, 900));
+        downloads.begin("a", "nfs/x", second(900));
+        assert!(lasts(&mut downloads, 900, 1860), "sent again: still the same download");
+        downloads.forget(second(1860));
+        assert_eq!(downloads.filler("nfs/x"), None);
     }
 
     #[test]

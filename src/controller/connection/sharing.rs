@@ -143,21 +143,16 @@ impl Sharing {
 
     /// Whether somebody else than `uid` fills `place`.
     pub(super) fn is_filled_by_another(&self, key: &Key, uid: &str, place: &str, now: BootTime) -> bool {
-        let mut all = self.all();
-        let group = all.group(key);
-        for one in &group {
-            all.member(one).downloads.forget(now);
-        }
-        let mut fillers = group.iter().filter_map(|one| all.members.get(one)?.downloads.filler(place));
-        fillers.any(|filler| filler != uid)
+        self.all().is_filled_by_another(key, uid, place, now)
     }
 
     /// Asks to be the one who fills a place from a URL, unless others do it, or could not a short while ago.
     pub(super) fn may_download(&self, key: &Key, uid: &str, what: (&str, &str), now: BootTime) -> ImageSight {
-        if self.is_filled_by_another(key, uid, what.0, now) {
+        // Looked at and taken under one lock: of two that come at once, one gets it.
+        let mut all = self.all();
+        if all.is_filled_by_another(key, uid, what.0, now) {
             return ImageSight::Downloading;
         }
-        let mut all = self.all();
         let group = all.group(key);
         let failed = group.iter().find_map(|one| all.members.get(one)?.downloads.failure(uid, what, now));
         let sight = failed.map_or(ImageSight::Absent, |why| ImageSight::Refused(why.to_owned()));
@@ -195,6 +190,15 @@ impl All {
     fn group(&self, key: &Key) -> Vec<Key> {
         let heeded = self.members.get(key).map(|member| member.heeds.iter().cloned());
         std::iter::once(key.clone()).chain(heeded.into_iter().flatten()).collect()
+    }
+
+    fn is_filled_by_another(&mut self, key: &Key, uid: &str, place: &str, now: BootTime) -> bool {
+        let group = self.group(key);
+        for one in &group {
+            self.member(one).downloads.forget(now);
+        }
+        let mut fillers = group.iter().filter_map(|one| self.members.get(one)?.downloads.filler(place));
+        fillers.any(|filler| filler != uid)
     }
 
     /// Finds out anew who counts for `key`, and for whom it counts.

@@ -169,3 +169,24 @@ fn limits_of_calls_are_those_of_the_cluster() {
     assert!(Arc::ptr_eq(&first.limits, &stays.limits), "the pace stays when the one that came first goes");
     assert_eq!(stays.limits.allowed(), 5);
 }
+
+#[test]
+fn of_many_that_find_a_place_empty_at_once_one_fills_it() {
+    for _ in 0..50 {
+        let all = Connections::default();
+        let (one, _) = joined(&all, "one", "prod", Tls::Verified, (4, 8));
+        let (two, _) = joined(&all, "two", "prod", Tls::Verified, (4, 8));
+        let begin = std::sync::Barrier::new(8);
+        let ask = &|number: usize| {
+            let connection = if number.is_multiple_of(2) { &one } else { &two };
+            begin.wait();
+            connection.may_download(&format!("w{number}"), "nfs/x", "https://a/x", at(1))
+        };
+        let sights: Vec<ImageSight> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..8).map(|number| scope.spawn(move || ask(number))).collect();
+            asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let told: Vec<_> = sights.iter().filter(|sight| **sight != ImageSight::Downloading).collect();
+        assert_eq!(told, [&ImageSight::Absent]);
+    }
+}

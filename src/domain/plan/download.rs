@@ -13,9 +13,10 @@ use crate::api::reasons::WorkerReason;
 use crate::domain::observation::{ImageSight, Presence, Problem};
 use crate::domain::operation::Operation;
 use crate::hypervisor::vm::TaskState;
-use crate::hypervisor::vm::image::ImageFile;
+use crate::hypervisor::vm::image::{ImageFile, LONGEST_DOWNLOAD};
 
-/// Between two looks at what another worker has downloaded: it takes minutes, and many may wait for it.
+/// Between two looks at a download of which no task is known here: it takes minutes, many may wait for it, and each look
+/// costs several calls.
 const OTHERS: Duration = Duration::from_secs(10);
 
 /// Makes the VM once its image is there. No operation is open yet; that somebody else has the image downloaded opens none.
@@ -43,13 +44,15 @@ pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
     if was_told(facts, operation) {
         return facts.close(operation);
     }
-    if facts.looks.task == Some(TaskState::Running) {
+    let is_late = facts.observed.step_age >= LONGEST_DOWNLOAD;
+    if facts.looks.task == Some(TaskState::Running) && !is_late {
         return facts.waiting(under_way(facts, image), operation, super::BUSY);
     }
     match &facts.looks.image {
         None => facts.look(Look::Image, operation),
         Some(ImageSight::Present) => kept(facts, operation),
-        Some(ImageSight::Downloading) => facts.waiting(under_way(facts, image), operation, super::BUSY),
+        _ if is_late => facts.conclude(operation, "deployed", too_late(facts, operation, image)),
+        Some(ImageSight::Downloading) => facts.waiting(under_way(facts, image), operation, OTHERS),
         Some(ImageSight::Absent | ImageSight::Refused(_)) => match failure(facts, operation) {
             Some(why) => facts.conclude(operation, "deployed", format!("{image} could not be downloaded: {why}")),
             None => facts.act(operation, Effect::Download),
@@ -85,6 +88,18 @@ fn failure(facts: &Facts, operation: &Operation) -> Option<String> {
         return Some(fault.to_string());
     }
     (operation.sends >= MOST_SENDS).then(|| fault.map_or_else(|| "it does not come".to_owned(), ToString::to_string))
+}
+
+fn too_late(facts: &Facts, operation: &Operation, image: &ImageFile) -> String {
+    let minutes = LONGEST_DOWNLOAD.as_secs() / 60;
+    let task = match (&facts.looks.task, &operation.task) {
+        (Some(TaskState::Running), Some(task)) => format!("; the task {task} still runs, and may be ended if it hangs"),
+        _ => String::new(),
+    };
+    format!(
+        "{image} could not be downloaded: it has not come for {minutes} min; see the log of the task on {}{task}",
+        operation.target.host
+    )
 }
 
 fn under_way(facts: &Facts, image: &ImageFile) -> Problem {

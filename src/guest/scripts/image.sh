@@ -1,7 +1,7 @@
 # image [PROGRAM]...: what an image has that workers need, besides what a test checks. For the first boot of an image.
 #
 # init NAME | program NAME yes|no | packages apt|dnf|none | lock free|held FILE | user NAME yes|no KEYS
-# root DEVICE UUID | mounted DEVICE FOLDER (each disk partition that is mounted) | host-keys NUMBER
+# root DEVICE|- UUID | mounted DEVICE FOLDER (each disk partition that is mounted) | host-keys NUMBER
 record script image 1
 record init "$(cat "$root/proc/1/comm" 2>/dev/null)"
 
@@ -43,12 +43,21 @@ fi
 cat "$root/proc/mounts" 2>/dev/null | while read -r device folder _; do
     case $device in
     /dev/sr* | /dev/loop*) ;;
-    /dev/*)
-        record mounted "$device" "$folder"
-        [ "$folder" = / ] && record root "$device" "$(limited 5 blkid -o value -s UUID "$device" 2>/dev/null)"
-        ;;
+    /dev/*) record mounted "$device" "$folder" ;;
     esac
 done
+# A root file system that is on no partition of its own (zfs, overlay) has no device.
+# shellcheck disable=SC2002
+device=$(cat "$root/proc/mounts" 2>/dev/null | while read -r device folder _; do
+    case $device:$folder in
+    /dev/*:/) printf '%s\n' "$device" ;;
+    esac
+done | tail -n 1)
+if [ -n "$device" ]; then
+    record root "$device" "$(limited 5 blkid -o value -s UUID "$device" 2>/dev/null)"
+else
+    record root - ''
+fi
 
 keys=0
 set +f

@@ -4,6 +4,8 @@
 //! pve-common): what the storage lists under the name is whole, and of a download that failed nothing is left. A file
 //! that is there already is not downloaded again, only checked; so a repeated call does no harm.
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::call::Call;
 use super::changing::Changing;
 use super::connection::Connection;
@@ -11,18 +13,21 @@ use super::inventory::resources;
 use super::lenient::elements;
 use super::params::Params;
 use super::routes::{CONTENT, DOWNLOAD};
+use super::storages::takes_files;
 use super::tasks::running;
-use super::wire::{Resource, Storage, Volume};
+use super::texts::without_queries;
+use super::upid::Upid;
+use super::wire::{Resource, Storage, Task, Volume};
 use crate::domain::fault::{Fault, FaultKind};
-use crate::hypervisor::vm::image::{ImageFile, ImageState};
-use crate::hypervisor::vm::{Obstacle, ObstacleKind, Started};
+use crate::hypervisor::vm::image::{ImageFile, ImageState, LONGEST_DOWNLOAD};
+use crate::hypervisor::vm::{Obstacle, ObstacleKind, Started, TaskHandle};
 
 /// The content type of images, and the folder that stands in their volume names.
 const CONTENT_TYPE: &str = "import";
 /// The type of the task that downloads; its id is the file's name.
 pub(super) const TASK: &str = "download";
-/// Storage types that are not made of files: nothing can be downloaded onto them, whatever their content is.
-const WITHOUT_FILES: [&str; 9] = ["lvm", "lvmthin", "zfspool", "zfs", "rbd", "iscsi", "iscsidirect", "pbs", "esxi"];
+/// As a difference of points in time.
+const LONGEST: SignedDuration = SignedDuration::from_secs(LONGEST_DOWNLOAD.as_secs().cast_signed());
 
 /// The image's volume.
 pub(super) fn volume(image: &ImageFile) -> String {
@@ -31,15 +36,22 @@ pub(super) fn volume(image: &ImageFile) -> String {
 
 /// Where the image is. Of several looks the last one is at the storage: a download that ends between two of them is
 /// then seen there.
-pub(super) async fn state(connection: &Connection, host: &str, image: &ImageFile) -> Result<ImageState, Fault> {
+pub(super) async fn state(
+    connection: &Connection,
+    host: &str,
+    image: &ImageFile,
+    task: Option<&TaskHandle>,
+) -> Result<ImageState, Fault> {
     if is_kept(connection, host, image).await? {
         return Ok(ImageState::Present);
     }
-    let resources = resources(connection).await?;
-    for node in downloaders(&resources, host, &image.storage) {
-        let tasks = running(connection, node).await?;
-        let is_ours = |kind: Option<&str>, id: Option<&str>| kind == Some(TASK) && id == Some(&image.name());
-        if tasks.iter().any(|task| is_ours(task.kind.as_deref(), task.id.as_deref())) {
+    let nodes = match task {
+        Some(task) => vec![Upid::parse(&task.0)?.node.to_owned()],
+        None => downloaders(&resources(connection).await?, host, &image.storage),
+    };
+    let (name, now) = (image.name(), connection.clock.wall());
+    for node in nodes {
+        if running(connection, &node).await?.iter().any(|task| is_on_its_way(task, &name, now)) {
             return Ok(ImageState::Downloading);
         }
     }
@@ -55,8 +67,15 @@ async fn is_kept(connection: &Connection, host: &str, image: &ImageFile) -> Resu
     Ok(volumes.iter().any(|volume| volume.volid.as_ref() == Some(&wanted)))
 }
 
+/// Whether a task downloads this file, and not for too long already; the clocks of nodes are near enough to ours for that.
+fn is_on_its_way(task: &Task, name: &str, now: Timestamp) -> bool {
+    let since = task.starttime.and_then(|start| Timestamp::from_second(start).ok());
+    let is_late = since.is_none_or(|since| now.duration_since(since) >= LONGEST);
+    task.kind.as_deref() == Some(TASK) && task.id.as_deref() == Some(name) && !is_late
+}
+
 /// The nodes whose downloads fill the storage as `host` sees it: each that has it, if it is shared.
-fn downloaders<'a>(resources: &'a [Resource], host: &'a str, storage: &str) -> Vec<&'a str> {
+fn downloaders(resources: &[Resource], host: &str, storage: &str) -> Vec<String> {
     let of_kind = |kind: &'static str| resources.iter().filter(move |one| one.kind.as_deref() == Some(kind));
     let is_online = |node: &str| {
         of_kind("node").any(|one| one.node.as_deref() == Some(node) && one.status.as_deref() == Some("online"))
@@ -66,7 +85,7 @@ fn downloaders<'a>(resources: &'a [Resource], host: &'a str, storage: &str) -> V
     if !nodes.contains(&host) {
         nodes.push(host);
     }
-    nodes
+    nodes.into_iter().map(ToOwned::to_owned).collect()
 }
 
 /// Why images cannot be kept on the storage that the worker names for them.
@@ -87,7 +106,7 @@ pub(super) fn obstacle(storages: &[Storage], host: &str, image: &ImageFile) -> O
         return found(ObstacleKind::ImageStorageMissing, text);
     }
     let kind = storage.kind.as_deref().unwrap_or_default();
-    if WITHOUT_FILES.contains(&kind) {
+    if !takes_files(kind) {
         let text = format!(
             "the storage {name} is of type {kind}, onto which no image can be downloaded; name a storage of files (dir, \
              nfs, cifs, cephfs, btrfs) in proxmox.imageStorage"
@@ -114,7 +133,10 @@ pub(super) async fn download(changing: &Changing<'_>, host: &str, image: &ImageF
         .with("checksum", &image.checksum.hex)
         .with("checksum-algorithm", image.checksum.algorithm);
     let call = Call::new(&DOWNLOAD, &[host, &image.storage]).with(params);
-    changing.started(call).await.map_err(|fault| named(fault, host))
+    changing.started(call).await.map_err(|fault| {
+        let message = without_queries(&fault.message);
+        named(Fault { message, ..fault }, host)
+    })
 }
 
 /// Which right is missing, where the refusal does not say: that one may be held in two ways, so its text names neither.
@@ -178,6 +200,21 @@ mod tests {
         assert_eq!(downloaders(&resources, "pve1", "nfs"), ["pve1", "pve2"]);
         assert_eq!(downloaders(&resources, "pve2", "local"), ["pve2"]);
         assert_eq!(downloaders(&resources, "pve2", "unseen"), ["pve2"]);
+    }
+
+    #[test]
+    fn a_task_that_runs_for_too_long_does_not_count() {
+        let tasks: Vec<Task> = elements(json!([
+            {"type": "download", "id": "x.qcow2", "status": "RUNNING", "starttime": 10_000},
+            {"type": "download", "id": "x.qcow2", "status": "RUNNING"},
+            {"type": "download", "id": "y.qcow2", "status": "RUNNING", "starttime": 10_000},
+            {"type": "imgcopy", "id": "x.qcow2", "status": "RUNNING", "starttime": 10_000},
+        ]));
+        let at =
+            |second| tasks.iter().map(move |task| is_on_its_way(task, "x.qcow2", Timestamp::new(second, 0).unwrap()));
+        assert!(at(10_000 + 1799).eq([true, false, false, false]));
+        assert!(at(10_000 - 60).eq([true, false, false, false]), "its clock is ahead");
+        assert!(!at(10_000 + 1800).any(|counts| counts));
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn configuration(order: &CreateOrder, image: &ImageFile, format: Option<&str>) -
 
 /// Hardware that every common cloud image boots on, with the default firmware (`SeaBIOS`) and machine type.
 ///
-/// - Disk and cloud-init drive are both SCSI, behind virtio: small cloud kernels such as Debian's have no driver for the
+/// - Disk and cloud-init drive are both SCSI, behind virtio: small cloud kernels such as Debian 12's have no driver for the
 ///   IDE and SATA controllers that Proxmox VE puts cloud-init drives on by default.
 /// - The processor is what Proxmox VE's own dialog proposes: the default of the API, `kvm64`, lacks what distributions
 ///   such as Rocky 9 ask for (x86-64-v2), and `host` would keep a VM from moving between hosts.

@@ -15,6 +15,7 @@ use super::tasks::running;
 use super::wire::{Resource, Task};
 use crate::domain::fault::Fault;
 use crate::hypervisor::vm::image::ImageWanted;
+use crate::hypervisor::vm::making::{MadeFrom, Making};
 use crate::hypervisor::vm::{CreateOrder, Started, Takes, VmDetail, VmWanted};
 
 /// How far a node's clock may be behind ours, seconds. Too much only means to wait for somebody else's clone.
@@ -59,23 +60,27 @@ pub(super) fn disk_format(resources: &[Resource], wanted: &VmWanted) -> Option<&
     snapshots(storage.plugintype.as_deref()?, 0).format()
 }
 
-/// Whether a task runs that could be the one that makes `order`'s VM. An import's task names the VM. A clone's names its
+/// Whether a task runs that could be the one that makes this VM. An import's task names the VM. A clone's names its
 /// source only, so any clone of the template that is young enough counts.
-pub(super) async fn is_being_made(connection: &Connection, order: &CreateOrder) -> Result<bool, Fault> {
-    let running = running(connection, &order.at.host).await?;
-    let young =
-        |task: &&Task| task.starttime.is_none_or(|start| start >= order.since.as_second().saturating_sub(CLOCK_SLACK));
-    let clones: Vec<&Task> = running.iter().filter(young).filter(|task| is(task, "qmclone")).collect();
-    let created =
-        running.iter().filter(young).any(|task| is(task, "qmcreate") && task.id.as_ref() == Some(&order.at.id));
-    let ImageWanted::Template(name) = &order.wanted.image else { return Ok(created) };
-    if created || clones.is_empty() {
-        return Ok(created);
+pub(super) async fn is_being_made(connection: &Connection, making: &Making) -> Result<bool, Fault> {
+    let Making { at, from, since } = making;
+    let mut running = running(connection, &at.host).await?;
+    running.retain(|task| task.starttime.is_none_or(|start| start >= since.as_second().saturating_sub(CLOCK_SLACK)));
+    if running.iter().any(|task| is(task, "qmcreate") && task.id.as_ref() == Some(&at.id)) {
+        return Ok(true);
     }
-    // If the template is not to be found (any more), every clone could be it.
-    let resources = resources(connection).await?;
-    let source = template(&resources, &order.wanted.host, name).ok();
-    Ok(clones.iter().any(|task| source.is_none_or(|source| task.id.as_deref() == Some(source))))
+    running.retain(|task| is(task, "qmclone"));
+    match from {
+        MadeFrom::Image => Ok(false),
+        MadeFrom::Anything => Ok(!running.is_empty()),
+        MadeFrom::Template(_) if running.is_empty() => Ok(false),
+        MadeFrom::Template(name) => {
+            // If the template is not to be found (any more), every clone could be it.
+            let resources = resources(connection).await?;
+            let source = template(&resources, &at.host, name).ok();
+            Ok(running.iter().any(|task| source.is_none_or(|source| task.id.as_deref() == Some(source))))
+        }
+    }
 }
 
 fn is(task: &Task, kind: &str) -> bool {

@@ -19,9 +19,10 @@ use super::inventory::Inventory;
 use super::registry::ConnectionLimits;
 use super::transport::{CallObserver, Exchange};
 use super::vm::image::{ImageFile, ImageState};
+use super::vm::making::Making;
 use super::vm::{
-    Capabilities, CreateOrder, Difference, GuestAddress, InUse, MissingPrivilege, Obstacle, Probe, TaskHandle,
-    TaskState, VmDetail, VmRef, VmWanted,
+    Capabilities, Difference, GuestAddress, InUse, MissingPrivilege, Obstacle, Probe, TaskHandle, TaskState, VmDetail,
+    VmRef, VmWanted,
 };
 use super::window::Window;
 use super::{Changes, Hypervisor};
@@ -145,16 +146,16 @@ impl Hypervisor for Proxmox {
         obstacles::obstacles(&self.connection, wanted).await
     }
 
-    async fn image(&self, host: &str, image: &ImageFile) -> Result<ImageState, Fault> {
-        images::state(&self.connection, host, image).await
+    async fn image(&self, host: &str, image: &ImageFile, task: Option<&TaskHandle>) -> Result<ImageState, Fault> {
+        images::state(&self.connection, host, image, task).await
     }
 
     async fn task(&self, task: &TaskHandle) -> Result<TaskState, Fault> {
         tasks::state(&self.connection, &self.running, task).await
     }
 
-    async fn is_being_made(&self, order: &CreateOrder) -> Result<bool, Fault> {
-        making::is_being_made(&self.connection, order).await
+    async fn is_being_made(&self, making: &Making) -> Result<bool, Fault> {
+        making::is_being_made(&self.connection, making).await
     }
 
     fn within(&self, window: Window) -> Box<dyn Changes + '_> {

@@ -13,7 +13,7 @@ use super::images::{self, advice};
 use super::lenient::elements;
 use super::params::Params;
 use super::routes::{TASK_LOG, TASK_STATUS, TASKS};
-use super::texts::{kind_of_text, one_line};
+use super::texts::{kind_of_text, one_line, without_queries};
 use super::upid::Upid;
 use super::wire::{LogLine, Task, TaskStatus};
 use crate::clock::BootTime;
@@ -108,7 +108,7 @@ async fn ended(connection: &Connection, upid: &Upid<'_>, task: &TaskHandle, end:
             let lines = log(connection, upid, task).await.unwrap_or_default();
             let mut message = explained(end, &lines);
             if upid.kind == images::TASK {
-                message = format!("{message}; {}", advice(end));
+                message = format!("{}; {}", without_queries(&message), advice(end));
             }
             Ok(TaskState::Failed { message, kind })
         }

@@ -61,6 +61,17 @@ fn vm_is(text: &str, state: &str) -> bool {
     rest.trim_start() == state
 }
 
+/// A text with the queries of its URLs cut off: they may hold a signature or a token, and the text is shown to many.
+pub(super) fn without_queries(text: &str) -> String {
+    let cut = |word: &str| {
+        let (url, query) = word.split_once('?').filter(|(url, _)| url.contains("://"))?;
+        // What follows the URL, such as the end of a quotation, stays.
+        let end = query.trim_end_matches(['\'', '"', ',', ';', ':', ')', '\n']).len();
+        Some(format!("{url}?…{}", &query[end..]))
+    };
+    text.split(' ').map(|word| cut(word).unwrap_or_else(|| word.to_owned())).collect::<Vec<_>>().join(" ")
+}
+
 /// The privilege and path of a 403 such as `Permission check failed (/vms/104, VM.Audit)`. Empty where the text does
 /// not say (recorded 020, 138).
 pub(super) fn forbidden(text: &str) -> FaultKind {
@@ -146,6 +157,21 @@ mod tests {
         ];
         for (text, kind) in cases {
             assert_eq!(kind_of_text(text), kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn queries_are_cut_off_urls() {
+        for (text, shown) in [
+            (
+                "command '/usr/bin/wget -O x https://a.example.org/w.img?X-Sig=s3cr3t&b=c' failed: exit code 8",
+                "command '/usr/bin/wget -O x https://a.example.org/w.img?…' failed: exit code 8",
+            ),
+            ("Location: http://b/x?t=1?u='2 [following]", "Location: http://b/x?… [following]"),
+            ("--2026--  https://a/x?y\n", "--2026--  https://a/x?…\n"),
+            ("is it there? see https://a/x", "is it there? see https://a/x"),
+        ] {
+            assert_eq!(without_queries(text), shown);
         }
     }
 

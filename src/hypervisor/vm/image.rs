@@ -1,7 +1,11 @@
 //! What a VM is made from: a template, or an image that a host downloads once and keeps.
 
 use std::fmt;
+use std::time::Duration;
 
+/// How long a download is waited for. An image of a few GiB takes minutes; what has not ended by then hangs, perhaps for
+/// ever, and to ask once more does no harm: two downloads of one file fill it one after the other, checked both.
+pub const LONGEST_DOWNLOAD: Duration = Duration::from_secs(30 * 60);
 /// Hex digits of the checksum in a file's name: enough that no two images ever share one.
 const NAME_DIGITS: usize = 32;
 
@@ -104,7 +108,7 @@ impl ImageFormat {
 pub enum ImageState {
     /// On the storage, whole and checked.
     Present,
-    /// On its way there.
+    /// On its way there, and not for longer than [`LONGEST_DOWNLOAD`].
     Downloading,
     /// Neither.
     Absent,

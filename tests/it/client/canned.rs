@@ -16,7 +16,8 @@ use stevedore::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
 use stevedore::hypervisor::registry::ConnectionLimits;
 use stevedore::hypervisor::transport::{Exchange, ExchangeError, Unobserved};
 use stevedore::hypervisor::vm::image::{Checksum, ImageFile, ImageFormat, ImageWanted};
-use stevedore::hypervisor::vm::{AddressWanted, NetworkWanted, VmRef, VmWanted};
+use stevedore::hypervisor::vm::making::{MadeFrom, Making};
+use stevedore::hypervisor::vm::{AddressWanted, CreateOrder, NetworkWanted, VmRef, VmWanted};
 use stevedore::hypervisor::window::Window;
 use stevedore::secret::Secret;
 
@@ -229,6 +230,15 @@ pub(super) fn wanted() -> VmWanted {
         user: "stevedore".into(),
         authorized_keys: vec!["ssh-ed25519 AAAA+/ me".into()],
     }
+}
+
+/// What is asked about the VM that such an order makes.
+pub(super) fn making(order: &CreateOrder) -> Making {
+    let from = match &order.wanted.image {
+        ImageWanted::Template(name) => MadeFrom::Template(name.clone()),
+        ImageWanted::File(_) => MadeFrom::Image,
+    };
+    Making { at: order.at.clone(), from, since: order.since }
 }
 
 /// A worker's image on the recorded cluster.

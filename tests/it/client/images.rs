@@ -6,12 +6,12 @@ use serde_json::json;
 use stevedore::domain::fault::FaultKind;
 use stevedore::domain::identity::{Ownership, judge};
 use stevedore::hypervisor::Hypervisor;
-use stevedore::hypervisor::vm::image::{Checksum, ImageFile, ImageFormat, ImageState, ImageWanted};
-use stevedore::hypervisor::vm::{CreateOrder, ObstacleKind, Started, Takes, TaskState, VmWanted};
+use stevedore::hypervisor::vm::image::{Checksum, ImageFile, ImageFormat, ImageState, ImageWanted, LONGEST_DOWNLOAD};
+use stevedore::hypervisor::vm::{CreateOrder, ObstacleKind, Started, Takes, TaskHandle, TaskState, VmWanted};
 use stevedore::simulator::scenario::{DEMO_IMAGE, DownloadFailure, DownloadSpec, Release, Scenario};
 use tokio::time::sleep;
 
-use super::canned::{Canned, Recorded, any_time, at, client, image, recorded, wanted};
+use super::canned::{Canned, Recorded, any_time, at, client, image, making, recorded, wanted};
 use super::simulator::Lab;
 
 const UPID: &str = "UPID:pve1:0000025B:00039E36:6B025509:download:stevedore-x.qcow2:dev@pve!t1:";
@@ -30,16 +30,42 @@ async fn an_image_is_found_by_its_name_on_the_storage() {
         Ok(Recorded::data(json!([{"type": "node", "node": "pve1", "status": "online"}]))),
     );
     let client = client(canned.clone());
-    assert_eq!(client.image("pve1", &image()).await.unwrap(), ImageState::Absent);
+    assert_eq!(client.image("pve1", &image(), None).await.unwrap(), ImageState::Absent);
     assert_eq!(canned.last("GET /nodes/pve1/storage/local/content").param("content"), Some("import"));
     let volid = format!("local:import/{}", image().name());
     let there = json!([{"volid": "local:import/tiny.qcow2"}, {"volid": volid, "size": 5, "format": "qcow2"}]);
     let canned = Canned::default();
     canned.say("GET /nodes/pve1/storage/local/content", Ok(Recorded::data(there)));
     let client = super::canned::client(std::sync::Arc::new(canned));
-    assert_eq!(client.image("pve1", &image()).await.unwrap(), ImageState::Present);
+    assert_eq!(client.image("pve1", &image(), None).await.unwrap(), ImageState::Present);
     let other = ImageFile { format: ImageFormat::Raw, ..image() };
     assert_ne!(other.name(), image().name());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_knows_the_task_asks_its_node_alone() {
+    let resources = json!([
+        {"type": "node", "node": "pve1", "status": "online"}, {"type": "node", "node": "pve2", "status": "online"},
+        {"type": "storage", "storage": "local", "node": "pve1", "shared": 1},
+        {"type": "storage", "storage": "local", "node": "pve2", "shared": 1},
+    ]);
+    let canned = std::sync::Arc::new(Canned::default());
+    canned.say("GET /nodes/pve1/storage/local/content", Ok(Recorded::data(json!([]))));
+    canned.say("GET /cluster/resources", Ok(Recorded::data(resources)));
+    canned.say("GET /nodes/pve1/tasks", Ok(Recorded::data(json!([]))));
+    // Begun at 02:00 of that day, by the clock of these tests just now.
+    let other = json!([{"upid": UPID.replace("pve1", "pve2"), "type": "download", "id": image().name(),
+        "status": "RUNNING", "starttime": 1_795_312_800}]);
+    canned.say("GET /nodes/pve2/tasks", Ok(Recorded::data(other)));
+    let client = client(canned.clone());
+    assert_eq!(client.image("pve1", &image(), None).await.unwrap(), ImageState::Downloading);
+    let before = canned.lines().len();
+    let own = TaskHandle(UPID.into());
+    assert_eq!(client.image("pve1", &image(), Some(&own)).await.unwrap(), ImageState::Absent);
+    let content = "GET /nodes/pve1/storage/local/content";
+    assert_eq!(canned.lines()[before..], [content, "GET /nodes/pve1/tasks", content]);
+    sleep(LONGEST_DOWNLOAD).await;
+    assert_eq!(client.image("pve1", &image(), None).await.unwrap(), ImageState::Absent, "that one hangs");
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,7 +154,7 @@ async fn one_call_makes_the_whole_vm() {
 async fn only_the_task_that_names_the_vm_makes_it() {
     // Recorded 396: two clones run, and no import.
     let client = client(Canned::recorded(&["396-tasks-active"]));
-    assert!(!client.is_being_made(&imported(image())).await.unwrap());
+    assert!(!client.is_being_made(&making(&imported(image()))).await.unwrap());
 }
 
 /// The image that the demo world serves, to be kept on `storage`.
@@ -147,18 +173,18 @@ async fn the_main_job(release: Release, storage: &str, images: &str) {
     let wanted = &order.wanted;
     sleep(Duration::from_secs(15)).await;
     assert_eq!(client.obstacles(wanted).await.unwrap(), []);
-    assert_eq!(client.image("pve1", &image).await.unwrap(), ImageState::Absent);
+    assert_eq!(client.image("pve1", &image, None).await.unwrap(), ImageState::Absent);
     let started = client.within(any_time()).download("pve1", &image).await;
-    assert_eq!(client.image("pve1", &image).await.unwrap(), ImageState::Downloading);
+    assert_eq!(client.image("pve1", &image, None).await.unwrap(), ImageState::Downloading);
     let elsewhere = if images == "nfs1" { ImageState::Downloading } else { ImageState::Absent };
-    assert_eq!(client.image("pve2", &image).await.unwrap(), elsewhere);
+    assert_eq!(client.image("pve2", &image, None).await.unwrap(), elsewhere);
     lab.done(started).await;
-    assert_eq!(client.image("pve1", &image).await.unwrap(), ImageState::Present);
+    assert_eq!(client.image("pve1", &image, None).await.unwrap(), ImageState::Present);
     // Asking once more is no harm.
     lab.done(client.within(any_time()).download("pve1", &image).await).await;
 
     let started = client.within(any_time()).create(&order).await;
-    assert!(client.is_being_made(&order).await.unwrap());
+    assert!(client.is_being_made(&making(&order)).await.unwrap());
     let in_the_making = client.vm(&order.at).await.unwrap();
     assert_eq!((in_the_making.lock.as_deref(), in_the_making.shown.tagged), (Some("create"), false));
     assert_eq!(judge(&in_the_making.shown, "inst", "uid"), Ownership::Foreign, "nothing tells whose it is");
@@ -226,7 +252,7 @@ async fn refused(spec: DownloadSpec, checksum: Option<&str>) -> String {
     }
     let lab = Lab::with(scenario);
     let end = lab.end(lab.client.within(any_time()).download("pve1", &image).await).await;
-    assert_eq!(lab.client.image("pve1", &image).await.unwrap(), ImageState::Absent);
+    assert_eq!(lab.client.image("pve1", &image, None).await.unwrap(), ImageState::Absent);
     let TaskState::Failed { message, kind } = end else { panic!("{end:?}") };
     assert_eq!(kind, FaultKind::Other, "it does not pass by itself: {message}");
     message

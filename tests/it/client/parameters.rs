@@ -12,7 +12,7 @@ use stevedore::hypervisor::vm::image::ImageWanted;
 use stevedore::hypervisor::vm::{AddressWanted, CreateOrder, InUse, TaskHandle, VmWanted};
 use stevedore::secret::Secret;
 
-use super::canned::{Canned, LONG, Recorded, Sent, any_time, at, image, recorded, settings, wanted};
+use super::canned::{Canned, LONG, Recorded, Sent, any_time, at, image, making, recorded, settings, wanted};
 
 /// Parameter names by call, as the API schemas of 8.4 and 9.2 have them.
 fn schema() -> Vec<(String, BTreeSet<String>)> {
@@ -117,10 +117,10 @@ async fn drive(client: &Proxmox) {
     client.missing_privileges(&InUse::default()).await.unwrap();
     client.inventory().await.unwrap();
     client.obstacles(&wanted).await.unwrap();
-    client.is_being_made(&order).await.unwrap();
+    client.is_being_made(&making(&order)).await.unwrap();
     client.within(any_time()).create(&order).await.unwrap();
     let image = image();
-    client.image("pve1", &image).await.unwrap();
+    client.image("pve1", &image, None).await.unwrap();
     client.within(any_time()).download("pve1", &image).await.unwrap();
     let imported = VmWanted { image: ImageWanted::File(image), ..wanted.clone() };
     client.within(any_time()).create(&CreateOrder { wanted: imported, ..order }).await.unwrap();

@@ -7,9 +7,10 @@ use stevedore::domain::fault::FaultKind;
 use stevedore::guest::channel::{Output, Script};
 use stevedore::hypervisor::Hypervisor;
 use stevedore::hypervisor::vm::image::ImageWanted;
+use stevedore::hypervisor::vm::making::{MadeFrom, Making};
 use stevedore::hypervisor::vm::{CreateOrder, InUse, ObstacleKind, Power, Started, Takes, TaskHandle, TaskState};
 
-use super::canned::{Canned, LONG, Recorded, any_time, at, client, recorded, wanted};
+use super::canned::{Canned, LONG, Recorded, any_time, at, client, making, recorded, wanted};
 
 const SCRIPT: Script = Script { name: "sample", text: "cat; echo \"$1\"" };
 
@@ -267,16 +268,17 @@ async fn a_young_clone_of_the_template_could_be_ours() {
     let canned = Canned::recorded(&["396-tasks-active"]);
     canned.say("GET /cluster/resources", Ok(resources()));
     let client = client(canned);
-    assert!(client.is_being_made(&order()).await.unwrap());
-    let later = CreateOrder { since: "2026-11-22T02:50:00Z".parse().unwrap(), ..order() };
+    let order = making(&order());
+    let is_made_from = async |from| client.is_being_made(&Making { from, ..order.clone() }).await.unwrap();
+    assert!(client.is_being_made(&order).await.unwrap());
+    let later = Making { since: "2026-11-22T02:50:00Z".parse().unwrap(), ..order.clone() };
     assert!(!client.is_being_made(&later).await.unwrap());
-    let mut other = order();
-    other.wanted.image = ImageWanted::Template("201".into());
-    assert!(!client.is_being_made(&other).await.unwrap());
-    other.wanted.image = ImageWanted::Template("removed meanwhile".into());
-    assert!(client.is_being_made(&other).await.unwrap());
+    assert!(!is_made_from(MadeFrom::Template("201".into())).await);
+    assert!(is_made_from(MadeFrom::Template("removed meanwhile".into())).await);
+    assert!(is_made_from(MadeFrom::Anything).await);
+    assert!(!is_made_from(MadeFrom::Image).await);
     let idle = super::canned::client(Canned::recorded(&["116-tasks-list-source-active"]));
-    assert!(!idle.is_being_made(&order()).await.unwrap());
+    assert!(!idle.is_being_made(&order).await.unwrap());
 }
 
 /// The state of the task in the recorded status `name`, with a log if one is given.

@@ -23,7 +23,7 @@ use stevedore::simulator::proxmox::{Outcome, Simulator};
 use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Release, Scenario};
 use tokio::time::sleep;
 
-use super::canned::{any_time, at, settings, wanted};
+use super::canned::{any_time, at, making, settings, wanted};
 
 /// Requests go to the node that the endpoint names.
 #[derive(Debug)]
@@ -113,9 +113,9 @@ async fn the_main_job(release: Release, storage: &str) {
     let order = order(storage);
     let wanted = &order.wanted;
     assert_eq!(client.obstacles(wanted).await.unwrap(), []);
-    assert!(!client.is_being_made(&order).await.unwrap());
+    assert!(!client.is_being_made(&making(&order)).await.unwrap());
     let started = client.within(any_time()).create(&order).await;
-    assert!(client.is_being_made(&order).await.unwrap());
+    assert!(client.is_being_made(&making(&order)).await.unwrap());
     // The worker process writes the first configuration a moment after the answer.
     sleep(Duration::from_millis(200)).await;
     let in_the_making = client.vm(&order.at).await.unwrap();

@@ -2,7 +2,7 @@
 
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use stevedore::simulator::scenario::{DEMO_IMAGE, Release, Scenario};
+use stevedore::simulator::scenario::{DEMO_IMAGE, MachineSpec, Release, Scenario};
 
 use super::lives::{Begin, Story, Until, matrix, undisturbed};
 use super::mishaps::{Loss, MISHAPS, Place, erasures};
@@ -37,6 +37,45 @@ fn deleted_in_mid_download() -> Story {
 
 fn deleted_in_mid_import() -> Story {
     Story::of("by URL: deleted in mid-import", vec![(create(&["w1"], &json!({})), Until::Cloning)])
+}
+
+const OTHER_TEMPLATE: &str = "debian-next";
+
+/// The demo world with one more template on the host.
+fn with_other_template() -> Scenario {
+    let mut scenario = Scenario::default_demo();
+    let is_template = |machine: &&MachineSpec| machine.config["name"] == "debian-worker" && machine.node == "pve1";
+    let mut other = scenario.machines.iter().find(is_template).unwrap().clone();
+    other.vmid = 9009;
+    other.config = other.config.into_iter().map(|(key, value)| (key, value.replace("9001", "9009"))).collect();
+    other.config.insert("name".into(), OTHER_TEMPLATE.into());
+    scenario.machines.push(other);
+    scenario
+}
+
+/// What the VM is made from changes while it is made: by another way, or from another template.
+fn source_edited_in_mid_make() -> [Story; 3] {
+    let template = |name: &str| {
+        let image = json!({"template": name, "url": null, "checksum": null});
+        json!({"spec": {"proxmox": {"imageStorage": null}, "image": image}})
+    };
+    let story = |name, from: Value, to: Value| {
+        let begin = Begin::Create(vec![worker("w1", &from)]);
+        let stages = vec![(begin, Until::Cloning), (Begin::Edit(to), Until::TestedOrOutdated)];
+        Story { scenario: with_other_template(), ..Story::of(name, stages) }
+    };
+    [
+        story("source edited in mid-make: template to URL", json!({}), by_url("local")),
+        story("source edited in mid-make: URL to template", by_url("local"), template("debian-worker")),
+        story("source edited in mid-make: another template", json!({}), template(OTHER_TEMPLATE)),
+    ]
+}
+
+#[test]
+fn an_edit_of_the_source_in_mid_make_survives_every_mishap() {
+    for story in source_edited_in_mid_make() {
+        at_each_effect(&story, &MISHAPS);
+    }
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub(super) enum Until {
     Tested,
     /// Every worker is off, tested or not, and its VM has this option.
     Applied(&'static str, &'static str),
+    /// The present declaration was tested, or takes another VM than the one that was made before it changed.
+    TestedOrOutdated,
     /// The test that was asked for with this value was made.
     Asked(&'static str),
     /// No worker is left.
@@ -137,6 +139,9 @@ impl Until {
                 all(&|worker| phase(worker) == Some("ShutDown") && is_settled(worker))
                     && world.option_of_ours(key).as_deref() == Some(*value)
             }
+            Self::TestedOrOutdated => {
+                all(&|worker| is_tested(worker) || is_settled(worker) && has_reason(worker, "RedeployNeeded"))
+            }
             Self::Asked(value) => all(&|worker| {
                 let handled = worker.status.as_ref().and_then(|status| status.last_handled_test_request.as_deref());
                 is_tested(worker) && handled == Some(*value)
@@ -147,7 +152,7 @@ impl Until {
 
     /// Whether the workers' VMs are off and complete now.
     fn is_at_rest(&self) -> bool {
-        matches!(self, Self::Tested | Self::Applied(..) | Self::Asked(_))
+        matches!(self, Self::Tested | Self::TestedOrOutdated | Self::Applied(..) | Self::Asked(_))
     }
 }
 
@@ -160,6 +165,12 @@ fn is_settled(worker: &Worker) -> bool {
     status.operation.is_none() && status.observed_generation == worker.metadata.generation
 }
 
+/// Whether one of the worker's conditions has this reason.
+fn has_reason(worker: &Worker, reason: &str) -> bool {
+    let conditions = worker.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|condition| condition.reason == reason)
+}
+
 /// What must hold at every moment; the text says what does not.
 pub(super) fn invariants(world: &World, story: &Story, strangers: &BTreeMap<u32, String>) -> Result<(), String> {
     let ours = world.ours();
@@ -168,6 +179,9 @@ pub(super) fn invariants(world: &World, story: &Story, strangers: &BTreeMap<u32,
     }
     if world.busy() > story.busy {
         return Err(format!("{} VMs are made or on at a time", world.busy()));
+    }
+    if world.all_workers().iter().any(|worker| has_reason(worker, "OrphanLock")) {
+        return Err("a person is told to unlock a VM that a task works on".to_owned());
     }
     if world.strangers() != *strangers {
         return Err("a VM of somebody else was changed".to_owned());

@@ -11,9 +11,10 @@ use stevedore::guest::channel::GuestChannel;
 use stevedore::hypervisor::inventory::{HostSummary, Inventory, VmSummary};
 use stevedore::hypervisor::registry::ConnectionLimits;
 use stevedore::hypervisor::vm::image::{ImageFile, ImageState};
+use stevedore::hypervisor::vm::making::Making;
 use stevedore::hypervisor::vm::{
-    Capabilities, ClusterIdentity, CreateOrder, Difference, GuestAddress, InUse, MissingPrivilege, Obstacle, Power,
-    Probe, TaskHandle, TaskState, VmDetail, VmRef, VmWanted,
+    Capabilities, ClusterIdentity, Difference, GuestAddress, InUse, MissingPrivilege, Obstacle, Power, Probe,
+    TaskHandle, TaskState, VmDetail, VmRef, VmWanted,
 };
 use stevedore::hypervisor::window::Window;
 use stevedore::hypervisor::{Changes, Hypervisor, SharedHypervisor};
@@ -202,7 +203,7 @@ impl Hypervisor for Client {
         Ok(inventory)
     }
 
-    async fn image(&self, _: &str, _: &ImageFile) -> Result<ImageState, Fault> {
+    async fn image(&self, _: &str, _: &ImageFile, _: Option<&TaskHandle>) -> Result<ImageState, Fault> {
         never()
     }
 
@@ -247,7 +248,7 @@ impl Hypervisor for Client {
         never()
     }
 
-    async fn is_being_made(&self, _: &CreateOrder) -> Result<bool, Fault> {
+    async fn is_being_made(&self, _: &Making) -> Result<bool, Fault> {
         never()
     }
 

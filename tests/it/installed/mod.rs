@@ -10,6 +10,6 @@ mod looks;
 mod namespace;
 mod normal;
 mod older;
-mod stage;
+pub(crate) mod stage;
 mod stale_crd;
 mod witness;

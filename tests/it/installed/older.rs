@@ -56,7 +56,7 @@ fn slow_hypervisor(stage: &Stage) -> String {
     let cluster = Cluster {
         namespace: NAMESPACE,
         name: "pve",
-        endpoint: stage.server.addr,
+        endpoints: &[stage.server.addr],
         ca_pem: &stage.server.ca_pem,
         vm_ids: (5000, 5999),
         limits: "{deletionsPerHour: 100}",

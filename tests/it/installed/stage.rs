@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,22 +19,23 @@ use stevedore::simulator::scenario::{Scenario, Seconds, Timings};
 use stevedore::simulator::server::Server;
 use tokio::time::Instant;
 
-pub(super) use stevedore::simulator::declared::is_tested;
+pub(crate) use stevedore::simulator::declared::is_tested;
 
 /// Where the operator is installed.
 pub(super) const SYSTEM: &str = "stevedore-system";
 /// Where workers live.
-pub(super) const NAMESPACE: &str = "backup";
+pub(crate) const NAMESPACE: &str = "backup";
 const HYPERVISOR: &str = "pve";
-/// Much longer than anything takes here: only a test that hangs gets there.
+/// Much longer than anything takes in a quick world: only a test that hangs gets there.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A control plane with the chart installed, and a simulated cluster.
-pub(super) struct Stage {
-    pub(super) plane: ControlPlane,
-    pub(super) pve: Simulator,
+pub(crate) struct Stage {
+    pub(crate) plane: ControlPlane,
+    pub(crate) pve: Simulator,
     pub(super) server: Server,
     pub(super) installed: Installed,
+    patience: Duration,
 }
 
 /// A lease as short as it can be while calls may take 2 s. Who is not given the processor for as long loses it.
@@ -59,50 +60,59 @@ pub(super) fn quick() -> Scenario {
     Scenario { timings, ..Scenario::default_demo() }
 }
 
+/// The folder of the project's chart.
+pub(crate) fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/stevedore")
+}
+
 impl Stage {
     /// Sets the stage; no operator runs yet.
     pub(super) async fn set(scenario: Scenario) -> Self {
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/stevedore");
-        Self::with(scenario, &chart, "lease.duration=4s,lease.renewInterval=1s").await
+        Self::with(scenario, &chart(), "lease.duration=4s,lease.renewInterval=1s").await
     }
 
     /// The same with a lease of 3 s.
     pub(super) async fn with_short_lease(scenario: Scenario) -> Self {
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/stevedore");
-        Self::with(scenario, &chart, SHORT_LEASE).await
+        Self::with(scenario, &chart(), SHORT_LEASE).await
     }
 
     /// The same with another chart.
     pub(super) async fn with(scenario: Scenario, chart: &Path, lease: &str) -> Self {
-        let plane = ControlPlane::start(Options { audit: true, ..Options::default() }).await.unwrap();
         let pve = Simulator::with_guests(scenario, Arc::new(SystemClock), Arc::new(CannedGuest::default()));
-        let server = Server::start(&pve, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let flags = "extraArgs={--settle-time=1s,--guest-timeout=20s,--call-deadline=2s}";
-        let installed = Installed::from_chart(&plane, chart, "stevedore", SYSTEM, &[flags, lease]).await.unwrap();
-        Self { plane, pve, server, installed }
+        Self::before(pve, chart, &[flags, lease], PATIENCE).await
+    }
+
+    /// In front of a cluster that is there already, with these values of the chart and this patience.
+    pub(crate) async fn before(pve: Simulator, chart: &Path, values: &[&str], patience: Duration) -> Self {
+        let plane = ControlPlane::start(Options { audit: true, ..Options::default() }).await.unwrap();
+        let server = Server::start(&pve, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let installed = Installed::from_chart(&plane, chart, "stevedore", SYSTEM, values).await.unwrap();
+        Self { plane, pve, server, installed, patience }
     }
 
     /// Starts replica number `replica` of the installed Deployment.
-    pub(super) async fn operator(&self, replica: u32) -> Replica {
+    pub(crate) async fn operator(&self, replica: u32) -> Replica {
         let program = Path::new(env!("CARGO_BIN_EXE_stevedore"));
         self.installed.start(&self.plane, program, replica).await.unwrap()
     }
 
     /// Applies manifests as a person does.
-    pub(super) async fn apply(&self, manifests: &str) {
+    pub(crate) async fn apply(&self, manifests: &str) {
         self.plane.kubectl_with_input(&["apply", "-f", "-"], manifests).await.unwrap().success().unwrap();
     }
 
-    pub(super) async fn kubectl(&self, args: &[&str]) -> String {
+    pub(crate) async fn kubectl(&self, args: &[&str]) -> String {
         self.plane.kubectl(args).await.unwrap().success().unwrap()
     }
 
     /// Applies namespace, credential, CA and Hypervisor.
-    pub(super) async fn apply_hypervisor(&self, limits: &str) {
+    pub(crate) async fn apply_hypervisor(&self, limits: &str) {
+        let endpoints = [&[self.server.addr], &self.server.inside[..]].concat();
         let cluster = Cluster {
             namespace: NAMESPACE,
             name: HYPERVISOR,
-            endpoint: self.server.addr,
+            endpoints: &endpoints,
             ca_pem: &self.server.ca_pem,
             vm_ids: (5000, 5999),
             limits,
@@ -120,19 +130,19 @@ impl Stage {
         }
     }
 
-    pub(super) async fn workers(&self) -> Vec<Worker> {
+    pub(crate) async fn workers(&self) -> Vec<Worker> {
         let client = self.plane.client().await.unwrap();
         Api::<Worker>::namespaced(client, NAMESPACE).list(&kube::api::ListParams::default()).await.unwrap().items
     }
 
-    pub(super) async fn hypervisor(&self) -> Option<Hypervisor> {
+    pub(crate) async fn hypervisor(&self) -> Option<Hypervisor> {
         let client = self.plane.client().await.unwrap();
         Api::<Hypervisor>::namespaced(client, NAMESPACE).get_opt("pve").await.unwrap()
     }
 
     /// Waits until `done` says so of the workers; prints what they are if it never does.
-    pub(super) async fn until(&self, what: &str, done: impl Fn(&[Worker]) -> bool) {
-        let end = Instant::now() + PATIENCE;
+    pub(crate) async fn until(&self, what: &str, done: impl Fn(&[Worker]) -> bool) {
+        let end = Instant::now() + self.patience;
         loop {
             let workers = self.workers().await;
             if done(&workers) {
@@ -147,7 +157,7 @@ impl Stage {
     }
 
     /// VMs in the workers' range: their names by VMID.
-    pub(super) fn ours(&self) -> BTreeMap<u32, String> {
+    pub(crate) fn ours(&self) -> BTreeMap<u32, String> {
         self.pve.world(|world| {
             let ids = world.machines().into_iter().map(|(vmid, _)| vmid).filter(|vmid| (5000..6000).contains(vmid));
             ids.map(|vmid| (vmid, world.option(vmid, "name").unwrap_or_default())).collect()
@@ -163,7 +173,7 @@ impl Stage {
         })
     }
 
-    pub(super) fn running(&self) -> Vec<u32> {
+    pub(crate) fn running(&self) -> Vec<u32> {
         let ours: Vec<u32> = self.ours().into_keys().collect();
         self.pve.world(|world| ours.into_iter().filter(|vmid| world.is_running(*vmid).unwrap_or(false)).collect())
     }
@@ -184,7 +194,7 @@ impl Stage {
 }
 
 /// A worker of the demo world.
-pub(super) fn worker(name: &str, host: &str, policy: &str) -> String {
+pub(crate) fn worker(name: &str, host: &str, policy: &str) -> String {
     declared::worker(NAMESPACE, HYPERVISOR, name, host, policy)
 }
 
@@ -204,12 +214,12 @@ pub(super) fn is_tested_with(worker: &Worker, memory: &str) -> bool {
 }
 
 /// Whether an operation is open.
-pub(super) fn is_worked_on(worker: &Worker) -> bool {
+pub(crate) fn is_worked_on(worker: &Worker) -> bool {
     worker.status.as_ref().is_some_and(|status| status.operation.is_some())
 }
 
 /// That a process leads, by its own words.
-pub(super) fn leads(status: u16, answer: &str) -> bool {
+pub(crate) fn leads(status: u16, answer: &str) -> bool {
     status == 200 && answer.contains("this process leads")
 }
 

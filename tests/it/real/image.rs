@@ -26,7 +26,7 @@ async fn two_machines_of_one_image_share_nothing_that_must_be_their_own() {
             inside_well(&*guest, "grep -v '^[^:]*:[!*]' /etc/shadow; find /root /home -name authorized_keys").await;
         assert_eq!(said.trim(), "/home/stevedore/.ssh/authorized_keys");
         // The package manager's lock is free, and the root file system is as large as the disk.
-        inside_well(&*guest, "apt-get install --simulate --quiet jq || apt-get check").await;
+        inside_well(&*guest, "apt-get check").await;
         inside_well(&*guest, "test $(df --output=size -k / | tail -n 1) -gt 9000000").await;
         // Booted by the firmware that was asked for, with nothing that failed.
         let said =

@@ -3,8 +3,6 @@
 mod leftovers;
 mod rights;
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -12,31 +10,22 @@ use std::time::Duration;
 use serde_json::Value;
 use stevedore::clock::{Clock as _, SystemClock};
 use stevedore::simulator::guest_exec::EchoGuest;
+use stevedore::simulator::image_server::ImageServer;
 use stevedore::simulator::proxmox::Simulator;
 use stevedore::simulator::scenario::GuestRule;
 
-use super::stage::{Stage, scenario};
+use super::stage::{Stage, disk_files, is_there, scenario};
 
 const EMPTY: [(&str, &str); 2] = [("scsi0", "local-lvm:1"), ("net0", "virtio,bridge=vmbr0")];
 
-/// The files of a machine's disks, by the number of the disk.
 fn disks(stage: &Stage, vmid: u32) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(stage.qemu().folder().join("disks")).unwrap().map(|entry| entry.unwrap().path());
-    let name = format!("vm-{vmid}-disk");
-    let mut files: Vec<_> = files.filter(|file| file.to_string_lossy().contains(&name)).collect();
-    files.sort();
-    files
+    disk_files(stage.qemu(), vmid)
 }
 
 fn image_info(file: &Path) -> Value {
     let mut command = Command::new("qemu-img");
     let output = command.args(["info", "--force-share", "--output=json"]).arg(file).output().unwrap();
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn is_there(pid: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
 
 async fn until(what: &str, mut fits: impl FnMut() -> bool) {
@@ -138,21 +127,6 @@ async fn what_cannot_be_is_told_in_the_task() {
     stage.done("POST", 112, "/status/start", &[]).await;
 }
 
-/// Serves a file to everyone who asks.
-fn serve(file: &Path) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (url, content) = (format!("http://{}/image", listener.local_addr().unwrap()), std::fs::read(file).unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 4096]).unwrap();
-            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", content.len());
-            stream.write_all(&[head.as_bytes(), content.as_slice()].concat()).unwrap();
-        }
-    });
-    url
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs QEMU: make test-guests"]
 async fn a_node_downloads_checks_and_imports_an_image() {
@@ -161,8 +135,10 @@ async fn a_node_downloads_checks_and_imports_an_image() {
     let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&image).arg("3G").status().unwrap();
     assert!(made.success());
     let sum = Command::new("sha256sum").arg(&image).output().unwrap().stdout;
-    let (sum, url) = (String::from_utf8(sum).unwrap()[..64].to_owned(), serve(&image));
+    let sum = String::from_utf8(sum).unwrap()[..64].to_owned();
+    let images = ImageServer::start(&image).await.unwrap();
     let stage = Stage::open(scenario(None)).await;
+    let url = images.url();
     let download = async |checksum: &str| {
         let order = [
             ("content", "import"),

@@ -3,6 +3,8 @@
 mod checks;
 mod guest;
 mod image;
+mod killed;
 mod lab;
 mod machine;
 mod stage;
+mod trial;

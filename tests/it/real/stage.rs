@@ -41,6 +41,21 @@ pub(super) async fn turn() -> SemaphorePermit<'static> {
     TURNS.acquire().await.unwrap()
 }
 
+/// The files of a machine's disks, by the number of the disk.
+pub(super) fn disk_files(qemu: &Qemu, vmid: u32) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(qemu.folder().join("disks")).unwrap().map(|entry| entry.unwrap().path());
+    let name = format!("vm-{vmid}-disk");
+    let mut files: Vec<_> = files.filter(|file| file.to_string_lossy().contains(&name)).collect();
+    files.sort();
+    files
+}
+
+/// Whether a process is there and has not ended.
+pub(super) fn is_there(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+}
+
 /// A cluster with a turn to run one machine.
 pub(super) struct Stage {
     pub(super) probe: Probe,

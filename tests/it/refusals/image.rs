@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stevedore::simulator::scenario::{
-    DEMO_IMAGE, DEMO_TOKEN, DownloadFailure, DownloadSpec, Scenario, StorageKind, StorageSpec,
+    DEMO_IMAGE, DEMO_TOKEN, DownloadFailure, DownloadSpec, Scenario, Seconds, StorageKind, StorageSpec,
 };
 
 use super::lab::{Lab, hypervisor_says, worker_says};
@@ -152,6 +152,59 @@ fn a_url_that_cannot_be_reached() {
     fails(away, from(OTHER), &["refused", "the host reaches it"], corrected());
     let unknown = from("https://nowhere.example.net/worker.img");
     fails(DownloadSpec::default(), unknown, &["unable to resolve", "image.url"], corrected());
+}
+
+#[test]
+fn the_query_of_a_url_is_not_told() {
+    in_virtual_time(async {
+        let mut scenario = Scenario::default_demo();
+        let url = "https://other.example.org/worker.img?X-Sig=s3cr3t";
+        let gone = DownloadSpec { failure: Some(DownloadFailure::NotFound), ..DownloadSpec::default() };
+        scenario.downloads.insert(url.into(), gone);
+        let mut lab = Lab::of(scenario, json!({})).await;
+        lab.declare("w1", from(url)).await;
+        let words = ["https://other.example.org/worker.img?…'", "404"];
+        lab.says(worker_says("w1", ("Tested", "False", "TestFailed"), &words)).await;
+        lab.operator.pass(Duration::from_secs(60)).await;
+        // Events and the log have their words from the same conclusion.
+        let status = lab.world.kube.objects("stevedore.dev", "workers")[0]["status"].to_string();
+        assert!(status.contains("worker.img?…") && !status.contains("s3cr3t"), "{status}");
+    });
+}
+
+#[test]
+fn a_download_that_does_not_end_holds_nobody_up_for_ever() {
+    in_virtual_time(async {
+        let mut scenario = Scenario::default_demo();
+        let good = scenario.downloads[DEMO_IMAGE].clone();
+        let hanging = DownloadSpec { seconds: Some(Seconds(1e7)), ..good };
+        scenario.downloads.insert(OTHER.into(), hanging);
+        let mut lab = Lab::of(scenario, json!({})).await;
+        lab.declare("w1", from(OTHER)).await;
+        lab.operator.pass(Duration::from_secs(60)).await;
+        lab.declare("w2", by_url("local")).await;
+        lab.operator.pass(Duration::from_secs(25 * 60)).await;
+        assert_eq!(lab.world.downloads(), 1, "the same file on the same storage is on its way, for all that is known");
+        lab.operator.pass(Duration::from_secs(8 * 60)).await;
+        lab.tested("w2").await;
+        lab.tested("w1").await;
+        assert_eq!(lab.world.downloads(), 2, "it is there now, wherever it came from");
+    });
+}
+
+#[test]
+fn a_download_that_hung_is_the_tests_result_and_asked_for_anew() {
+    in_virtual_time(async {
+        let mut scenario = Scenario::default_demo();
+        scenario.downloads.get_mut(DEMO_IMAGE).unwrap().seconds = Some(Seconds(1e7));
+        let mut lab = Lab::of(scenario, json!({})).await;
+        lab.declare("w1", by_url("local")).await;
+        let words = ["the storage local could not be downloaded", "30 min", "on pve1", "UPID:pve1:"];
+        lab.says(worker_says("w1", ("Tested", "False", "TestFailed"), &words)).await;
+        assert_eq!(lab.world.downloads(), 1);
+        lab.operator.pass(Duration::from_secs(5 * 60)).await;
+        assert_eq!(lab.world.downloads(), 2);
+    });
 }
 
 #[test]

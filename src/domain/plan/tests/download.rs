@@ -124,6 +124,42 @@ fn a_download_that_fails_is_the_tests_result() {
 }
 
 #[test]
+fn a_download_that_does_not_end_is_the_tests_result() {
+    let ends = |task: Option<TaskState>, image, age: u64| {
+        let mut facts = downloading();
+        facts.looks.task = task;
+        facts.observed.step_age = Duration::from_secs(age);
+        settle(facts, &with(image))
+    };
+    for (task, image) in [
+        (Some(TaskState::Running), ImageSight::Absent),
+        (Some(TaskState::Running), ImageSight::Downloading),
+        (None, ImageSight::Downloading),
+        (Some(TaskState::Lost), ImageSight::Downloading),
+    ] {
+        assert!(matches!(ends(task.clone(), image.clone(), 1799).next, Next::Wait { .. }), "{task:?}");
+        let decision = ends(task.clone(), image, 1800);
+        let Next::Conclude { check: "deployed", message, .. } = &decision.next else { panic!("{decision:?}") };
+        assert!(message.contains("has not come for 30 min") && message.contains("on pve1"), "{message}");
+        assert_eq!(message.contains("UPID:d"), task == Some(TaskState::Running), "{message}");
+    }
+    assert_eq!(effect(&ends(Some(TaskState::Running), ImageSight::Present, 1800)), Some(Effect::Create), "it came");
+}
+
+#[test]
+fn a_download_whose_task_is_known_is_followed_closely_and_any_other_rarely() {
+    let waits = |task| {
+        let mut facts = downloading();
+        facts.looks.task = task;
+        let Next::Wait { after, .. } = settle(facts, &with(ImageSight::Downloading)).next else { panic!() };
+        after
+    };
+    assert_eq!(waits(Some(TaskState::Running)), BUSY);
+    assert_eq!(waits(None), Duration::from_secs(10));
+    assert_eq!(waits(Some(TaskState::Lost)), Duration::from_secs(10));
+}
+
+#[test]
 fn what_passes_or_was_lost_is_sent_again_a_few_times() {
     for task in [None, Some(TaskState::Lost), Some(TaskState::Failed { message: "busy".into(), kind: FaultKind::Busy })]
     {

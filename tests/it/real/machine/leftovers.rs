@@ -130,7 +130,7 @@ fn endless() -> String {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 4096]).unwrap();
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8589934592\r\n\r\n").unwrap();
-            stream.write_all(&[0; 1 << 16]).unwrap();
+            stream.write_all(&vec![0; 1 << 16]).unwrap();
             open.push(stream);
         }
     });
@@ -138,9 +138,9 @@ fn endless() -> String {
 }
 
 /// Waits for a download. Time goes on in the simulated world when someone looks.
-async fn begins(begun: impl Fn() -> bool, mut look: impl AsyncFnMut()) {
+async fn begins(is_there: impl Fn() -> bool, mut look: impl AsyncFnMut()) {
     let begin = SystemClock.boot();
-    while !begun() {
+    while !is_there() {
         assert!(SystemClock.boot().since(begin) < Duration::from_secs(30), "nothing is downloaded");
         look().await;
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -25,7 +25,7 @@ type Body = StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>;
 
 /// A web server with one file behind every path. Dropping it stops it.
 #[derive(Debug)]
-pub(super) struct ImageServer {
+pub struct ImageServer {
     at: SocketAddr,
     task: JoinHandle<()>,
 }
@@ -38,7 +38,11 @@ impl Drop for ImageServer {
 
 impl ImageServer {
     /// Serves `file` on a free port of this machine.
-    pub(super) async fn start(file: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no free port.
+    pub async fn start(file: &Path) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let at = listener.local_addr()?;
         let task = tokio::spawn(serve(listener, file.to_owned()));
@@ -46,7 +50,7 @@ impl ImageServer {
     }
 
     /// Where the file is.
-    pub(super) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}/worker.qcow2", self.at)
     }
 }
