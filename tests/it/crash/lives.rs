@@ -36,6 +36,13 @@ pub(super) struct Story {
     pub(super) stages: Vec<Stage>,
 }
 
+impl Story {
+    /// Whether the record of what is made is never lost, so that what makes it is always found.
+    fn knows_its_source(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(stage.until, Until::TestedOrOutdated))
+    }
+}
+
 /// What people do, and what they wait for then.
 #[derive(Debug, Clone)]
 pub(super) struct Stage {
@@ -180,7 +187,8 @@ pub(super) fn invariants(world: &World, story: &Story, strangers: &BTreeMap<u32,
     if world.busy() > story.busy {
         return Err(format!("{} VMs are made or on at a time", world.busy()));
     }
-    if world.all_workers().iter().any(|worker| has_reason(worker, "OrphanLock")) {
+    // Where a record was erased, a lock may look like an orphan's for a moment.
+    if story.knows_its_source() && world.all_workers().iter().any(|worker| has_reason(worker, "OrphanLock")) {
         return Err("a person is told to unlock a VM that a task works on".to_owned());
     }
     if world.strangers() != *strangers {
