@@ -100,7 +100,7 @@ pub(super) async fn collect(
     let how = trial.acceleration().unwrap_or_default();
     tell(Finding::new(Weight::Good, "boot", format!("its agent answers {took} s after power-on (by {how})")));
     let guest = trial.guest(wish);
-    let facts = match ask(&*guest, FACTS, &["60".to_owned()], Facts::read).await {
+    let facts = match ask(&*guest, FACTS, &["100".to_owned()], Facts::read).await {
         Ok(facts) => facts,
         Err(why) => {
             tell(Finding::new(Weight::Fault, "commands", format!("{why}; {COMMANDS}")));

@@ -6,5 +6,5 @@ mod lifecycle;
 mod many;
 pub(crate) mod probe;
 mod rights;
-mod sockets;
+pub(crate) mod sockets;
 mod units;

@@ -8,7 +8,8 @@ record clock begin "$(date +%s)"
 
 # cloud_init: done, running, error, disabled, not-run ...; absent without the program, unknown without an answer.
 #
-# What it has written down at its end is asked first: the program itself takes long where a machine is slow.
+# The program itself takes long where a machine is slow. So what it writes down is asked first: there is a status while
+# it runs, and a result when it has ended.
 cloud_init() {
     have cloud-init || { echo absent && return; }
     result=$(cat "$root/run/cloud-init/result.json" 2>/dev/null | tr -d ' \t\n')
@@ -16,6 +17,9 @@ cloud_init() {
     *'"errors":[]'*) echo done && return ;;
     *'"errors":['*) echo error && return ;;
     esac
+    if cat "$root/run/cloud-init/status.json" >/dev/null 2>&1; then
+        echo running && return
+    fi
     word=$(limited 10 cloud-init status </dev/null 2>/dev/null | sed -n 's/^status: *//p' | tr ' ' '-')
     echo "${word:-unknown}"
 }

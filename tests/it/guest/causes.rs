@@ -103,7 +103,7 @@ pub(crate) const CAUSES: &[Cause] = &[
         // Nobody can be asked to start it again, so that is planned before.
         real: Inside {
             breaks: "systemd-run --quiet --on-active=1 /bin/sh -c \
-                     'systemctl stop qemu-guest-agent; sleep 30; systemctl start qemu-guest-agent'",
+                     'systemctl stop qemu-guest-agent; sleep 60; systemctl start qemu-guest-agent'",
             mends: "true",
         },
         fails: &[

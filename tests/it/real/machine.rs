@@ -1,7 +1,10 @@
 //! Processes, disks and what goes with them. No guest boots here: firmware that finds nothing to boot is enough.
 
+mod leftovers;
+mod rights;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -164,33 +167,4 @@ async fn a_rule_that_qemu_cannot_keep_is_refused_at_the_start() {
     world.guests.push(serde_yaml::from_str::<GuestRule>("{name: 'w*', freeBytes: 1}").unwrap());
     let error = Simulator::open(world, std::sync::Arc::new(EchoGuest)).unwrap_err().to_string();
     assert!(error.contains("guests, 'w*', freeBytes"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs QEMU: make test-guests"]
-async fn all_goes_with_the_simulator() {
-    let stage = Stage::open(scenario(None)).await;
-    stage.create(110, "empty", &EMPTY).await;
-    stage.done("POST", 110, "/status/start", &[]).await;
-    let (pid, folder) = (stage.qemu().pid(110).unwrap(), stage.qemu().folder().to_owned());
-    drop(stage);
-    until("something of the simulator stays", || !is_there(pid) && !folder.exists()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs QEMU: make test-guests"]
-async fn all_goes_when_the_simulator_is_killed() {
-    let mut simulator = Command::new(env!("CARGO_BIN_EXE_stevedore"))
-        .args(["simulate", "proxmox", "--listen", "127.0.0.1:0", "--guests", "qemu"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(simulator.stdout.take().unwrap()));
-    let folder = lines.map(Result::unwrap).find_map(|line| line.strip_prefix("folder ").map(PathBuf::from)).unwrap();
-    assert!(folder.join("run/vmbr0/dnsmasq.log").exists());
-    simulator.kill().unwrap();
-    simulator.wait().unwrap();
-    until("the folder stays", || !folder.exists()).await;
-    let dnsmasq = Command::new("pgrep").args(["--full", &folder.display().to_string()]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&dnsmasq.stdout), "", "processes stay");
 }

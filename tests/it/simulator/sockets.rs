@@ -19,10 +19,10 @@ use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Release, Scenario}
 use stevedore::simulator::server::Server;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-type HttpsClient =
+pub(crate) type HttpsClient =
     Client<hyper_rustls::HttpsConnector<hyper_util::client::legacy::connect::HttpConnector>, Full<Bytes>>;
 
-fn client(ca_pem: &str) -> HttpsClient {
+pub(crate) fn client(ca_pem: &str) -> HttpsClient {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
     let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
