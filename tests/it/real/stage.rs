@@ -128,14 +128,26 @@ impl Stage {
         }
     }
 
+    /// Asks a guest's agent. A busy guest may miss the ping that goes before each question, which is not put then.
+    async fn ask(&self, method: &str, path: &str, params: &[(&str, &str)]) -> Value {
+        let begin = SystemClock.boot();
+        loop {
+            let answer = self.probe.send(method, path, params).await;
+            if answer.reason != "QEMU guest agent is not running" || SystemClock.boot().since(begin) > SCRIPT {
+                return answer.ok();
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// Runs a shell script in a guest and gives back what it printed; it must end with `code`.
     pub(super) async fn script(&self, vmid: u32, script: &str, code: i64) -> String {
         let path = format!("/nodes/pve1/qemu/{vmid}/agent");
         let command = ["/bin/sh", "-c", script].map(|word| ("command", word));
-        let pid = self.probe.send("POST", &format!("{path}/exec"), &command).await.ok()["pid"].to_string();
+        let pid = self.ask("POST", &format!("{path}/exec"), &command).await["pid"].to_string();
         let begin = SystemClock.boot();
         loop {
-            let ended = self.probe.send("GET", &format!("{path}/exec-status"), &[("pid", &pid)]).await.ok();
+            let ended = self.ask("GET", &format!("{path}/exec-status"), &[("pid", &pid)]).await;
             if ended["exited"] == 1 {
                 assert_eq!(ended["exitcode"], code, "{script}: {ended}");
                 return ended["out-data"].as_str().unwrap_or("").trim().to_owned();
