@@ -4,9 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use thiserror::Error;
 use tokio::time::sleep;
 
@@ -16,14 +15,14 @@ use crate::domain::identity::Mark;
 use crate::guest::channel::GuestChannel;
 use crate::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
 use crate::hypervisor::registry::ConnectionLimits;
-use crate::hypervisor::transport::{Exchange, ExchangeError, Unobserved};
+use crate::hypervisor::transport::Unobserved;
 use crate::hypervisor::vm::image::ImageWanted;
-use crate::hypervisor::vm::{AddressWanted, CreateOrder, NetworkWanted, Power, Started, TaskState, VmRef, VmWanted};
+use crate::hypervisor::vm::{AddressWanted, CreateOrder, NetworkWanted, Started, TaskState, VmRef, VmWanted};
 use crate::hypervisor::window::Window;
 use crate::hypervisor::{Changes, Hypervisor as _};
 use crate::secret::Secret;
 use crate::simulator::guest_exec::EchoGuest;
-use crate::simulator::proxmox::{Outcome, Simulator};
+use crate::simulator::proxmox::Simulator;
 use crate::simulator::qemu::QemuError;
 use crate::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Release, Scenario};
 
@@ -52,20 +51,6 @@ pub enum TrialError {
         /// What the task says.
         text: String,
     },
-}
-
-/// Requests go to the simulated cluster in this process.
-#[derive(Debug)]
-struct InProcess(Simulator);
-
-#[async_trait]
-impl Exchange for InProcess {
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ExchangeError> {
-        match self.0.call(request).await {
-            Outcome::Answered(answer) => Ok(answer),
-            Outcome::Dropped => Err(ExchangeError::Lost("the simulated node closed the connection".to_owned())),
-        }
-    }
 }
 
 /// The machine that is wanted.
@@ -167,7 +152,7 @@ impl Trial {
             clock: Arc::new(SystemClock),
             observer: Arc::new(Unobserved),
         };
-        let client = Proxmox::new(settings, Arc::new(InProcess(simulator.clone())))
+        let client = Proxmox::new(settings, Arc::new(simulator.clone()))
             .map_err(|fault| TrialError::Call { what: "reaching the simulated cluster", fault })?;
         Ok(Self { simulator, client })
     }
@@ -258,12 +243,6 @@ impl Trial {
         let begun = SystemClock.boot();
         self.done("shutting down the VM", self.changes().shut_down(&wish.at(), grace).await).await?;
         Ok(SystemClock.boot().since(begun) < grace)
-    }
-
-    /// Whether a machine is powered on.
-    pub async fn is_on(&self, wish: &Wish) -> Result<bool, TrialError> {
-        let seen = self.client.vm(&wish.at()).await;
-        Ok(seen.map_err(|fault| TrialError::Call { what: "looking at the VM", fault })?.power == Power::On)
     }
 
     /// What a guest has written on its serial console.

@@ -8,6 +8,7 @@ mod check;
 mod cloudinit;
 mod cluster;
 mod config;
+mod exchange;
 mod formats;
 mod machines;
 mod nodes;

@@ -3,42 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use http::{Request, Response};
 use stevedore::clock::TimerClock;
 use stevedore::domain::fault::{Fault, FaultKind};
 use stevedore::domain::identity::{Ownership, judge};
 use stevedore::guest::channel::{Script, UnitState};
 use stevedore::hypervisor::Hypervisor;
 use stevedore::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
-use stevedore::hypervisor::transport::{Exchange, ExchangeError};
 use stevedore::hypervisor::vm::image::ImageWanted;
 use stevedore::hypervisor::vm::{
     CreateOrder, InUse, NetworkWanted, ObstacleKind, Power, Started, TaskState, VmRef, VmWanted,
 };
 use stevedore::secret::Secret;
 use stevedore::simulator::fault::{Effect, Failure, Rule};
-use stevedore::simulator::proxmox::{Outcome, Simulator};
+use stevedore::simulator::proxmox::Simulator;
 use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Release, Scenario};
 use tokio::time::sleep;
 
 use super::canned::{any_time, at, making, settings, wanted};
-
-/// Requests go to the node that the endpoint names.
-#[derive(Debug)]
-struct InProcess(Simulator);
-
-#[async_trait]
-impl Exchange for InProcess {
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ExchangeError> {
-        let node = request.uri().host().unwrap_or_default().to_owned();
-        match self.0.call_at(&node, request).await {
-            Outcome::Answered(answer) => Ok(answer),
-            Outcome::Dropped => Err(ExchangeError::Lost("connection closed before message completed".to_owned())),
-        }
-    }
-}
 
 pub(super) struct Lab {
     pub(super) simulator: Simulator,
@@ -55,7 +36,7 @@ impl Lab {
         let simulator = Simulator::new(scenario, clock.clone());
         let token = Credential::Token { id: DEMO_TOKEN.to_owned(), secret: Secret::new(DEMO_SECRET.to_owned()) };
         let settings = ProxmoxSettings { clock, ..settings(&["https://pve1:8006", "https://pve2:8006"], token) };
-        let client = Proxmox::new(settings, Arc::new(InProcess(simulator.clone()))).unwrap();
+        let client = Proxmox::new(settings, Arc::new(simulator.clone())).unwrap();
         Self { simulator, client }
     }
 

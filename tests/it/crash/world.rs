@@ -26,7 +26,7 @@ use stevedore::runtime::metrics::Metrics;
 use stevedore::simulator::fault::LoggedCall;
 use stevedore::simulator::guest::CannedGuest;
 use stevedore::simulator::kubernetes::KubeApi;
-use stevedore::simulator::proxmox::{Outcome, Simulator};
+use stevedore::simulator::proxmox::Simulator;
 use stevedore::simulator::scenario::{DEMO_IMAGE, DEMO_SECRET, DEMO_TOKEN, Scenario};
 use stevedore::simulator::world as pve;
 use tokio::sync::Notify;
@@ -93,10 +93,7 @@ struct InProcess {
 impl Exchange for InProcess {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ExchangeError> {
         self.requests.one_more();
-        match self.pve.call(request).await {
-            Outcome::Answered(answer) => Ok(answer),
-            Outcome::Dropped => Err(ExchangeError::Lost("the connection broke (simulated)".to_owned())),
-        }
+        self.pve.send(request).await
     }
 }
 
