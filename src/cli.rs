@@ -100,10 +100,10 @@ struct RunArgs {
     #[arg(long, default_value = "default", env = "POD_NAMESPACE", value_name = "NAMESPACE")]
     lease_namespace: String,
     /// How long a leader that is not heard of keeps the others out; longer than --call-deadline.
-    #[arg(long, default_value = "60s", value_parser = duration)]
+    #[arg(long, default_value = "60s", value_parser = Span::typed)]
     lease_duration: Duration,
     /// How often the leader says that it is there.
-    #[arg(long, default_value = "10s", value_parser = duration)]
+    #[arg(long, default_value = "10s", value_parser = Span::typed)]
     lease_renew_interval: Duration,
     /// Name of this process.
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
@@ -116,18 +116,14 @@ struct RunArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::builder::NonEmptyStringValueParser::new())]
     allowed_endpoints: Vec<String>,
     /// How long one call to a hypervisor may take. Proxmox VE answers up to 30 s late.
-    #[arg(long, default_value = "35s", value_parser = duration)]
+    #[arg(long, default_value = "35s", value_parser = Span::typed)]
     call_deadline: Duration,
     /// How long a guest may take from power-on until its agent answers.
-    #[arg(long, default_value = "5m", value_parser = duration)]
+    #[arg(long, default_value = "5m", value_parser = Span::typed)]
     guest_timeout: Duration,
     /// How long after power-on a check that fails is tried again before it counts.
-    #[arg(long, default_value = "1m", value_parser = duration)]
+    #[arg(long, default_value = "1m", value_parser = Span::typed)]
     settle_time: Duration,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    Span::new(text).duration().ok_or_else(|| format!("{text:?} is not a duration such as 90s, 30m or 1h30m"))
 }
 
 impl RunArgs {

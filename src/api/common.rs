@@ -24,6 +24,11 @@ impl Span {
         parse_span(&self.0)
     }
 
+    /// Reads a duration that a person typed; the error says what one looks like.
+    pub fn typed(text: &str) -> Result<Duration, String> {
+        parse_span(text).ok_or_else(|| format!("{text:?} is not a duration such as 90s, 30m or 1h30m"))
+    }
+
     /// The text for a duration: to the millisecond below ten seconds, to the second from there on.
     pub fn from_duration(duration: Duration) -> Self {
         let seconds = duration.as_secs();

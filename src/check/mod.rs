@@ -42,7 +42,7 @@ pub struct Args {
     memory: u64,
 
     /// How long the guest may take from power-on until its agent answers.
-    #[arg(long, default_value = "10m", value_parser = duration)]
+    #[arg(long, default_value = "10m", value_parser = Span::typed)]
     patience: Duration,
 }
 
@@ -54,10 +54,6 @@ pub enum Firmware {
     Bios,
     /// UEFI, without Secure Boot.
     Uefi,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    Span::new(text).duration().ok_or_else(|| format!("{text:?} is not a duration such as 90s or 10m"))
 }
 
 /// The image is not what a worker needs, or could not be tried.
