@@ -197,6 +197,25 @@ pub struct VmDetail {
     pub digest: String,
 }
 
+impl VmDetail {
+    /// A VM that is powered off, of which nothing is known but its configuration.
+    pub fn bare(at: VmRef, config: BTreeMap<String, String>) -> Self {
+        Self {
+            at,
+            name: String::new(),
+            shown: Shown::default(),
+            power: Power::Off,
+            lock: None,
+            template: false,
+            protected: false,
+            disk_bytes: None,
+            macs: Vec::new(),
+            config,
+            digest: String::new(),
+        }
+    }
+}
+
 /// Whether a VM runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Power {

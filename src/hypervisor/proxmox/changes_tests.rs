@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use crate::domain::identity::{Mark, Shown};
+use crate::domain::identity::Mark;
 use crate::hypervisor::vm::image::ImageWanted;
-use crate::hypervisor::vm::{AddressWanted, NetworkWanted, Power, Takes, VmDetail, VmRef, VmWanted};
+use crate::hypervisor::vm::{AddressWanted, NetworkWanted, Takes, VmDetail, VmRef, VmWanted};
 
 use super::{Change, changes};
 
@@ -77,19 +77,7 @@ fn seen(config: &[(&str, String)]) -> VmDetail {
         config.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let disk_bytes =
         super::boot_disk(&config).and_then(|(_, disk)| super::super::property::bytes_of(disk.get("size")?));
-    VmDetail {
-        at: VmRef { host: "pve1".into(), id: "5000".into() },
-        name: String::new(),
-        shown: Shown::default(),
-        power: Power::Off,
-        lock: None,
-        template: false,
-        protected: false,
-        disk_bytes,
-        macs: Vec::new(),
-        config,
-        digest: String::new(),
-    }
+    VmDetail { disk_bytes, ..VmDetail::bare(VmRef { host: "pve1".into(), id: "5000".into() }, config) }
 }
 
 /// The changes for a fitting configuration in which `key` is replaced, or removed if `value` is `None`.

@@ -12,9 +12,8 @@ use super::making::disk_format;
 use super::params::Params;
 use super::routes::CREATE;
 use crate::domain::fault::Fault;
-use crate::domain::identity::Shown;
 use crate::hypervisor::vm::image::ImageFile;
-use crate::hypervisor::vm::{CreateOrder, Power, Started, Takes, VmDetail, VmWanted};
+use crate::hypervisor::vm::{CreateOrder, Started, Takes, VmDetail, VmWanted};
 
 /// The disk that the image becomes.
 const DISK: &str = "scsi0";
@@ -37,19 +36,7 @@ pub(super) async fn create(changing: &Changing<'_>, order: &CreateOrder, image: 
 /// All that is set: the hardware, and whatever a VM of this hardware would lack of what is wanted.
 fn configuration(order: &CreateOrder, image: &ImageFile, format: Option<&str>) -> BTreeMap<String, String> {
     let mut config = hardware(&order.wanted, image, format);
-    let bare = VmDetail {
-        at: order.at.clone(),
-        name: String::new(),
-        shown: Shown::default(),
-        power: Power::Off,
-        lock: None,
-        template: false,
-        protected: false,
-        disk_bytes: None,
-        macs: Vec::new(),
-        config: config.clone(),
-        digest: String::new(),
-    };
+    let bare = VmDetail::bare(order.at.clone(), config.clone());
     let lacking = changes(&order.wanted, &bare).into_iter().filter(|change| change.takes == Takes::Configure);
     config.extend(lacking.filter_map(|change| Some((change.key, change.value?))));
     config

@@ -221,19 +221,7 @@ impl Hypervisor for Client {
             description: mark.describe(""),
             uuid: Some(mark.uuid().to_string()),
         };
-        Ok(VmDetail {
-            at: at.clone(),
-            name: String::new(),
-            shown,
-            power: Power::Off,
-            lock: None,
-            template: false,
-            protected: false,
-            disk_bytes: None,
-            macs: Vec::new(),
-            config: BTreeMap::new(),
-            digest: String::new(),
-        })
+        Ok(VmDetail { shown, ..VmDetail::bare(at.clone(), BTreeMap::new()) })
     }
 
     fn differences(&self, _: &VmWanted, _: &VmDetail) -> Vec<Difference> {
