@@ -4,8 +4,8 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use stevedore::simulator::scenario::{DEMO_IMAGE, MachineSpec, Release, Scenario};
 
-use super::lives::{Begin, Story, Until, matrix, undisturbed};
-use super::mishaps::{Loss, MISHAPS, Place, erasures};
+use super::lives::{Begin, Story, Until, at_each_effect, at_each_write, undisturbed};
+use super::mishaps::{Loss, MISHAPS, erasures};
 use super::world::{World, by_url, in_virtual_time, is_tested, merged, worker};
 use crate::support::seed::seed;
 
@@ -97,11 +97,6 @@ fn an_undisturbed_import_needs_no_configuration() {
     }
 }
 
-fn at_each_effect(story: &Story, mishaps: &[super::mishaps::Mishap]) {
-    let (effects, _) = undisturbed(story);
-    matrix(story, effects.iter().map(|call| Place::Hypervisor(call.number)), mishaps);
-}
-
 #[test]
 fn every_effect_of_an_import_survives_every_mishap() {
     at_each_effect(&plain(), &MISHAPS);
@@ -114,8 +109,7 @@ fn every_effect_of_an_import_onto_files_survives_every_mishap() {
 
 #[test]
 fn every_write_of_an_import_survives_every_mishap() {
-    let (_, writes) = undisturbed(&plain());
-    matrix(&plain(), (1..=writes.len() as u64).map(Place::Kubernetes), &MISHAPS);
+    at_each_write(&plain(), &MISHAPS);
 }
 
 #[test]

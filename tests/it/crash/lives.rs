@@ -271,7 +271,7 @@ pub(super) fn undisturbed(story: &Story) -> (Vec<LoggedCall>, Vec<Call>) {
 }
 
 /// Every mishap at every place.
-pub(super) fn matrix(story: &Story, places: impl Iterator<Item = Place>, mishaps: &[Mishap]) {
+fn matrix(story: &Story, places: impl Iterator<Item = Place>, mishaps: &[Mishap]) {
     let seed = seed();
     let (mut runs, mut violations) = (0, Vec::new());
     for place in places {
@@ -283,6 +283,18 @@ pub(super) fn matrix(story: &Story, places: impl Iterator<Item = Place>, mishaps
         }
     }
     tell(story.name, runs, &violations);
+}
+
+/// Every mishap at every effect of the story.
+pub(super) fn at_each_effect(story: &Story, mishaps: &[Mishap]) {
+    let (effects, _) = undisturbed(story);
+    matrix(story, effects.iter().map(|call| Place::Hypervisor(call.number)), mishaps);
+}
+
+/// Every mishap at every write to Kubernetes of the story.
+pub(super) fn at_each_write(story: &Story, mishaps: &[Mishap]) {
+    let (_, writes) = undisturbed(story);
+    matrix(story, (1..=writes.len() as u64).map(Place::Kubernetes), mishaps);
 }
 
 /// Prints the figures and fails if there was a violation.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::lives::{Story, life, matrix, tell, undisturbed, world_of};
-use super::mishaps::{Arranged, Loss, Place, erase, erasures};
+use super::lives::{Story, at_each_effect, at_each_write, life, tell, world_of};
+use super::mishaps::{Arranged, Loss, erase, erasures};
 use super::world::{World, in_virtual_time};
 use crate::support::seed::{Dice, seed};
 
@@ -15,17 +15,13 @@ const LOSSES: [Loss; 3] = [Loss::Operation, Loss::Status, Loss::HypervisorStatus
 
 #[test]
 fn what_is_erased_at_an_effect_makes_no_second_vm_and_no_orphan() {
-    let (effects, _) = undisturbed(&Story::whole());
-    let places = effects.iter().map(|call| Place::Hypervisor(call.number));
-    matrix(&Story::whole(), places, &erasures(&LOSSES));
+    at_each_effect(&Story::whole(), &erasures(&LOSSES));
 }
 
 #[test]
 fn what_is_erased_at_a_write_makes_no_second_vm_and_no_orphan() {
-    let (_, writes) = undisturbed(&Story::whole());
-    let places = (1..=writes.len() as u64).map(Place::Kubernetes);
     // What the Hypervisor's status says is read at effects.
-    matrix(&Story::whole(), places, &erasures(&[Loss::Operation, Loss::Status]));
+    at_each_write(&Story::whole(), &erasures(&[Loss::Operation, Loss::Status]));
 }
 
 /// Erases twice, at times that the dice say; the operator may be killed at the same moment.

@@ -1,7 +1,7 @@
 //! Every effect of deploy, test and delete, met by every mishap.
 
-use super::lives::{Story, matrix, undisturbed};
-use super::mishaps::{MISHAPS, Place};
+use super::lives::{Story, at_each_effect, at_each_write, undisturbed};
+use super::mishaps::MISHAPS;
 
 #[test]
 fn an_undisturbed_life_has_few_effects_and_writes() {
@@ -22,12 +22,10 @@ fn an_undisturbed_life_has_few_effects_and_writes() {
 
 #[test]
 fn every_effect_on_the_hypervisor_survives_every_mishap() {
-    let (effects, _) = undisturbed(&Story::plain());
-    matrix(&Story::plain(), effects.iter().map(|call| Place::Hypervisor(call.number)), &MISHAPS);
+    at_each_effect(&Story::plain(), &MISHAPS);
 }
 
 #[test]
 fn every_write_to_kubernetes_survives_every_mishap() {
-    let (_, writes) = undisturbed(&Story::plain());
-    matrix(&Story::plain(), (1..=writes.len() as u64).map(Place::Kubernetes), &MISHAPS);
+    at_each_write(&Story::plain(), &MISHAPS);
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stevedore::simulator::scenario::{Release, Scenario};
 
-use super::lives::{Begin, Story, Until, matrix, undisturbed};
-use super::mishaps::{Loss, MISHAPS, Mishap, Place, erasures};
+use super::lives::{Begin, Story, Until, at_each_effect, undisturbed};
+use super::mishaps::{Loss, MISHAPS, Mishap, erasures};
 use super::world::worker;
 
 /// Kills, and lost calls and answers.
@@ -105,11 +105,6 @@ fn every_other_life_ends_well() {
 fn a_late_watch_costs_time_and_no_calls() {
     let number = |story: &Story| undisturbed(story).0.len();
     assert_eq!(number(&late_watch()), number(&edit_in_mid_test()));
-}
-
-fn at_each_effect(story: &Story, mishaps: &[Mishap]) {
-    let (effects, _) = undisturbed(story);
-    matrix(story, effects.iter().map(|call| Place::Hypervisor(call.number)), mishaps);
 }
 
 #[test]
