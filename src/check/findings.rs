@@ -320,7 +320,6 @@ mod tests {
             init: "systemd".to_owned(),
             packages: "apt".to_owned(),
             user_keys: Some(1),
-            root: "/dev/sda3".to_owned(),
             host_keys: 3,
             ..ImageFacts::default()
         }

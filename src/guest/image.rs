@@ -17,12 +17,6 @@ pub struct ImageFacts {
     pub lock_held: Option<String>,
     /// The user that cloud-init was asked to make: how many SSH keys may log in as it; none without the user.
     pub user_keys: Option<u32>,
-    /// The device of the root file system.
-    pub root: String,
-    /// The UUID of the root file system; empty if it is not known.
-    pub root_uuid: String,
-    /// Partitions that are mounted: device and folder.
-    pub mounted: Vec<(String, String)>,
     /// How many SSH host keys there are.
     pub host_keys: u32,
 }
@@ -34,8 +28,8 @@ impl ImageFacts {
         for record in read(IMAGE, output)? {
             facts.take(&record)?;
         }
-        if facts.init.is_empty() || facts.root.is_empty() {
-            return Err(BadAnswer::new(IMAGE, "did not tell what runs and where from"));
+        if facts.init.is_empty() {
+            return Err(BadAnswer::new(IMAGE, "did not tell what runs"));
         }
         Ok(facts)
     }
@@ -51,13 +45,6 @@ impl ImageFacts {
             "packages" => record.exactly().map(|[name]| name.clone_into(&mut self.packages)),
             "lock" => record.exactly().map(|[state, file]| self.lock_held = (state == "held").then(|| file.to_owned())),
             "user" => self.take_user(record),
-            "root" => record.exactly().map(|[device, uuid]| {
-                device.clone_into(&mut self.root);
-                uuid.clone_into(&mut self.root_uuid);
-            }),
-            "mounted" => {
-                record.exactly().map(|[device, folder]| self.mounted.push((device.to_owned(), folder.to_owned())))
-            }
             "host-keys" => {
                 let [number] = record.exactly()?;
                 self.host_keys = record.parsed(number)?;
@@ -84,8 +71,7 @@ mod tests {
     #[test]
     fn an_answer_is_read_whole() {
         let text = "script\timage\t1\ninit\tsystemd\nprogram\tnc\tno\nprogram\tip\tyes\npackages\tapt\n\
-                    lock\theld\t/var/lib/dpkg/lock-frontend\nuser\tstevedore\tyes\t1\nmounted\t/dev/sda3\t/\n\
-                    root\t/dev/sda3\tuuid\nhost-keys\t3\nend\n";
+                    lock\theld\t/var/lib/dpkg/lock-frontend\nuser\tstevedore\tyes\t1\nhost-keys\t3\nend\n";
         let facts = ImageFacts::read(&printed(text)).unwrap();
         let expected = ImageFacts {
             init: "systemd".into(),
@@ -93,9 +79,6 @@ mod tests {
             packages: "apt".into(),
             lock_held: Some("/var/lib/dpkg/lock-frontend".into()),
             user_keys: Some(1),
-            root: "/dev/sda3".into(),
-            root_uuid: "uuid".into(),
-            mounted: vec![("/dev/sda3".into(), "/".into())],
             host_keys: 3,
         };
         assert_eq!(facts, expected);
@@ -104,7 +87,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_never_panics(lines in "(?:(?:init|program|lock|user|root|host-keys)(?:\t(?:yes|no|held|[ -~]{0,9})){0,4}\n){0,6}") {
+        fn reading_never_panics(lines in "(?:(?:init|program|lock|user|host-keys)(?:\t(?:yes|no|held|[ -~]{0,9})){0,4}\n){0,6}") {
             let _ = ImageFacts::read(&printed(format!("script\timage\t1\n{lines}end\n")));
         }
     }

@@ -1,7 +1,7 @@
 # image [PROGRAM]...: what an image has that workers need, besides what a test checks. For the first boot of an image.
 #
 # init NAME | program NAME yes|no | packages apt|dnf|none | lock free|held FILE | user NAME yes|no KEYS
-# root DEVICE|- UUID | mounted DEVICE FOLDER (each disk partition that is mounted) | host-keys NUMBER
+# host-keys NUMBER
 record script image 1
 record init "$(cat "$root/proc/1/comm" 2>/dev/null)"
 
@@ -37,26 +37,6 @@ if [ -n "$home" ]; then
     record user "$user" yes "$keys"
 else
     record user "$user" no 0
-fi
-
-# shellcheck disable=SC2002 # files are read with cat only
-cat "$root/proc/mounts" 2>/dev/null | while read -r device folder _; do
-    case $device in
-    /dev/sr* | /dev/loop*) ;;
-    /dev/*) record mounted "$device" "$folder" ;;
-    esac
-done
-# A root file system that is on no partition of its own (zfs, overlay) has no device.
-# shellcheck disable=SC2002
-device=$(cat "$root/proc/mounts" 2>/dev/null | while read -r device folder _; do
-    case $device:$folder in
-    /dev/*:/) printf '%s\n' "$device" ;;
-    esac
-done | tail -n 1)
-if [ -n "$device" ]; then
-    record root "$device" "$(limited 5 blkid -o value -s UUID "$device" 2>/dev/null)"
-else
-    record root - ''
 fi
 
 keys=0
