@@ -201,14 +201,14 @@ fn resolve(inside: Inside<'_>, name: &str, answer: &mut Answer) {
 }
 
 fn connect(inside: Inside<'_>, host: &str, port: &str, seconds: &str, answer: &mut Answer) {
-    let resolves = host.parse::<std::net::IpAddr>().is_ok() || inside.names().contains_key(host);
-    if !resolves && !inside.lacks("getent") {
+    let reached = port.parse().map_or(Reached::Failed, |port| inside.connect(host, port));
+    if reached == Reached::Unresolved && !inside.lacks("getent") {
         return answer.record(["target", host, port, "unresolved", "getent", ""]);
     }
     if inside.lacks("nc") {
         return answer.record(["target", host, port, "no-tool", "-", ""]);
     }
-    let word = match port.parse().map_or(Reached::Failed, |port| inside.connect(host, port)) {
+    let word = match reached {
         Reached::Ok => "ok",
         Reached::Refused => "refused",
         Reached::TimedOut => {

@@ -10,7 +10,7 @@ use stevedore::hypervisor::Hypervisor as _;
 use tokio::time::sleep;
 
 use super::lab::{BOOT, DEADLINE, addressed, boot, inside_well, report, trial};
-use crate::guest::causes::{CAUSES, Cause, FURNISH};
+use crate::guest::causes::{CAUSES, Cause, FILTERED_PORT, FURNISH};
 use crate::guest::checks::assert_shown;
 
 async fn check(guest: &dyn GuestChannel, cause: &Cause) -> Vec<CheckResult> {
@@ -41,7 +41,7 @@ async fn suffer(trial: &Trial, wish: &Wish, guest: &dyn GuestChannel, cause: &Ca
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs QEMU: make test-guests"]
 async fn each_cause_fails_its_checks_in_a_real_guest_as_in_a_simulated_one() {
-    let (trial, _turn) = trial(&["{name: w1, filtered: ['repo.lab:2051']}"]).await;
+    let (trial, _turn) = trial(&[&format!("{{name: w1, filtered: ['repo.lab:{FILTERED_PORT}']}}")]).await;
     let wish = addressed("w1", 5000);
     trial.deploy(&wish).await.unwrap();
     trial.set(&wish, "net0", "virtio=BC:24:11:00:00:01,bridge=vmbr0").await.unwrap();
