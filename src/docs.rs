@@ -5,7 +5,7 @@ mod bounds;
 
 use std::fmt::Write as _;
 
-use crate::api::reasons::{HypervisorReason, WorkerReason};
+use crate::api::reasons::{HypervisorReason, SessionReason, TaskReason, WorkerReason};
 use crate::domain::lifecycle::{State, TRANSITIONS, Transition, words};
 
 const REASONS: &str = "\
@@ -57,10 +57,10 @@ pub fn files() -> [(&'static str, String); 3] {
 // Writing into a String does not fail.
 fn reasons() -> String {
     let mut text = REASONS.to_owned();
-    let worker = WorkerReason::ALL.iter().map(|reason| (reason.as_str(), reason.meaning()));
-    table(&mut text, "Worker", worker);
-    let hypervisor = HypervisorReason::ALL.iter().map(|reason| (reason.as_str(), reason.meaning()));
-    table(&mut text, "Hypervisor", hypervisor);
+    table(&mut text, "Worker", WorkerReason::explained());
+    table(&mut text, "Hypervisor", HypervisorReason::explained());
+    table(&mut text, "WorkerSession", SessionReason::explained());
+    table(&mut text, "WorkerTask", TaskReason::explained());
     text
 }
 

@@ -16,6 +16,12 @@ pub const STALLED: &str = "Stalled";
 pub const DEPLOYED: &str = "Deployed";
 /// Worker: whether its last test passed.
 pub const TESTED: &str = "Tested";
+/// Worker: whether it is given tasks.
+pub const SCHEDULABLE: &str = "Schedulable";
+/// Session: whether at least one task has a worker that is ready, with its address.
+pub const WORKERS_AVAILABLE: &str = "WorkersAvailable";
+/// Session: whether it has ended.
+pub const FINISHED: &str = "Finished";
 /// Hypervisor: whether an endpoint answers.
 pub const REACHABLE: &str = "Reachable";
 /// Hypervisor: whether the credential is accepted and has every privilege that is needed.

@@ -84,6 +84,12 @@ pub struct HypervisorSpec {
     #[serde(default)]
     pub poll: Poll,
 
+    /// Hosts that get no new task and on which no worker is launched, such as for maintenance. Tasks that run there go on
+    /// to their end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "shapes::unschedulable_hosts")]
+    pub unschedulable_hosts: Vec<String>,
+
     /// While true, nothing is changed on this hypervisor; everything is still observed.
     #[serde(default)]
     pub paused: bool,
@@ -192,6 +198,12 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 64))]
     pub parallel_operations: i32,
 
+    /// How many tasks work at the same time on the VMs of one storage. 4 if not given. It counts over all workers and
+    /// sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub tasks_per_storage: Option<i32>,
+
     /// How many VMs may be deleted within an hour; 10 if not given, 0 means none. More deletions than that wait, and the condition
     /// `DeletionsHeld` says so; raising the number lets them go on at once.
     #[serde(default = "deletions_per_hour")]
@@ -212,6 +224,7 @@ impl Default for Limits {
         Self {
             parallel_launches: None,
             parallel_operations: parallel_operations(),
+            tasks_per_storage: None,
             deletions_per_hour: deletions_per_hour(),
         }
     }

@@ -69,6 +69,11 @@ pub struct HypervisorStatus {
     #[schemars(range(min = 0))]
     pub running_workers: Option<i32>,
 
+    /// How many sessions on this Hypervisor have not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub sessions: Option<i32>,
+
     /// The limits in force: those of the spec, defaults filled in, and the lower ones where the cluster is shared with
     /// another Hypervisor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,6 +151,11 @@ pub struct EffectiveLimits {
     /// How many requests to the hypervisor's API run at the same time.
     #[schemars(range(min = 0))]
     pub parallel_operations: i32,
+
+    /// How many tasks work at the same time on the VMs of one storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub tasks_per_storage: Option<i32>,
 
     /// How many VMs may be deleted within an hour.
     #[schemars(range(min = 0))]

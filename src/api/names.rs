@@ -20,6 +20,12 @@ pub const WORKER_FINALIZER: &str = "stevedore.dev/worker";
 /// On a Hypervisor while a Worker needs it.
 pub const HYPERVISOR_FINALIZER: &str = "stevedore.dev/hypervisor";
 
+/// On a `WorkerSession` until it has ended and all its claims are released.
+pub const SESSION_FINALIZER: &str = "stevedore.dev/session";
+
+/// On a `WorkerTask` until nothing of it runs and its claim is released.
+pub const TASK_FINALIZER: &str = "stevedore.dev/task";
+
 /// Any new value asks for one test of the Worker.
 pub const TEST_REQUESTED_AT: &str = "stevedore.dev/test-requested-at";
 

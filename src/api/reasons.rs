@@ -31,6 +31,11 @@ macro_rules! reasons {
                     $(Self::$name => concat!($($doc),+).trim(),)+
                 }
             }
+
+            /// Each word with its meaning, in the same order.
+            pub fn explained() -> impl Iterator<Item = (&'static str, &'static str)> {
+                Self::ALL.iter().map(|reason| (reason.as_str(), reason.meaning()))
+            }
         }
 
         impl AsRef<str> for $kind {
@@ -52,6 +57,10 @@ macro_rules! reasons {
         }
     };
 }
+
+mod sessions;
+
+pub use sessions::{SessionReason, TaskReason};
 
 reasons! {
     /// Why a condition of a `Worker` is what it is.
@@ -78,6 +87,21 @@ reasons! {
         Testing,
         /// The VM is being deleted.
         Deleting,
+        /// The VM is powered on for the tasks that want it, and made ready for them.
+        Launching,
+        /// It is given tasks.
+        Schedulable,
+        /// `enabled` is false on the Worker: it gets no new task.
+        Disabled,
+        /// It gets no new task, because something waits until those that run have ended; the message says what.
+        Draining,
+        /// It gets no new task while it is being shut down.
+        ShuttingDown,
+        /// Its host is in `unschedulableHosts` of the Hypervisor: it gets no new task and is not launched.
+        HostUnschedulable,
+        /// A task runs in the guest that no WorkerTask accounts for. The VM is neither shut down nor deleted before that
+        /// has ended; the message names it.
+        UnknownTask,
         /// There is work to do, which waits for its turn; the message says for what.
         Waiting,
         /// A step did not succeed and is tried again; the message says which one and why.
@@ -242,9 +266,9 @@ mod tests {
 
     #[test]
     fn every_reason_is_explained() {
-        let worker = WorkerReason::ALL.iter().map(|reason| (reason.as_str(), reason.meaning()));
-        let hypervisor = HypervisorReason::ALL.iter().map(|reason| (reason.as_str(), reason.meaning()));
-        for (word, meaning) in worker.chain(hypervisor) {
+        let workers = WorkerReason::explained().chain(HypervisorReason::explained());
+        let sessions = SessionReason::explained().chain(TaskReason::explained());
+        for (word, meaning) in workers.chain(sessions) {
             assert!(word.chars().all(char::is_alphanumeric) && word.starts_with(char::is_uppercase), "{word}");
             assert!(meaning.len() > 10 && meaning.ends_with('.') && !meaning.contains("  "), "{word}: {meaning}");
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// A rule and what to say when it is broken.
 type Rule<'a> = (&'a str, &'a str);
 
-fn text(max_length: u32, rules: &[Rule<'_>]) -> Schema {
+pub(super) fn text(max_length: usize, rules: &[Rule<'_>]) -> Schema {
     let mut schema = json_schema!({"type": "string", "maxLength": max_length});
     if !rules.is_empty() {
         let rules: Vec<Value> = rules.iter().map(|(rule, message)| json!({"rule": rule, "message": message})).collect();
@@ -20,11 +20,11 @@ fn text(max_length: u32, rules: &[Rule<'_>]) -> Schema {
 }
 
 /// A text that the operator writes: bounded, otherwise free.
-fn free(max_length: u32) -> Schema {
+pub(super) fn free(max_length: usize) -> Schema {
     text(max_length, &[])
 }
 
-fn list(kind: &str, max_items: u32, items: &Schema) -> Schema {
+pub(super) fn list(kind: &str, max_items: usize, items: &Schema) -> Schema {
     json_schema!({
         "type": "array",
         "maxItems": max_items,
@@ -95,12 +95,20 @@ pub(super) fn fingerprints(_: &mut SchemaGenerator) -> Schema {
     list("set", 8, &fingerprint)
 }
 
+pub(super) fn unschedulable_hosts(_: &mut SchemaGenerator) -> Schema {
+    let host = text(
+        63,
+        &[("self.matches(r'^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$')", "must be the name of a host, such as pve1")],
+    );
+    list("set", 100, &host)
+}
+
 // Durations
 
 /// The hours, minutes and seconds of a duration; six digits each keep `duration()` from overflowing.
 const SPAN: &str = "self.size() > 1 && self.matches(r'^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$')";
 
-fn span(shortest: &str, longest: &str) -> Schema {
+pub(super) fn span(shortest: &str, longest: &str) -> Schema {
     let rule = format!("{SPAN} && duration(self) >= duration('{shortest}') && duration(self) <= duration('{longest}')");
     let message = format!("must be a duration between {shortest} and {longest}, such as 90s, 30m or 1h30m");
     text(16, &[(&rule, &message)])
@@ -116,6 +124,14 @@ pub(super) fn busy_interval(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn grace_period(_: &mut SchemaGenerator) -> Schema {
     span("0s", "1h")
+}
+
+pub(super) fn warm_time(_: &mut SchemaGenerator) -> Schema {
+    span("0s", "24h")
+}
+
+pub(super) fn test_age(_: &mut SchemaGenerator) -> Schema {
+    span("0s", "720h")
 }
 
 // What a VM is made of
@@ -260,7 +276,7 @@ pub(super) fn ipv6_address(_: &mut SchemaGenerator) -> Schema {
 
 /// An address with its prefix length. Prefixes of one or two addresses have no address of the subnet itself.
 /// `!(a == b)` stands where `a != b` would be refused: the API server prices `!=` on addresses too high.
-fn interface_address(family: u8, max_length: u32, example: &str) -> Schema {
+fn interface_address(family: u8, max_length: usize, example: &str) -> Schema {
     let point_to_point = if family == 4 { 31 } else { 127 };
     let is_address = format!("isCIDR(self) && cidr(self).ip().family() == {family}");
     let not_subnet = format!(

@@ -36,6 +36,7 @@ use super::worker_status::WorkerStatus;
     printcolumn(name = "Host", type_ = "string", json_path = ".status.vm.host"),
     printcolumn(name = "VM", type_ = "string", json_path = ".status.vm.id"),
     printcolumn(name = "Address", type_ = "string", json_path = ".status.vm.addresses[0]"),
+    printcolumn(name = "Tasks", type_ = "string", json_path = ".status.tasks"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "CPU", type_ = "integer", json_path = ".status.resources.cpus", priority = 1),
     printcolumn(name = "Memory", type_ = "string", json_path = ".status.resources.memory", priority = 1),
@@ -67,6 +68,11 @@ pub struct WorkerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::vm_description")]
     pub description: Option<String>,
+
+    /// Whether the worker is given tasks; true if not given. While false it gets no new ones, and those that run go on to
+    /// their end. It can still be tested.
+    #[serde(default = "enabled")]
+    pub enabled: bool,
 
     /// While true, nothing is changed for this worker; it is still observed.
     #[serde(default)]
@@ -111,6 +117,10 @@ pub struct WorkerSpec {
     /// How the worker is shut down.
     #[serde(default)]
     pub shutdown: Shutdown,
+}
+
+fn enabled() -> bool {
+    true
 }
 
 fn max_concurrent_tasks() -> i32 {
@@ -325,12 +335,29 @@ fn connect_checks(generator: &mut SchemaGenerator) -> Schema {
 }
 
 /// When a worker is tested.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 pub struct Test {
     /// `Manual`, the default: only when asked for with the annotation `stevedore.dev/test-requested-at`; until then no VM is made.
     /// `OnChange`: also after the Worker was created or edited, so that its VM is made at once.
     #[serde(default)]
     pub policy: TestPolicy,
+
+    /// How old a passed test of the same configuration may be, between 0s and 720h, for a launch to go without the checks;
+    /// 0s if not given: each launch makes them.
+    #[serde(default = "max_age")]
+    #[schemars(schema_with = "shapes::test_age")]
+    pub max_age: Span,
+}
+
+fn max_age() -> Span {
+    Span::new("0s")
+}
+
+impl Default for Test {
+    fn default() -> Self {
+        Self { policy: TestPolicy::default(), max_age: max_age() }
+    }
 }
 
 /// When a worker is tested.
@@ -351,14 +378,24 @@ pub struct Shutdown {
     #[serde(default = "grace_period")]
     #[schemars(schema_with = "shapes::grace_period")]
     pub grace_period: Span,
+
+    /// How long the worker stays powered on after its last task, ready for the next one, between 0s and 24h; 0s if not
+    /// given.
+    #[serde(default = "shutdown_delay")]
+    #[schemars(schema_with = "shapes::warm_time")]
+    pub delay: Span,
 }
 
 fn grace_period() -> Span {
     Span::new("2m")
 }
 
+fn shutdown_delay() -> Span {
+    Span::new("0s")
+}
+
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { grace_period: grace_period() }
+        Self { grace_period: grace_period(), delay: shutdown_delay() }
     }
 }

@@ -12,6 +12,9 @@ use super::common::{Quantity, Span};
 use super::conditions::{self, Condition};
 use super::shapes;
 
+/// The most tasks that a worker runs at the same time.
+pub const MAX_ASSIGNMENTS: usize = 64;
+
 /// The most checks that the result of a test lists.
 pub const MAX_CHECKS: usize = 64;
 
@@ -33,7 +36,7 @@ pub struct WorkerStatus {
 
     /// What is true of the worker now. `Ready` speaks of the declaration: it is true for a declared worker without a VM,
     /// and false when a test of the current spec failed. `Deployed`: it has a VM. `Tested`: its last test passed.
-    /// `Reconciling` is there while the operator works on the declaration, `Stalled` while it cannot go on until
+    /// `Schedulable`: it is given tasks, or the reason why not. `Reconciling` is there while the operator works on the declaration, `Stalled` while it cannot go on until
     /// someone does something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions::schema")]
@@ -44,6 +47,21 @@ pub struct WorkerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::open_object")]
     pub operation: Option<Value>,
+
+    /// The tasks that hold a slot of the worker. A task is entered here before anything is done for it. It is the
+    /// operator's own record: do not edit it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "assignments")]
+    pub assignments: Vec<Assignment>,
+
+    /// The slots that are taken and all slots, such as 2/4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "shapes::word")]
+    pub tasks: Option<String>,
+
+    /// The launch after which the VM takes tasks. It is there while the VM is powered on and ready for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch: Option<LaunchReport>,
 
     /// The VM of the worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +89,51 @@ pub struct WorkerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub test_failures: Option<i32>,
+}
+
+/// One task that holds a slot of a worker.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Assignment {
+    /// The name of the task.
+    #[schemars(schema_with = "shapes::name")]
+    pub task: String,
+
+    /// The UID of the task.
+    #[schemars(schema_with = "shapes::id")]
+    pub uid: String,
+
+    /// The name of the session that the task belongs to.
+    #[schemars(schema_with = "shapes::name")]
+    pub session: String,
+
+    /// Which attempt of the task this is, counted from 1.
+    #[schemars(range(min = 0))]
+    pub attempt: i32,
+}
+
+fn assignments(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": MAX_ASSIGNMENTS,
+        "x-kubernetes-list-type": "atomic",
+        "items": generator.subschema_for::<Assignment>(),
+    })
+}
+
+/// The launch after which a VM takes tasks.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct LaunchReport {
+    /// The id of the operation that was the launch.
+    #[schemars(schema_with = "shapes::short")]
+    pub operation: String,
+
+    /// The boot id of the guest. Another one means that the guest was restarted since.
+    #[schemars(schema_with = "shapes::short")]
+    pub boot_id: String,
+
+    /// When the worker was ready.
+    pub at: Time,
 }
 
 /// The VM of a worker.

@@ -17,6 +17,9 @@ use crate::hypervisor::vm::ClusterIdentity;
 /// Launches at a time, if the spec does not say.
 const PARALLEL_LAUNCHES: i32 = 4;
 
+/// Tasks at a time on the VMs of one storage, if the spec does not say.
+const TASKS_PER_STORAGE: i32 = 4;
+
 /// The cluster that a Hypervisor reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::controller) struct Reach {
@@ -63,11 +66,13 @@ pub(in crate::controller) fn limits(hypervisor: &Hypervisor, peers: &[Arc<Hyperv
     let declared = |hypervisor: &Hypervisor| EffectiveLimits {
         parallel_launches: hypervisor.spec.limits.parallel_launches.unwrap_or(PARALLEL_LAUNCHES),
         parallel_operations: hypervisor.spec.limits.parallel_operations,
+        tasks_per_storage: hypervisor.spec.limits.tasks_per_storage.or(Some(TASKS_PER_STORAGE)),
         deletions_per_hour: hypervisor.spec.limits.deletions_per_hour,
     };
     peers.iter().map(|peer| declared(peer)).fold(declared(hypervisor), |one, other| EffectiveLimits {
         parallel_launches: one.parallel_launches.min(other.parallel_launches),
         parallel_operations: one.parallel_operations.min(other.parallel_operations),
+        tasks_per_storage: one.tasks_per_storage.min(other.tasks_per_storage),
         deletions_per_hour: one.deletions_per_hour.min(other.deletions_per_hour),
     })
 }
@@ -114,6 +119,7 @@ mod tests {
         let peers = [hypervisor("a", "two", 3, Some(9)), hypervisor("b", "three", 20, Some(2))];
         let limits = limits(&own, &peers);
         assert_eq!((limits.deletions_per_hour, limits.parallel_launches, limits.parallel_operations), (3, 2, 8));
+        assert_eq!(limits.tasks_per_storage, Some(4), "nobody said otherwise");
         let text = named(&own, &peers).unwrap();
         assert!(text.starts_with("two, a Hypervisor of another namespace reaches") && !text.contains("three"));
         assert_eq!(named(&own, &[]), None);

@@ -38,6 +38,7 @@ pub(super) fn status(subject: &Subject<'_>, memory: &Memory, facts: &Facts<'_>) 
         hosts: before.hosts,
         hosts_online: before.hosts_online,
         running_workers: before.running_workers,
+        sessions: before.sessions,
         orphans: before.orphans,
         orphan_count: before.orphan_count,
         deletions: Vec::new(),
