@@ -99,6 +99,11 @@ reasons! {
         ShuttingDown,
         /// Its host is in `unschedulableHosts` of the Hypervisor: it gets no new task and is not launched.
         HostUnschedulable,
+        /// The guest does not answer, so that nobody can say whether a task runs in it. Its VM is powered off only when it
+        /// has been silent for five minutes.
+        GuestSilent,
+        /// Its declaration cannot be met; the condition `Stalled` says why.
+        Stalled,
         /// A task runs in the guest that no WorkerTask accounts for. The VM is neither shut down nor deleted before that
         /// has ended; the message names it.
         UnknownTask,

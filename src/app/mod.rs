@@ -23,7 +23,7 @@ use crate::controller::context::{Context, Gate, Patience};
 use crate::controller::driver::{self, Objects, Wakes};
 use crate::controller::events::Events;
 use crate::controller::tracks::Tracks;
-use crate::controller::watch::{watch, watch_workers};
+use crate::controller::watch::{watch, watch_tasks, watch_workers};
 use crate::domain::allowed::AllowedEndpoints;
 use crate::hypervisor::transport::CallObserver;
 use crate::runtime::admin::{Admin, Facts};
@@ -267,8 +267,12 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
     let Parts { client, writer, clock, metrics, readiness, gate, leadership, installation } = parts;
     let (bell, hurried) = unbounded_channel();
     let (changed_sender, changed) = unbounded_channel();
+    let (session_bell, changed_sessions) = unbounded_channel();
+    let (task_bell, changed_tasks) = unbounded_channel();
+    let (scheduler_bell, schedule) = unbounded_channel();
     let (workers, roster) = watch_workers(client.clone());
-    let objects = Objects { workers, hypervisors: watch(client) };
+    let (tasks, task_view) = watch_tasks(client.clone());
+    let objects = Objects { workers, hypervisors: watch(client.clone()), sessions: watch(client), tasks };
     let observer: Arc<dyn CallObserver> = Arc::new(Observer(metrics.clone()));
     let name = settings.lease.as_ref().map_or_else(|| "none".to_owned(), |lease| lease.name.clone());
     let following = tokio::spawn({
@@ -276,6 +280,7 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         async move { metrics.follow(&name, leadership).await }
     });
     let (workers_listed, hypervisors_listed) = (objects.workers.listed.clone(), objects.hypervisors.listed.clone());
+    let sessions_listed = objects.sessions.listed.clone().and(objects.tasks.listed.clone());
     let context = Arc::new(Context {
         client: writer.clone(),
         clock: clock.clone(),
@@ -288,6 +293,12 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         unreadable_workers: objects.workers.unreadable.clone(),
         hypervisors: objects.hypervisors.store.clone(),
         unreadable_hypervisors: objects.hypervisors.unreadable.clone(),
+        tasks: task_view,
+        sessions: objects.sessions.store.clone(),
+        sessions_listed: sessions_listed.clone(),
+        changed_sessions: session_bell,
+        changed_tasks: task_bell,
+        schedule: scheduler_bell,
         tracks: Tracks::default(),
         events: Events::start(writer, settings.pod.clone()),
         operation_ids: Arc::new(|| Uuid::new_v4().to_string()),
@@ -299,9 +310,11 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
     let listed = tokio::spawn(async move {
         workers_listed.come().await;
         hypervisors_listed.come().await;
+        sessions_listed.come().await;
         readiness.open(STORES);
     });
-    let wakes = Wakes { hurried, changed, led: leading(leadership).boxed() };
+    let led = leading(leadership).boxed();
+    let wakes = Wakes { hurried, changed, changed_sessions, changed_tasks, schedule, led };
     driver::run(context, objects, wakes, stop).await;
     listed.abort();
     following.abort();

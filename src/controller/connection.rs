@@ -1,6 +1,7 @@
 //! What all workers of one `Hypervisor` share in this process: the client, the latest view, and what those of other
 //! `Hypervisor`s of the same cluster share with them: launch permits, VM ids.
 
+mod board;
 mod downloads;
 mod ids;
 mod launches;
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use self::board::Board;
+pub use self::board::Posted;
 use self::ids::Range;
 use self::sharing::{Allowance, Joined, Sharing};
 use super::budget::Ledger;
@@ -42,6 +45,10 @@ pub struct State {
     pub vm_ids: (u32, u32),
     /// Most launches at a time.
     pub parallel_launches: usize,
+    /// Most tasks at a time that work on the disks of one storage.
+    pub tasks_per_storage: usize,
+    /// Hosts on which nothing is launched.
+    pub unschedulable_hosts: BTreeSet<String>,
     /// VM ids that rest because a VM of that id was deleted or vanished a short while ago.
     pub resting: BTreeSet<u32>,
     /// The host and port of its API, as a worker reaches it.
@@ -58,6 +65,8 @@ impl Default for State {
             paused: false,
             vm_ids: (0, 0),
             parallel_launches: 1,
+            tasks_per_storage: 1,
+            unschedulable_hosts: BTreeSet::new(),
             resting: BTreeSet::new(),
             endpoints: Vec::new(),
         }
@@ -70,6 +79,7 @@ pub struct Connection {
     state: RwLock<State>,
     view: RwLock<View>,
     noted: Mutex<Noted>,
+    board: Mutex<Board>,
     key: Key,
     sharing: Arc<Sharing>,
     /// What the poller remembers; locked while it works, so that there is never more than one.
@@ -111,6 +121,41 @@ impl Connection {
 
     fn noted(&self) -> MutexGuard<'_, Noted> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker (UID) tells whether it takes tasks; whether that is news.
+    pub fn post(&self, uid: &str, posted: Posted) -> bool {
+        self.board().post(uid, posted)
+    }
+
+    /// A worker is gone.
+    pub fn leave(&self, uid: &str) {
+        self.board().forget(uid);
+    }
+
+    /// What a worker has told last.
+    pub fn posted(&self, uid: &str) -> Option<Posted> {
+        self.board().posted(uid)
+    }
+
+    /// The scheduler has decided from what was told before `begun`: these workers (UIDs) are to be tested again for tasks
+    /// that wait. The answer are those that were not to be before.
+    pub fn decide(&self, begun: BootTime, needed: BTreeSet<String>) -> Vec<String> {
+        self.board().decide(begun, needed)
+    }
+
+    /// Whether a task waits for a worker to pass a test.
+    pub fn is_needed(&self, uid: &str) -> bool {
+        self.board().is_needed(uid)
+    }
+
+    /// Whether the scheduler has decided from what was told by `since`.
+    pub fn has_decided(&self, since: BootTime) -> bool {
+        self.board().has_decided(since)
     }
 
     /// Asks for polls at the busy interval for a while, and for one soon.

@@ -11,9 +11,11 @@ use super::connection::Connections;
 use super::events::Events;
 use super::listed::Listed;
 use super::roster::Roster;
+use super::tasks::Tasks;
 use super::tracks::Tracks;
 use super::unreadable::Unreadables;
-use crate::api::{Hypervisor, Worker};
+use super::connection::Key;
+use crate::api::{Hypervisor, Worker, WorkerSession, WorkerTask};
 use crate::clock::SharedClock;
 use crate::domain::allowed::AllowedEndpoints;
 use crate::domain::fault::Fault;
@@ -47,6 +49,18 @@ pub struct Context {
     pub unreadable_hypervisors: Unreadables,
     /// Takes the workers whose VM, or whose hypervisor, looks different from before: they are reconciled.
     pub changed: UnboundedSender<ObjectRef<Worker>>,
+    /// All WorkerTasks, as the watch shows them.
+    pub tasks: Tasks,
+    /// All WorkerSessions, as the watch shows them.
+    pub sessions: Store<WorkerSession>,
+    /// Whether all WorkerTasks and WorkerSessions are known: not just after the start.
+    pub sessions_listed: Listed,
+    /// Takes the sessions whose tasks changed, or that are to be looked at soon.
+    pub changed_sessions: UnboundedSender<ObjectRef<WorkerSession>>,
+    /// Takes the tasks that are to be looked at soon.
+    pub changed_tasks: UnboundedSender<ObjectRef<WorkerTask>>,
+    /// Takes the Hypervisors whose tasks are to be given to workers anew.
+    pub schedule: UnboundedSender<Key>,
     /// What this process remembers of each worker.
     pub tracks: Tracks,
     /// Where events go.
@@ -64,6 +78,15 @@ pub struct Context {
 impl Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context").field("installation", &self.installation).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// Has a task's session reconciled soon.
+    pub fn wake_session(&self, task: &WorkerTask) {
+        let (namespace, name) = super::tasks::session_key(task);
+        // Nobody listens only while the process ends.
+        let _ = self.changed_sessions.send(ObjectRef::new(&name).within(&namespace));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What both controllers share: triggers, a guard against panics, back-off, upkeep.
+//! What all controllers share: triggers, a guard against panics, back-off, upkeep.
 //!
 //! A process that is not the leader runs all of it, so that its caches are warm, but reconciles nothing.
 
@@ -20,8 +20,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::connection::Key;
 use super::context::Context;
 use super::watch::Watched;
-use super::{hypervisor, upkeep, worker};
-use crate::api::{Hypervisor, Worker};
+use super::{hypervisor, scheduling, session, task, upkeep, worker};
+use crate::api::{Hypervisor, Worker, WorkerSession, WorkerTask};
 use crate::domain::backoff;
 use crate::runtime::metrics::Reconciled;
 use crate::runtime::shutdown::Shutdown;
@@ -30,6 +30,9 @@ use crate::runtime::shutdown::Shutdown;
 const WORKERS_AT_A_TIME: u16 = 64;
 /// Hypervisors that are reconciled at a time.
 const HYPERVISORS_AT_A_TIME: u16 = 64;
+
+/// Sessions that are reconciled at a time, and tasks.
+const SESSIONS_AT_A_TIME: u16 = 16;
 
 /// How soon an object is looked at again while this process may change nothing.
 const GATE_CLOSED: Duration = Duration::from_secs(20);
@@ -40,16 +43,26 @@ pub struct Wakes {
     pub hurried: UnboundedReceiver<Key>,
     /// Workers whose VM or hypervisor changed.
     pub changed: UnboundedReceiver<ObjectRef<Worker>>,
+    /// Sessions whose tasks changed.
+    pub changed_sessions: UnboundedReceiver<ObjectRef<WorkerSession>>,
+    /// Tasks that are to be looked at.
+    pub changed_tasks: UnboundedReceiver<ObjectRef<WorkerTask>>,
+    /// Hypervisors whose tasks are to be given to workers anew.
+    pub schedule: UnboundedReceiver<Key>,
     /// Rings when this process becomes the leader: everything is looked at.
     pub led: BoxStream<'static, ()>,
 }
 
-/// Both controllers' objects.
+/// All controllers' objects.
 pub struct Objects {
     /// The workers.
     pub workers: Watched<Worker>,
     /// The hypervisors.
     pub hypervisors: Watched<Hypervisor>,
+    /// The sessions.
+    pub sessions: Watched<WorkerSession>,
+    /// The tasks.
+    pub tasks: Watched<WorkerTask>,
 }
 
 /// Why a reconcile did not end well.
@@ -59,6 +72,8 @@ enum Failed {
     Worker(#[from] worker::Error),
     #[error(transparent)]
     Hypervisor(#[from] hypervisor::Error),
+    #[error(transparent)]
+    Session(#[from] session::Error),
     #[error("it panicked; this is a defect of the program")]
     Panicked,
 }
@@ -98,35 +113,47 @@ impl Failures {
     }
 }
 
-/// Runs both controllers until `shutdown` is requested and the reconciles that run have ended.
+/// Runs all controllers until `shutdown` is requested and the reconciles that run have ended.
 pub async fn run(context: Arc<Context>, objects: Objects, wakes: Wakes, shutdown: Shutdown) {
-    let Wakes { hurried, changed, led } = wakes;
-    let (led_workers, led_hypervisors) = fork(led);
-    let (worker_driver, hypervisor_driver) = (Driver::new(&context, "worker"), Driver::new(&context, "hypervisor"));
-    let upkeep = upkeep::run(Arc::clone(&context), [objects.workers.news, objects.hypervisors.news], {
-        let (worker_driver, hypervisor_driver) = (Arc::clone(&worker_driver), Arc::clone(&hypervisor_driver));
-        let context = Arc::clone(&context);
-        move || {
-            worker_driver.failures.keep(|key| is_in(&context.workers, key));
-            hypervisor_driver.failures.keep(|key| is_in(&context.hypervisors, key));
-        }
+    let drivers = Drivers::new(&context);
+    let mut led = fork(wakes.led).into_iter();
+    let mut led = || led.next().unwrap_or_else(|| futures::stream::pending().boxed());
+    let news = [&objects.workers.news, &objects.hypervisors.news, &objects.sessions.news, &objects.tasks.news];
+    let upkeep = upkeep::run(Arc::clone(&context), news.map(Arc::clone), {
+        let (drivers, context) = (drivers.clone(), Arc::clone(&context));
+        move || drivers.keep(&context)
     });
+    let stopped = || requested(shutdown.clone());
     let workers = Controller::for_stream(objects.workers.stream, objects.workers.store)
         .with_config(Config::default().concurrency(WORKERS_AT_A_TIME))
-        .reconcile_on(received(changed))
-        .reconcile_all_on(led_workers)
-        .graceful_shutdown_on(requested(shutdown.clone()))
-        .run(one_worker, on_failure, worker_driver);
-    let hurried = received(hurried).map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
+        .reconcile_on(received(wakes.changed))
+        .reconcile_all_on(led())
+        .graceful_shutdown_on(stopped())
+        .run(one_worker, on_failure, Arc::clone(&drivers.worker));
+    let hurried = received(wakes.hurried).map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     let hypervisors = Controller::for_stream(objects.hypervisors.stream, objects.hypervisors.store)
         .with_config(Config::default().concurrency(HYPERVISORS_AT_A_TIME))
         .reconcile_on(hurried)
-        .reconcile_all_on(led_hypervisors)
-        .graceful_shutdown_on(requested(shutdown))
-        .run(one_hypervisor, on_failure, hypervisor_driver);
+        .reconcile_all_on(led())
+        .graceful_shutdown_on(stopped())
+        .run(one_hypervisor, on_failure, Arc::clone(&drivers.hypervisor));
+    let sessions = Controller::for_stream(objects.sessions.stream, objects.sessions.store)
+        .with_config(Config::default().concurrency(SESSIONS_AT_A_TIME))
+        .reconcile_on(received(wakes.changed_sessions))
+        .reconcile_all_on(led())
+        .graceful_shutdown_on(stopped())
+        .run(one_session, on_failure, Arc::clone(&drivers.session));
+    let tasks = Controller::for_stream(objects.tasks.stream, objects.tasks.store)
+        .with_config(Config::default().concurrency(SESSIONS_AT_A_TIME))
+        .reconcile_on(received(wakes.changed_tasks))
+        .reconcile_all_on(led())
+        .graceful_shutdown_on(stopped())
+        .run(one_task, on_failure, Arc::clone(&drivers.task));
+    let controllers = futures::future::join4(drain(workers), drain(hypervisors), drain(sessions), drain(tasks));
     tokio::select! {
-        _ = futures::future::join(drain(workers), drain(hypervisors)) => {}
+        _ = controllers => {}
         () = upkeep => {}
+        () = scheduling::run(&context, wakes.schedule) => {}
     }
 }
 
@@ -148,15 +175,51 @@ fn received<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> impl Stream<It
     futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
 }
 
-/// Two streams that both give what one gives.
-fn fork(stream: BoxStream<'static, ()>) -> (BoxStream<'static, ()>, BoxStream<'static, ()>) {
-    let (one, first) = tokio::sync::mpsc::unbounded_channel();
-    let (other, second) = tokio::sync::mpsc::unbounded_channel();
+/// Several streams that all give what one gives: one for each controller.
+fn fork(stream: BoxStream<'static, ()>) -> Vec<BoxStream<'static, ()>> {
+    let (senders, streams): (Vec<_>, Vec<_>) = (0..4)
+        .map(|_| {
+            let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+            (sender, received(receiver).boxed())
+        })
+        .unzip();
     tokio::spawn(stream.for_each(move |()| {
-        let _ = (one.send(()), other.send(()));
+        for sender in &senders {
+            let _ = sender.send(());
+        }
         std::future::ready(())
     }));
-    (received(first).boxed(), received(second).boxed())
+    streams
+}
+
+/// The shares of all controllers.
+#[derive(Clone)]
+struct Drivers {
+    worker: Arc<Driver>,
+    hypervisor: Arc<Driver>,
+    session: Arc<Driver>,
+    task: Arc<Driver>,
+}
+
+impl Drivers {
+    fn new(context: &Arc<Context>) -> Self {
+        let driver = |name| Driver::new(context, name);
+        Self {
+            worker: driver("worker"),
+            hypervisor: driver("hypervisor"),
+            session: driver("session"),
+            task: driver("task"),
+        }
+    }
+
+    /// Forgets the failures of objects that are gone.
+    fn keep(&self, context: &Context) {
+        self.worker.failures.keep(|key| is_in(&context.workers, key));
+        self.hypervisor.failures.keep(|key| is_in(&context.hypervisors, key));
+        self.session.failures.keep(|key| is_in(&context.sessions, key));
+        self.task.failures.keep(|key| context.tasks.get(key).is_some());
+        context.tasks.settle_written();
+    }
 }
 
 impl Driver {
@@ -222,6 +285,16 @@ async fn one_hypervisor(hypervisor: Arc<Hypervisor>, driver: Arc<Driver>) -> Res
     let reconcile =
         hypervisor::reconcile(Arc::clone(&hypervisor), Arc::clone(&driver.context)).map_ok(|outcome| outcome.requeue);
     Box::pin(driver.guarded(hypervisor.as_ref(), reconcile)).await
+}
+
+async fn one_session(session: Arc<WorkerSession>, driver: Arc<Driver>) -> Result<Action, Failed> {
+    let reconcile = session::reconcile(Arc::clone(&session), &driver.context);
+    Box::pin(driver.guarded(session.as_ref(), reconcile)).await
+}
+
+async fn one_task(task: Arc<WorkerTask>, driver: Arc<Driver>) -> Result<Action, Failed> {
+    let reconcile = task::reconcile(Arc::clone(&task), &driver.context);
+    Box::pin(driver.guarded(task.as_ref(), reconcile)).await
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape of an error policy")]

@@ -6,6 +6,8 @@
 //! blindly. A crash between any two of these leaves a record that says what may have happened, and the next decision
 //! looks before it repeats.
 
+pub mod inside;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 /// Tells whether the first list has come. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Listed(watch::Receiver<bool>);
+pub struct Listed(Vec<watch::Receiver<bool>>);
 
 /// Says that the first list has come.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl Listed {
     /// A list that has not come yet, and what says that it has.
     pub fn awaited() -> (Announcer, Self) {
         let (sender, receiver) = watch::channel(false);
-        (Announcer(sender), Self(receiver))
+        (Announcer(sender), Self(vec![receiver]))
     }
 
     /// A list that is there: for stores that are filled by hand.
@@ -29,14 +29,23 @@ impl Listed {
 
     /// Whether it has come.
     pub fn has_come(&self) -> bool {
-        *self.0.borrow()
+        self.0.iter().all(|list| *list.borrow())
     }
 
     /// Waits until it has come; for ever if nobody lists any more.
     pub async fn come(&self) {
-        if self.0.clone().wait_for(|come| *come).await.is_err() {
-            std::future::pending::<()>().await;
+        for list in &self.0 {
+            if list.clone().wait_for(|come| *come).await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
+    }
+
+    /// This list and another one.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
     }
 }
 

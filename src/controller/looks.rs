@@ -14,9 +14,10 @@ use crate::domain::allowed;
 use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, judge};
-use crate::domain::observation::{Budget, Declared, ImageSight, Live, LiveVm, Looks, NewId, Problem};
+use crate::domain::observation::{Budget, Declared, ImageSight, Inside, Live, LiveVm, Looks, NewId, Problem};
 use crate::domain::operation::{Operation, Step};
 use crate::domain::plan::Look;
+use crate::guest::tasks;
 use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::vm::image::ImageState;
 use crate::hypervisor::vm::making::{MadeFrom, Making};
@@ -49,6 +50,7 @@ impl Looker<'_> {
             Look::Permit => looks.permit = Some(self.permit()),
             Look::Budget(operation) => looks.budget = Some(self.budget(operation).await?),
             Look::Guest(at) => looks.guest = Some(self.client.guest_answers(at).await?),
+            Look::Inside(at) => looks.inside = Some(self.inside(at).await?),
         }
         Ok(())
     }
@@ -81,6 +83,23 @@ impl Looker<'_> {
         let uid = self.worker.uid().unwrap_or_default();
         self.context.tracks.with(&uid, |track| track.power = Some((detail.power, now)));
         Ok(Live::Found(self.judged(&detail)))
+    }
+
+    /// What the guest tells of the tasks in it.
+    async fn inside(&self, at: &VmRef) -> Result<Inside, Fault> {
+        let channel = self.client.guest(at);
+        let told = tasks::look(channel.as_ref(), self.context.patience.script).await;
+        let (uid, now) = (self.worker.uid().unwrap_or_default(), self.context.clock.boot());
+        self.context.tracks.with(&uid, |track| match told {
+            Ok(sight) => {
+                track.silent_since = None;
+                Ok(Inside::Told(sight))
+            }
+            Err(fault) if matches!(fault.kind, FaultKind::GuestAway | FaultKind::UnknownOutcome) => {
+                Ok(Inside::Silent(now.since(*track.silent_since.get_or_insert(now))))
+            }
+            Err(fault) => Err(fault),
+        })
     }
 
     fn judged(&self, detail: &VmDetail) -> LiveVm {

@@ -1,6 +1,7 @@
 //! Floor 3. The Kubernetes side: snapshot, plan, execute, status, events.
 
 pub mod budget;
+pub mod claims;
 pub mod connection;
 pub mod context;
 pub mod driver;
@@ -8,12 +9,19 @@ pub mod events;
 pub mod execute;
 pub mod finalizer;
 pub mod hypervisor;
+pub mod index;
 pub mod listed;
 pub mod looks;
 pub mod record;
 pub mod roster;
+pub mod scheduling;
+pub mod session;
 pub mod snapshot;
 pub mod status;
+pub mod task;
+pub mod task_record;
+pub mod task_status;
+pub mod tasks;
 pub mod testing;
 pub mod tracks;
 pub mod unreadable;

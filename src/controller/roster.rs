@@ -1,13 +1,14 @@
-//! All Workers that can be read, and those of one Hypervisor without a look at all others.
+//! The Workers as the watch shows them, by the Hypervisor that they name: a poll, and each look of a worker at its
+//! neighbours, would otherwise look at all of them.
 
-use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use kube::runtime::watcher::Event;
 
 use super::connection::Key;
+use super::index::Index;
 use super::snapshot::hypervisor_key;
 use crate::api::Worker;
 
@@ -16,10 +17,8 @@ use crate::api::Worker;
 pub struct Roster {
     store: Store<Worker>,
     /// The same objects by the Hypervisor that they name; none where nobody says what the watch has shown.
-    by_hypervisor: Option<Arc<ByHypervisor>>,
+    by_hypervisor: Option<Arc<Index<Worker>>>,
 }
-
-type ByHypervisor = RwLock<HashMap<Key, Vec<Arc<Worker>>>>;
 
 /// A store that is filled by hand: to find a few Workers it looks at all.
 impl From<Store<Worker>> for Roster {
@@ -39,42 +38,22 @@ impl Deref for Roster {
 impl Roster {
     /// A store of which [`Self::settle`] is told all that the watch shows.
     pub fn told(store: Store<Worker>) -> Self {
-        Self { store, by_hypervisor: Some(Arc::default()) }
+        let index = Index::new(|worker| Some(hypervisor_key(worker)));
+        Self { store, by_hypervisor: Some(Arc::new(index)) }
     }
 
     /// The Workers that name a Hypervisor.
     pub fn of(&self, hypervisor: &Key) -> Vec<Arc<Worker>> {
         match &self.by_hypervisor {
-            Some(all) => {
-                all.read().unwrap_or_else(PoisonError::into_inner).get(hypervisor).cloned().unwrap_or_default()
-            }
+            Some(index) => index.of(hypervisor),
             None => self.store.state_filter(|worker| hypervisor_key(worker) == *hypervisor),
         }
     }
 
     /// The store has taken this event in.
     pub fn settle(&self, event: &Event<Worker>) {
-        let Some(all) = &self.by_hypervisor else { return };
-        let mut all = all.write().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            // Until the list is complete the store shows what it showed before.
-            Event::Init | Event::InitApply(_) => {}
-            Event::InitDone => {
-                all.clear();
-                for worker in self.store.state() {
-                    all.entry(hypervisor_key(&worker)).or_default().push(worker);
-                }
-            }
-            Event::Apply(worker) | Event::Delete(worker) => {
-                // A Worker never comes to name another Hypervisor, and one that was replaced was deleted before.
-                let key = hypervisor_key(worker);
-                let workers = all.entry(key.clone()).or_default();
-                workers.retain(|other| other.metadata.name != worker.metadata.name);
-                workers.extend(self.store.get(&ObjectRef::from_obj(worker)).filter(|now| hypervisor_key(now) == key));
-                if workers.is_empty() {
-                    all.remove(&key);
-                }
-            }
+        if let Some(index) = &self.by_hypervisor {
+            index.settle(&self.store, event);
         }
     }
 }

@@ -12,14 +12,16 @@ use kube::ResourceExt;
 
 use super::connection::{Connection, Key};
 use super::context::Context;
-use super::view::{Known, Seeker};
+use super::claims::{self, Asked};
+use super::view::{Known, Seeker, View};
 use crate::api::conditions::{self, Condition};
-use crate::api::reasons::WorkerReason;
+use crate::api::reasons::{TaskReason, WorkerReason};
 use crate::api::{Worker, WorkerStatus};
 use crate::clock::BootTime;
+use crate::domain::availability::Unavailable;
 use crate::domain::identity::{self, Mark};
 use crate::domain::observation::{
-    Declared, Facts, HypervisorState, Looks, Observed, Presence, Problem, Remembered, TestRecord,
+    Declared, Facts, HypervisorState, LaunchRecord, Looks, Observed, Presence, Problem, Remembered, TestRecord,
 };
 use crate::domain::operation::{Kind, Operation, RecordError, Step};
 use crate::domain::{declare, network};
@@ -78,13 +80,20 @@ pub fn named_ids(context: &Context, hypervisors: &BTreeSet<Key>, but: Option<&st
 
 /// Gathers the facts for one decision. `fresh`: the worker was read live, and does not come out of a cache that may be
 /// behind what this process wrote itself.
-pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared, looks: &Looks) -> Facts {
+pub fn facts(
+    context: &Context,
+    worker: &Worker,
+    fresh: bool,
+    declared: Declared,
+    (looks, asked): (&Looks, &Asked),
+) -> Facts {
     let now = context.clock.boot();
     let uid = worker.uid().unwrap_or_default();
     let connection = context.connections.get(&hypervisor_key(worker));
-    let remembered = remembered(worker);
+    let remembered = remembered(context, worker, asked);
     let presence = presence(context, worker, connection.as_deref(), now);
-    let idle_for = idle_for(context, &uid, &remembered, &presence, now);
+    let idle_since = idle_since(context, &uid, &remembered, &presence, now);
+    let undecided = idle_since.is_some_and(|since| connection.as_ref().is_none_or(|one| !one.has_decided(since)));
     let (hypervisor, away_for, hypervisor_paused) = hypervisor(context, worker, connection.as_deref(), now);
     let dark = hypervisor == HypervisorState::Ready
         && matches!(presence, Presence::Unknown(_) | Presence::Present { power: Power::Unknown, .. });
@@ -106,6 +115,7 @@ pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared
             id,
         )
     });
+    let host_refuses = connection.as_ref().and_then(|connection| host_refuses(connection, worker, &declared));
     Facts {
         declared,
         remembered,
@@ -114,7 +124,10 @@ pub fn facts(context: &Context, worker: &Worker, fresh: bool, declared: Declared
             away_for,
             hypervisor_paused,
             presence,
-            idle_for,
+            idle_for: idle_since.map_or(Duration::ZERO, |since| now.since(since)),
+            needed: connection.as_ref().is_some_and(|connection| connection.is_needed(&uid)),
+            undecided,
+            host_refuses,
             dark_for,
             conflict,
             step_age,
@@ -137,7 +150,7 @@ pub fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-fn remembered(worker: &Worker) -> Remembered {
+fn remembered(context: &Context, worker: &Worker, asked: &Asked) -> Remembered {
     let status = worker.status.clone().unwrap_or_default();
     Remembered {
         stalled: is_stalled(worker.metadata.generation, &status),
@@ -149,7 +162,8 @@ fn remembered(worker: &Worker) -> Remembered {
         last_test: last_test(&status),
         failures: status.test_failures.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
         handled_request: status.last_handled_test_request,
-        claims: 0,
+        claims: claims::held(context, worker, asked),
+        launch: status.launch.map(|launch| LaunchRecord { operation: launch.operation, boot_id: launch.boot_id }),
     }
 }
 
@@ -259,17 +273,36 @@ fn known_mark(context: &Context, worker: &Worker) -> Option<(Mark, String, Strin
     Some((mark, uuid, remedy))
 }
 
-/// How long the VM has been powered on with nothing to do, as far as this process has seen.
-fn idle_for(context: &Context, uid: &str, remembered: &Remembered, presence: &Presence, now: BootTime) -> Duration {
+/// Why nothing is launched on the worker's host.
+fn host_refuses(connection: &Connection, worker: &Worker, declared: &Declared) -> Option<Unavailable> {
+    let known = worker.status.as_ref().and_then(known_vm);
+    let host = known.map_or_else(|| declared.wanted.host.clone(), |at| at.host);
+    let refuses = |text: String| Some(Unavailable::new(TaskReason::HostUnschedulable, text));
+    if connection.state().unschedulable_hosts.contains(&host) {
+        return refuses(format!("its host {host} is in unschedulableHosts of its Hypervisor"));
+    }
+    let in_maintenance =
+        |view: &View| view.inventory().hosts.get(&host).is_some_and(|summary| summary.maintenance);
+    if connection.view(in_maintenance) { refuses(format!("its host {host} is in maintenance")) } else { None }
+}
+
+/// Since when the VM has been powered on with nothing to do, as far as this process has seen.
+fn idle_since(
+    context: &Context,
+    uid: &str,
+    remembered: &Remembered,
+    presence: &Presence,
+    now: BootTime,
+) -> Option<BootTime> {
     let idle = remembered.operation.is_none()
-        && remembered.claims == 0
+        && remembered.claims.is_empty()
         && matches!(presence, Presence::Present { power: Power::On, .. });
     context.tracks.with(uid, |track| {
         if !idle {
             track.idle_since = None;
-            return Duration::ZERO;
+            return None;
         }
-        now.since(*track.idle_since.get_or_insert(now))
+        Some(*track.idle_since.get_or_insert(now))
     })
 }
 
@@ -336,7 +369,7 @@ fn is_earlier(one: &ObjectMeta, other: &ObjectMeta) -> bool {
 
 /// Whether the operation needs a launch permit while it is open. As long as an image is downloaded it does not.
 pub fn launches(operation: &Operation) -> bool {
-    operation.kind == Kind::Test && operation.step != Step::Download
+    matches!(operation.kind, Kind::Test | Kind::Launch) && operation.step != Step::Download
 }
 
 /// The time from `since` to `now`; zero if it lies in the future.

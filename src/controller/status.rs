@@ -42,6 +42,10 @@ pub fn render(
     if report.vm == VmReport::Gone {
         status.applied = None;
     }
+    if report.off {
+        status.launch = None;
+    }
+    status.tasks = Some(format!("{claims}/{}", worker.spec.max_concurrent_tasks));
     let facts = PhaseFacts {
         before: status.phase.as_deref(),
         unknown: report.unknown,
@@ -111,7 +115,12 @@ fn apply_conditions(status: &mut WorkerStatus, generation: Option<i64>, report: 
         conditions::set(list, condition.observed(generation), now);
     };
     set(conditions::TESTED, &report.tested);
-    for (kind, verdict) in [(conditions::READY, &report.ready), (conditions::DEPLOYED, &report.deployed)] {
+    let told = [
+        (conditions::READY, &report.ready),
+        (conditions::DEPLOYED, &report.deployed),
+        (conditions::SCHEDULABLE, &report.schedulable),
+    ];
+    for (kind, verdict) in told {
         if let Some(verdict) = verdict {
             set(kind, verdict);
         }
@@ -142,12 +151,18 @@ fn apply_conditions(status: &mut WorkerStatus, generation: Option<i64>, report: 
     list.sort_by_key(|condition| ORDER.iter().position(|kind| *kind == condition.type_).unwrap_or(ORDER.len()));
 }
 
-const ORDER: [&str; 5] =
-    [conditions::READY, conditions::DEPLOYED, conditions::TESTED, conditions::RECONCILING, conditions::STALLED];
+const ORDER: [&str; 6] = [
+    conditions::READY,
+    conditions::DEPLOYED,
+    conditions::TESTED,
+    conditions::SCHEDULABLE,
+    conditions::RECONCILING,
+    conditions::STALLED,
+];
 
 /// Whether two statuses say the same; the operation has a writer of its own.
 pub fn same(one: &WorkerStatus, other: &WorkerStatus) -> bool {
-    let plain = |status: &WorkerStatus| WorkerStatus { operation: None, ..status.clone() };
+    let plain = |status: &WorkerStatus| WorkerStatus { operation: None, assignments: Vec::new(), ..status.clone() };
     plain(one) == plain(other)
 }
 
@@ -168,7 +183,8 @@ pub async fn write(api: &Api<Worker>, worker: &Worker, status: WorkerStatus) -> 
     if same(&status, &worker.status.clone().unwrap_or_default()) {
         return Ok(worker.clone());
     }
-    let status = WorkerStatus { operation: None, ..status };
+    // Both have writers of their own.
+    let status = WorkerStatus { operation: None, assignments: Vec::new(), ..status };
     let body = json!({
         "apiVersion": format!("{}/{}", names::GROUP, names::VERSION),
         "kind": "Worker",

@@ -151,6 +151,30 @@ fn check(result: &CheckResult) -> CheckReport {
     }
 }
 
+/// Why a worker that lost a task is tested again.
+pub const LOST: &str = "a task was lost with it: its VM was powered off, rebooted or deleted, or its guest died";
+
+/// The status of a worker of which it must be shown anew that it can work: its last test counts no more.
+pub fn doubted(status: WorkerStatus, hash: &str, now: Timestamp) -> WorkerStatus {
+    let now = Time(whole_seconds(now));
+    let check = CheckReport {
+        name: "work".to_owned(),
+        result: TestResult::Failed.to_string(),
+        duration: None,
+        message: Some(LOST.to_owned()),
+    };
+    let report = TestReport {
+        result: TestResult::Failed.to_string(),
+        started_at: now.clone(),
+        finished_at: now,
+        config_hash: Some(hash.to_owned()),
+        operation: None,
+        checks: vec![check],
+    };
+    let failures = status.test_failures.unwrap_or(0).saturating_add(1);
+    WorkerStatus { last_test: Some(report), test_failures: Some(failures), ..status }
+}
+
 /// The failed checks of a test, for an event.
 pub fn failures(results: &[CheckResult]) -> String {
     let failed = results.iter().filter(|result| result.outcome == Outcome::Failed);

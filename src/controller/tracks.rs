@@ -84,6 +84,8 @@ pub struct Track {
     pub changed: BootTime,
     /// Since when the VM has been seen powered on with nothing to do.
     pub idle_since: Option<BootTime>,
+    /// Since when its guest has not answered to whoever asked what runs in it.
+    pub silent_since: Option<BootTime>,
     /// Since when it has not been known where the VM is, or whether it is powered on.
     pub dark_since: Option<BootTime>,
     /// Power as it was read live, and when: the inventory is older for some seconds.

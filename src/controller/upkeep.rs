@@ -19,12 +19,11 @@ const EVERY: Duration = Duration::from_secs(60);
 const GATHERS: Duration = Duration::from_secs(1);
 
 /// Sees to everything now and then, and soon after one of `left` rings, for ever. `also` is called each time.
-pub async fn run(context: Arc<Context>, left: [Arc<Notify>; 2], also: impl Fn()) {
-    let [one, other] = &left;
+pub async fn run(context: Arc<Context>, left: [Arc<Notify>; 4], also: impl Fn()) {
     loop {
+        let rings = left.iter().map(|bell| Box::pin(bell.notified()));
         tokio::select! {
-            () = one.notified() => tokio::time::sleep(GATHERS).await,
-            () = other.notified() => tokio::time::sleep(GATHERS).await,
+            _ = futures::future::select_all(rings) => tokio::time::sleep(GATHERS).await,
             () = tokio::time::sleep(EVERY) => {}
         }
         forget_gone(&context);
@@ -48,6 +47,7 @@ pub fn forget_gone(context: &Context) {
         for uid in &gone {
             connection.done(uid);
             connection.free_id(uid);
+            connection.leave(uid);
         }
         if !is_readable(context, &key) {
             // What it knew is of no use to one that comes later under its name.

@@ -19,7 +19,8 @@ use tokio::sync::Notify;
 use super::listed::Listed;
 use super::roster::Roster;
 use super::unreadable::{Guarded, Unreadables};
-use crate::api::Worker;
+use super::tasks::Tasks;
+use crate::api::{Worker, WorkerTask};
 use crate::api::worker_status::TestResult;
 
 /// Objects as a watch shows them, and the stream that keeps the store up to date while it is polled.
@@ -42,6 +43,14 @@ pub fn watch_workers(client: kube::Client) -> (Watched<Worker>, Roster) {
     let roster = Roster::told(store.clone());
     let told = roster.clone();
     (watch_into(client, store, writer, trim, move |event| told.settle(event)), roster)
+}
+
+/// Watches all WorkerTasks.
+pub fn watch_tasks(client: kube::Client) -> (Watched<WorkerTask>, Tasks) {
+    let (store, writer) = reflector::store();
+    let tasks = Tasks::told(store.clone());
+    let told = tasks.clone();
+    (watch_into(client, store, writer, |_| {}, move |event| told.settle(event)), tasks)
 }
 
 /// Watches all objects of a kind; fields that nothing here reads are not kept, and objects that cannot be read are put

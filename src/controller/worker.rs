@@ -3,25 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt};
 use thiserror::Error;
 
-use super::connection::Connection;
+use super::connection::{Connection, Posted};
 use super::context::Context;
 use super::execute::{self, ExecuteError, Work};
 use super::record::{self, WriteError};
 use super::snapshot::{self, hypervisor_key};
 use super::testing::{self, Ended};
+use super::claims::Asked;
 use super::tracks::Track;
 use super::{finalizer, status};
-use crate::api::{Worker, names};
+use crate::api::worker_status::LaunchReport;
+use crate::api::{Worker, WorkerStatus, names};
+use crate::domain::availability::availability;
 use crate::domain::declare;
-use crate::domain::observation::{Abandon, Facts, HypervisorState, Looks, Problem};
+use crate::domain::observation::{Abandon, Declared, Facts, HypervisorState, Looks, Presence, Problem};
 use crate::domain::operation::{Kind, Operation, Step};
 use crate::domain::plan::{self, Decision, Next, Report};
 use crate::guest::checks::CheckResult;
 use crate::hypervisor::SharedHypervisor;
 
+mod attending;
+mod commands;
 mod looking;
 mod telling;
 
@@ -64,7 +70,9 @@ pub async fn reconcile(worker: Arc<Worker>, context: &Context) -> Result<Option<
 fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Test => "Test",
+        Kind::Launch => "Launch",
         Kind::Apply => "Apply",
+        Kind::Fence => "Fence",
         Kind::ShutDown => "ShutDown",
         Kind::Delete => "Delete",
     }
@@ -77,6 +85,11 @@ fn is_launched(facts: &Facts) -> bool {
     open.is_some_and(snapshot::launches) && unseen && facts.observed.away_for < facts.observed.guest_timeout
 }
 
+/// Slots that tasks hold.
+fn listed(facts: &Facts) -> usize {
+    facts.remembered.claims.iter().filter(|held| held.listed).count()
+}
+
 /// One pass over one worker.
 struct Pass<'a> {
     context: &'a Context,
@@ -86,6 +99,8 @@ struct Pass<'a> {
     /// Whether `worker` was read live, or comes from a write of this pass.
     fresh: bool,
     looks: Looks,
+    /// What was read live of tasks that the caches do not know.
+    asked: Asked,
 }
 
 /// What a round of a pass leads to.
@@ -99,7 +114,7 @@ impl<'a> Pass<'a> {
         let namespace = worker.namespace().unwrap_or_default();
         let uid = worker.uid().unwrap_or_default();
         let api = Api::namespaced(context.client.clone(), &namespace);
-        Self { context, api, uid, worker, fresh: false, looks: Looks::default() }
+        Self { context, api, uid, worker, fresh: false, looks: Looks::default(), asked: Asked::default() }
     }
 
     async fn run(mut self) -> Result<Option<Duration>, Error> {
@@ -120,9 +135,28 @@ impl<'a> Pass<'a> {
         if let Some(fault) = self.follow_task(&declared, link.as_ref()).await {
             return self.hindered(&declared, &fault).await;
         }
-        let facts = snapshot::facts(self.context, &self.worker, self.fresh, declared, &self.looks);
+        let facts = self.facts(&self.worker, declared);
+        self.post(&facts, link.as_ref());
         let decision = plan::plan(&facts);
         self.step(&facts, decision, link).await
+    }
+
+    fn facts(&self, worker: &Worker, declared: Declared) -> Facts {
+        snapshot::facts(self.context, worker, self.fresh, declared, (&self.looks, &self.asked))
+    }
+
+    /// Tells the scheduler whether the worker takes tasks.
+    fn post(&self, facts: &Facts, link: Option<&(Arc<Connection>, SharedHypervisor)>) {
+        let Some((connection, _)) = link else { return };
+        let host = match (&facts.observed.presence, &facts.remembered.vm) {
+            (Presence::Present { at, .. }, _) | (_, Some(at)) => at.host.clone(),
+            _ => facts.declared.wanted.host.clone(),
+        };
+        let is_news = connection.post(&self.uid, Posted { availability: availability(facts), host });
+        if is_news || facts.observed.undecided {
+            // Nobody listens only while the process ends.
+            let _ = self.context.schedule.send(hypervisor_key(&self.worker));
+        }
     }
 
     /// The declaration cannot be read (it was made under another CRD, perhaps): that is said, and nothing is done but to
@@ -187,6 +221,8 @@ impl<'a> Pass<'a> {
                 let result = CheckResult::failed(check, facts.observed.step_age, message);
                 self.conclude(facts, &report, &operation, &[result], None).await
             }
+            Next::Attend(steps) => self.attend(facts, &report, &steps, link.as_ref()).await,
+            Next::Launched { operation, boot_id } => self.launched(facts, &report, &operation, boot_id).await,
             Next::Look(look) => match link {
                 Some((connection, client)) => self.look(facts, &look, &connection, &client).await,
                 None => Ok(Turn::Done(Some(SOON))),
@@ -277,14 +313,14 @@ impl<'a> Pass<'a> {
         addresses: Option<&[String]>,
     ) -> Result<Turn, Error> {
         let now = self.context.clock.wall();
-        let rendered = status::render(&self.worker, Some(&facts.declared), report, facts.remembered.claims, now);
+        let rendered = self.rendered(facts, report);
         let told = testing::record(rendered, &Ended { operation, results, addresses }, now);
         // One write says both: the result, and what it means for the conditions.
         let mut worker = self.worker.clone();
         worker.status = Some(told);
-        let known = snapshot::facts(self.context, &worker, self.fresh, facts.declared.clone(), &self.looks);
+        let known = self.facts(&worker, facts.declared.clone());
         let report = plan::plan(&known).report;
-        let told = status::render(&worker, Some(&known.declared), &report, known.remembered.claims, now);
+        let told = status::render(&worker, Some(&known.declared), &report, listed(&known), now);
         self.worker = status::write(&self.api, &self.worker, told).await?;
         let failed = testing::failures(results);
         let (reason, note) =
@@ -293,6 +329,21 @@ impl<'a> Pass<'a> {
         self.context.metrics.operation_ended(kind(Kind::Test), result);
         self.happened(reason != "TestPassed", reason, "Test", note);
         self.looks.guest = None;
+        Ok(Turn::Again)
+    }
+
+    /// Records that this boot of the guest takes tasks.
+    async fn launched(
+        &mut self,
+        facts: &Facts,
+        report: &Report,
+        operation: &Operation,
+        boot_id: String,
+    ) -> Result<Turn, Error> {
+        let at = Time(snapshot::whole_seconds(self.context.clock.wall()));
+        let launch = LaunchReport { operation: operation.id.clone(), boot_id, at };
+        let status = WorkerStatus { launch: Some(launch), ..self.rendered(facts, report) };
+        self.worker = status::write(&self.api, &self.worker, status).await?;
         Ok(Turn::Again)
     }
 

@@ -5,15 +5,21 @@
 //! [`effect::Effect`]s, and what it must not forget between two effects is the [`operation`] record.
 
 pub mod allowed;
+pub mod attempt;
+pub mod attend;
+pub mod availability;
 pub mod backoff;
+pub mod claims;
 pub mod declare;
 pub mod effect;
+pub mod ending;
 pub mod fault;
 pub mod identity;
 pub mod lifecycle;
 pub mod network;
 pub mod observation;
 pub mod operation;
+pub mod output;
 pub mod phase;
 pub mod plan;
 pub mod sizing;

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::attempt::Sight;
+use super::availability::Unavailable;
+use super::claims::Held;
 use super::effect::Effect;
 use super::fault::Fault;
 use super::identity::Ownership;
@@ -41,6 +44,12 @@ pub struct Declared {
     pub test_request: Option<String>,
     /// How long the guest gets to shut down.
     pub grace: Duration,
+    /// It takes tasks.
+    pub enabled: bool,
+    /// How old a passed test may be for a launch to go without checks.
+    pub max_age: Duration,
+    /// How long it stays powered on after its last task.
+    pub delay: Duration,
     /// Nothing is changed for this worker.
     pub paused: bool,
     /// It is being deleted.
@@ -87,8 +96,19 @@ pub struct Remembered {
     pub failures: u32,
     /// The value of the annotation whose test was the last one handled.
     pub handled_request: Option<String>,
-    /// Tasks that hold a slot.
-    pub claims: usize,
+    /// The slots that are held, or that tasks say they hold.
+    pub claims: Vec<Held>,
+    /// The launch after which the VM takes tasks.
+    pub launch: Option<LaunchRecord>,
+}
+
+/// A launch that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchRecord {
+    /// The operation that made it.
+    pub operation: String,
+    /// The guest's boot that was launched; after another boot nothing is known of the guest.
+    pub boot_id: String,
 }
 
 /// A test that was made.
@@ -121,6 +141,12 @@ pub struct Observed {
     pub presence: Presence,
     /// How long the VM has been seen powered on with nothing to do; zero if it is not.
     pub idle_for: Duration,
+    /// A session's task waits for this worker to pass a test.
+    pub needed: bool,
+    /// The scheduler has not decided yet whether the worker, which has just become idle, gets another task.
+    pub undecided: bool,
+    /// Why nothing is launched on the worker's host.
+    pub host_refuses: Option<Unavailable>,
     /// How long it has not been known where the VM is, or whether it is powered on, although the hypervisor is there;
     /// zero if it is.
     pub dark_for: Duration,
@@ -170,6 +196,17 @@ pub struct Looks {
     pub budget: Option<Budget>,
     /// Whether the guest answers.
     pub guest: Option<bool>,
+    /// What the guest tells of the tasks in it.
+    pub inside: Option<Inside>,
+}
+
+/// What a guest tells of the tasks in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inside {
+    /// It does not answer, and has not for so long.
+    Silent(Duration),
+    /// This.
+    Told(Sight),
 }
 
 /// Something that a person must know and put right.

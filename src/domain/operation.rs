@@ -59,8 +59,12 @@ pub enum Kind {
     Test,
     /// Apply the declaration to a VM that is powered off.
     Apply,
+    /// The same for work that waits: make, apply, power on, check, and leave it powered on.
+    Launch,
     /// Power off a VM on which nothing runs.
     ShutDown,
+    /// Cut the power of a VM whose guest is dead while tasks are with it, so that they can go on elsewhere.
+    Fence,
     /// Power off and delete.
     Delete,
 }

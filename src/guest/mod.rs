@@ -11,4 +11,5 @@ pub mod image;
 pub mod reach;
 pub mod records;
 pub mod scripts;
+pub mod tasks;
 pub mod units;

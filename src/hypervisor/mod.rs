@@ -82,6 +82,9 @@ pub trait Hypervisor: Debug + Send + Sync {
 
     /// The way into the guest of a running VM.
     fn guest(&self, at: &VmRef) -> Arc<dyn GuestChannel>;
+
+    /// The same for what changes something inside: it leaves only within `window`.
+    fn guest_within(&self, at: &VmRef, window: Window) -> Arc<dyn GuestChannel>;
 }
 
 /// What can be done to VMs.

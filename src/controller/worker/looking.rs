@@ -118,7 +118,7 @@ impl Pass<'_> {
         if hindrance.is_news && problem.reason != WorkerReason::Forbidden {
             self.happened(true, problem.reason.as_str(), "Look", problem.message.clone());
         }
-        let facts = snapshot::facts(self.context, &self.worker, self.fresh, declared.clone(), &self.looks);
+        let facts = self.facts(&self.worker, declared.clone());
         self.report(&facts, &plan::hindered(&facts, problem), Some(again)).await
     }
 

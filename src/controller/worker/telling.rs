@@ -106,9 +106,9 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn rendered(&self, facts: &Facts, report: &Report) -> WorkerStatus {
+    pub(super) fn rendered(&self, facts: &Facts, report: &Report) -> WorkerStatus {
         let now = self.context.clock.wall();
-        status::render(&self.worker, Some(&facts.declared), report, facts.remembered.claims, now)
+        status::render(&self.worker, Some(&facts.declared), report, super::listed(facts), now)
     }
 
     /// Somebody else deleted the VM: its id rests before it is used again.

@@ -1,9 +1,9 @@
 //! Operations on a VM without a test: bringing its configuration up to date, and powering it off.
 
-use super::{Decision, Effect, Facts, MOST_SENDS, SLOW, Takes, named, power_down, takes, target};
+use super::{Decision, Effect, Facts, Look, MOST_SENDS, SLOW, Takes, named, power_down, takes, target};
 use crate::api::reasons::WorkerReason;
 use crate::domain::fault::FaultKind;
-use crate::domain::observation::{LiveVm, Problem};
+use crate::domain::observation::{Inside, LiveVm, Problem};
 use crate::domain::operation::{Kind, Operation, Step};
 use crate::hypervisor::vm::{Power, TaskState};
 
@@ -70,7 +70,27 @@ pub(super) fn shut_down(facts: &Facts, operation: &Operation) -> Decision {
     match vm.power {
         Power::Unknown => facts.busy(operation),
         Power::Off => facts.close(operation),
-        Power::On if facts.remembered.claims > 0 => facts.close(operation),
+        Power::On if !facts.remembered.claims.is_empty() && operation.sends == 0 => facts.close(operation),
         Power::On => power_down(facts, operation),
+    }
+}
+
+/// Cuts the power of a VM whose guest is dead under its tasks.
+pub(super) fn fence(facts: &Facts, operation: &Operation) -> Decision {
+    let vm = match target(facts, operation) {
+        Ok(vm) => vm,
+        Err(decision) => return *decision,
+    };
+    match vm.power {
+        Power::Unknown => facts.busy(operation),
+        Power::Off => facts.close(operation),
+        Power::On if facts.looks.task == Some(TaskState::Running) => facts.busy(operation),
+        Power::On if operation.sends > 0 => facts.act(operation, Effect::PowerOff),
+        Power::On => match &facts.looks.inside {
+            None => facts.look(Look::Inside(vm.at.clone()), operation),
+            Some(Inside::Silent(_)) => facts.act(operation, Effect::PowerOff),
+            // It is back.
+            Some(Inside::Told(_)) => facts.close(operation),
+        },
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::report::Report;
+use crate::domain::attend::Step;
 use crate::domain::effect::Effect;
 use crate::domain::operation::Operation;
 use crate::hypervisor::vm::VmRef;
@@ -30,6 +31,15 @@ pub enum Next {
     },
     /// Run the checks inside the guest (they change nothing), record the test's result, ask again.
     Check(Box<Operation>),
+    /// Give every task that is with this worker what it needs next, then ask again.
+    Attend(Vec<Step>),
+    /// Record that this boot of the guest was launched and takes tasks, then ask again.
+    Launched {
+        /// The operation that launched it.
+        operation: Box<Operation>,
+        /// The boot.
+        boot_id: String,
+    },
     /// Record that the test failed before its checks could run, then ask again.
     Conclude {
         /// The operation whose test this is.
@@ -78,4 +88,6 @@ pub enum Look {
     Budget(Box<Operation>),
     /// Ask whether the guest answers.
     Guest(VmRef),
+    /// Ask the guest for the tasks in it.
+    Inside(VmRef),
 }

@@ -1,6 +1,6 @@
 //! Deleting a worker: power off, delete with proof of identity, wait until the hypervisor shows it gone, release.
 
-use super::{Decision, Effect, Facts, Look, Next, SLOW, locked, power_down, test, unfit};
+use super::{Decision, Effect, Facts, Look, Next, SLOW, locked, power_down, test, unfit, work};
 use crate::api::reasons::WorkerReason;
 use crate::domain::fault::FaultKind;
 use crate::domain::observation::{Budget, Live, LiveVm, Presence, Problem};
@@ -43,7 +43,8 @@ fn gone(facts: &Facts, operation: &Operation) -> Decision {
         Presence::Present { at, .. } if at.id == operation.target.vm_id && *at != operation.target.at() => {
             facts.look(Look::Vm(at.clone()), operation)
         }
-        presence if presence.is_gone() => facts.say(Next::Release { abandoned: false }, Some(operation)),
+        presence if presence.is_gone() => work::without_vm(facts)
+            .unwrap_or_else(|| facts.say(Next::Release { abandoned: false }, Some(operation))),
         _ => facts.poll(operation),
     }
 }
@@ -100,20 +101,20 @@ fn claims_to_be_ours(vm: &LiveVm) -> bool {
 
 /// Powers off, asks the budget, deletes.
 fn remove(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
-    if vm.power != Power::Off && facts.remembered.claims > 0 && !facts.declared.force_delete {
-        let text =
-            format!("{} tasks run on it; stevedore.dev/force-delete: \"true\" ends them", facts.remembered.claims);
-        return facts.waiting(Problem::new(WorkerReason::TasksRunning, text), operation, SLOW);
-    }
     match vm.power {
         Power::Unknown => facts.busy(operation),
         Power::On => power_down(facts, operation),
-        Power::Off => match &facts.looks.budget {
-            None => facts.look(Look::Budget(Box::new(operation.clone())), operation),
-            Some(Budget::Held(text)) => {
-                facts.waiting(Problem::new(WorkerReason::DeletionBudget, text.clone()), operation, SLOW)
-            }
-            Some(Budget::Granted) => facts.act(operation, Effect::Destroy),
-        },
+        // Tasks that were with it end before the last trace of them is deleted.
+        Power::Off => work::without_vm(facts).unwrap_or_else(|| destroy(facts, operation)),
+    }
+}
+
+fn destroy(facts: &Facts, operation: &Operation) -> Decision {
+    match &facts.looks.budget {
+        None => facts.look(Look::Budget(Box::new(operation.clone())), operation),
+        Some(Budget::Held(text)) => {
+            facts.waiting(Problem::new(WorkerReason::DeletionBudget, text.clone()), operation, SLOW)
+        }
+        Some(Budget::Granted) => facts.act(operation, Effect::Destroy),
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{Decision, Facts, Look, Next, SLOW, apply, delete, download, test};
+use super::{Decision, Facts, Look, Next, SLOW, apply, delete, download, test, work};
+use crate::domain::availability::{Availability, availability};
 use crate::domain::backoff;
 use crate::domain::identity::Ownership;
 use crate::domain::observation::{Live, LiveVm, Presence, Problem};
@@ -49,7 +50,10 @@ fn absent(facts: &Facts) -> Decision {
     // Without a VM, and with nothing that could be making one, a worker holds nothing up.
     let releases = facts.declared.has_finalizer && !matches!(wanted, Wanted::Now { .. });
     match wanted {
-        Wanted::Now { request } if proven => begin_with_create(facts, request),
+        _ if proven && !facts.remembered.claims.is_empty() => {
+            work::absent(facts, || begin_with_create(facts, Kind::Launch, None))
+        }
+        Wanted::Now { request } if proven => begin_with_create(facts, Kind::Test, request),
         _ if releases && proven => facts.say(Next::Release { abandoned: false }, None),
         // Not until it is certain is it said that there is no VM.
         _ if !proven => facts.until_polled(super::BUSY),
@@ -58,12 +62,12 @@ fn absent(facts: &Facts) -> Decision {
     }
 }
 
-fn begin_with_create(facts: &Facts, request: Option<String>) -> Decision {
+fn begin_with_create(facts: &Facts, kind: Kind, request: Option<String>) -> Decision {
     if let Some(problem) = &facts.observed.conflict {
         return facts.stalled(problem.clone(), None);
     }
     let placeholder =
-        begin(facts, Kind::Test, &VmRef { host: facts.declared.wanted.host.clone(), id: String::new() }, "");
+        begin(facts, kind, &VmRef { host: facts.declared.wanted.host.clone(), id: String::new() }, "");
     match &facts.looks.strangers {
         None => return facts.look(Look::Strangers, &placeholder),
         Some(ids) if !ids.is_empty() => {
@@ -110,11 +114,11 @@ fn present(facts: &Facts, at: &VmRef, power: Power, ownership: &Ownership, uuid:
         let operation = begin(facts, kind, at, uuid);
         Operation { id: id.clone().unwrap_or(operation.id.clone()), ..operation }
     };
+    if !facts.remembered.claims.is_empty() {
+        return work::present(facts, at, power, &begun);
+    }
     if facts.declared.deleting {
         return delete::plan(facts, &begun(Kind::Delete));
-    }
-    if facts.remembered.claims > 0 {
-        return facts.say(Next::Rest, None);
     }
     match wanted(facts) {
         Wanted::Now { request } => {
@@ -141,7 +145,7 @@ fn was_complete(facts: &Facts, at: &VmRef, power: Power) -> bool {
 }
 
 /// Begins only if the declaration can be met by this VM; what takes another VM is said.
-fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) -> Decision) -> Decision {
+pub(super) fn begin_on_vm(facts: &Facts, operation: &Operation, begin: impl FnOnce(&Facts) -> Decision) -> Decision {
     if let Some(problem) = &facts.observed.conflict {
         return facts.stalled(problem.clone(), None);
     }
@@ -196,7 +200,10 @@ fn apply_or_rest(facts: &Facts, operation: &Operation) -> Decision {
 
 /// Powered on with nothing to do (by hand, or left over): powered off after one grace period.
 fn idle_on(facts: &Facts, operation: &Operation) -> Decision {
-    let left = facts.declared.grace.saturating_sub(facts.observed.idle_for);
+    if facts.remembered.launch.is_some() && facts.observed.undecided {
+        return facts.say(Next::Wait { after: super::BUSY, poll: false }, None);
+    }
+    let left = lingers(facts).saturating_sub(facts.observed.idle_for);
     if !left.is_zero() {
         return facts.until_polled(left.max(super::BUSY));
     }
@@ -206,7 +213,17 @@ fn idle_on(facts: &Facts, operation: &Operation) -> Decision {
     }
 }
 
-/// Whether a test is wanted: asked for by a person, or by every change.
+/// How long a VM stays on without a task: one that was launched as long as is declared, unless it takes no task again
+/// before it was powered off; one that somebody powered on for one grace period.
+fn lingers(facts: &Facts) -> Duration {
+    match (&facts.remembered.launch, availability(facts)) {
+        (Some(_), Availability::Running) => facts.declared.delay,
+        (Some(_), _) => Duration::ZERO,
+        (None, _) => facts.declared.grace,
+    }
+}
+
+/// Whether a test is wanted: asked for by a person, by every change, or by a session that could use the worker.
 pub(super) fn wanted(facts: &Facts) -> Wanted {
     let (declared, remembered) = (&facts.declared, &facts.remembered);
     if let Some(request) = &declared.test_request
@@ -214,7 +231,7 @@ pub(super) fn wanted(facts: &Facts) -> Wanted {
     {
         return Wanted::Now { request: Some(request.clone()) };
     }
-    if !declared.test_on_change {
+    if !declared.test_on_change && !facts.observed.needed {
         return Wanted::No;
     }
     match &remembered.last_test {

@@ -11,6 +11,7 @@ mod download;
 mod idle;
 mod report;
 mod test;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -59,6 +60,9 @@ pub fn plan(facts: &Facts) -> Decision {
         Some(Ok(operation)) => Some(operation),
         None => None,
     };
+    if let Some(decision) = work::without_guest(facts, operation) {
+        return decision;
+    }
     if let Some(problem) = gate(facts) {
         // That there is no Hypervisor is known; behind one that is away or paused nothing is.
         return match &facts.observed.hypervisor {
@@ -148,8 +152,9 @@ fn go_on(facts: &Facts, operation: &Operation) -> Decision {
     };
     match operation.kind {
         _ if operation.step == Step::Download => download::plan(facts, operation),
-        Kind::Test => test::plan(facts, operation),
+        Kind::Test | Kind::Launch => test::plan(facts, operation),
         Kind::Apply => apply::plan(facts, operation),
+        Kind::Fence => apply::fence(facts, operation),
         Kind::ShutDown => apply::shut_down(facts, operation),
         Kind::Delete => delete::plan(facts, operation),
     }
@@ -233,7 +238,9 @@ fn not_there(facts: &Facts, operation: &Operation) -> Decision {
 fn power_down(facts: &Facts, operation: &Operation) -> Decision {
     let sent = operation.sends > 0 && matches!(operation.step, Step::ShutDown | Step::PowerOff);
     if !sent {
-        return facts.act(operation, Effect::ShutDown);
+        // What this operation has powered on has been given no task.
+        let asked = if operation.step == Step::Start { None } else { work::in_use(facts, operation, &operation.target.at()) };
+        return asked.unwrap_or_else(|| facts.act(operation, Effect::ShutDown));
     }
     match &facts.looks.task {
         Some(TaskState::Running) => return facts.busy(operation),

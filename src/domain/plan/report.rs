@@ -1,9 +1,10 @@
 //! What the status says: the conditions and the VM, derived from the same facts as the decision.
 
-use crate::api::reasons::WorkerReason;
+use crate::api::reasons::{TaskReason, WorkerReason};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::super::availability::{Availability, availability};
 use super::super::identity::Ownership;
 use super::super::observation::{Facts, HypervisorState, Live, Presence, Problem, TestRecord};
 use super::super::operation::{Kind, Operation, Step};
@@ -102,6 +103,8 @@ pub struct Report {
     pub deployed: Option<Verdict>,
     /// Whether the present declaration passed its test.
     pub tested: Verdict,
+    /// Whether the worker takes tasks; `None` leaves the condition as it is, for it passes in a moment.
+    pub schedulable: Option<Verdict>,
     /// Work for the declaration is under way.
     pub reconciling: Option<Problem>,
     /// Whether the declaration can be met.
@@ -112,6 +115,8 @@ pub struct Report {
     pub unknown: bool,
     /// The VM.
     pub vm: VmReport,
+    /// The VM was seen to be off, as read live, or is gone: what was launched is no more.
+    pub off: bool,
     /// The VM's configuration is the declared one, as read live.
     pub fits: bool,
     /// What the open operation has made the VM as, by field; empty if it has made none.
@@ -144,10 +149,10 @@ pub(super) fn report(facts: &Facts, operation: Option<&Operation>, holdup: &Hold
             Stalling::Stays | Stalling::Yes(_) => None,
         },
         stalled,
-        under_test: operation.is_some_and(|operation| {
-            matches!(operation.kind, Kind::Test | Kind::Apply) && facts.remembered.operation.is_some()
-        }),
+        schedulable: schedulable(facts),
+        under_test: is_under_test(facts, operation),
         unknown: is_unknown(facts, operation, &vm),
+        off: vm == VmReport::Gone || matches!(&facts.looks.live, Some(Live::Found(vm)) if vm.power == Power::Off),
         fits: fits(facts),
         made_as: made_as(facts, &vm),
         vm,
@@ -161,14 +166,52 @@ pub(super) fn unreadable(problem: Problem) -> Report {
         ready: Some(Verdict::new(Some(false), problem.reason, problem.message.clone())),
         deployed: None,
         tested: Verdict::new(None, WorkerReason::NotTested, "the present declaration has not been tested"),
+        schedulable: Some(Verdict::new(Some(false), problem.reason, problem.message.clone())),
         reconciling: None,
         stalled: Stalling::Yes(problem),
         under_test: false,
         unknown: true,
+        off: false,
         vm: VmReport::Keep,
         fits: false,
         made_as: BTreeMap::new(),
     }
+}
+
+fn is_under_test(facts: &Facts, operation: Option<&Operation>) -> bool {
+    let at_work = |operation: &Operation| matches!(operation.kind, Kind::Test | Kind::Launch | Kind::Apply);
+    let waits = facts.remembered.claims.iter().any(|held| held.listed) && facts.remembered.launch.is_none();
+    match &facts.remembered.operation {
+        Some(_) => operation.is_some_and(at_work),
+        // Its launch is due, and waits for its turn.
+        None => waits,
+    }
+}
+
+/// Whether it takes tasks, as far as that lasts: a shutdown passes by itself.
+fn schedulable(facts: &Facts) -> Option<Verdict> {
+    let why = match availability(facts) {
+        Availability::Not(why) => why,
+        _ => {
+            let text = "takes tasks; it is launched when a session needs it";
+            return Some(Verdict::new(Some(true), WorkerReason::Schedulable, text));
+        }
+    };
+    let reason = match why.reason {
+        TaskReason::Deleting => WorkerReason::Deleting,
+        TaskReason::Paused if facts.declared.paused => WorkerReason::Paused,
+        TaskReason::Paused => WorkerReason::HypervisorPaused,
+        TaskReason::Disabled => WorkerReason::Disabled,
+        TaskReason::TestFailed => WorkerReason::TestFailed,
+        TaskReason::Stalled => WorkerReason::Stalled,
+        TaskReason::HostUnschedulable => WorkerReason::HostUnschedulable,
+        TaskReason::Draining => WorkerReason::Draining,
+        TaskReason::HypervisorNotReady if facts.observed.away_for >= AWAY_TOLERANCE => {
+            return Some(Verdict::new(None, WorkerReason::HypervisorNotReady, why.message));
+        }
+        _ => return None,
+    };
+    Some(Verdict::new(Some(false), reason, why.message))
 }
 
 fn is_unknown(facts: &Facts, operation: Option<&Operation>, vm: &VmReport) -> bool {

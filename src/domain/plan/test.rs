@@ -5,9 +5,10 @@ use crate::api::reasons::WorkerReason;
 use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, Ownership};
-use crate::domain::observation::{Live, LiveVm, NewId, Problem, TestRecord};
-use crate::domain::operation::{Operation, Step, Target};
-use crate::hypervisor::vm::{Power, TaskState};
+use crate::domain::observation::{Inside, LaunchRecord, Live, LiveVm, NewId, Problem, TestRecord};
+use crate::domain::operation::{Kind, Operation, Step, Target};
+use crate::hypervisor::vm::{Power, TaskState, VmRef};
+use jiff::SignedDuration;
 
 /// Goes on with a test.
 pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
@@ -176,7 +177,7 @@ fn on_vm(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
 }
 
 fn off(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
-    if was_told(facts, operation) {
+    if was_told(facts, operation) || is_needless(facts, operation) {
         return facts.close(operation);
     }
     if operation.step == Step::Start
@@ -217,8 +218,7 @@ fn not_started(facts: &Facts, operation: &Operation) -> Option<Decision> {
 
 fn on(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
     if was_told(facts, operation) {
-        let over = Operation { checked: true, ..operation.clone() };
-        return power_down(facts, &over);
+        return told(facts, operation, &vm.at);
     }
     if operation.step != Step::Start {
         // Somebody else powered it on: a test begins with a VM that is off and as declared.
@@ -231,6 +231,7 @@ fn on(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
     }
     match facts.looks.guest {
         None => facts.look(Look::Guest(vm.at.clone()), operation),
+        Some(true) if is_fresh(facts, operation) => launched(facts, operation, &vm.at),
         Some(true) => facts.say(Next::Check(Box::new(operation.clone())), Some(operation)),
         Some(false) if facts.observed.step_age > facts.observed.guest_timeout => facts.conclude(
             operation,
@@ -243,6 +244,51 @@ fn on(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
         ),
         Some(false) => facts.say(Next::Wait { after: GUEST, poll: false }, Some(operation)),
     }
+}
+
+/// The result is recorded. Work that waits goes on with a VM that passed; else it is powered off.
+fn told(facts: &Facts, operation: &Operation, at: &VmRef) -> Decision {
+    let goes_on = operation.kind == Kind::Launch || facts.remembered.claims.iter().any(|held| held.listed);
+    if goes_on && operation.step == Step::Start && !operation.checked && passed(facts) {
+        return launched(facts, operation, at);
+    }
+    let over = Operation { checked: true, ..operation.clone() };
+    power_down(facts, &over)
+}
+
+/// The VM is fit: which boot of it that is is recorded, and it stays powered on.
+fn launched(facts: &Facts, operation: &Operation, at: &VmRef) -> Decision {
+    let recorded = |launch: &LaunchRecord| launch.operation == operation.id;
+    if facts.remembered.launch.as_ref().is_some_and(recorded) {
+        return facts.close(operation);
+    }
+    match &facts.looks.inside {
+        None => facts.look(Look::Inside(at.clone()), operation),
+        Some(Inside::Silent(_)) => facts.say(Next::Wait { after: GUEST, poll: false }, Some(operation)),
+        Some(Inside::Told(sight)) => {
+            let (operation_box, boot_id) = (Box::new(operation.clone()), sight.boot_id.clone());
+            facts.say(Next::Launched { operation: operation_box, boot_id }, Some(operation))
+        }
+    }
+}
+
+/// Whether nothing waits any more for what this operation was to launch, and it has not powered anything on.
+fn is_needless(facts: &Facts, operation: &Operation) -> bool {
+    operation.kind == Kind::Launch && operation.step != Step::Start && facts.remembered.claims.is_empty()
+}
+
+/// Whether a test of this very declaration passed so lately that a launch goes without checks.
+fn is_fresh(facts: &Facts, operation: &Operation) -> bool {
+    let fresh = |test: &TestRecord| {
+        let age = facts.now.duration_since(test.finished).max(SignedDuration::ZERO).unsigned_abs();
+        test.passed && test.spec_hash == facts.declared.spec_hash && age < facts.declared.max_age
+    };
+    operation.kind == Kind::Launch && facts.remembered.last_test.as_ref().is_some_and(fresh)
+}
+
+fn passed(facts: &Facts) -> bool {
+    let current = |test: &TestRecord| test.passed && test.spec_hash == facts.declared.spec_hash;
+    facts.remembered.last_test.as_ref().is_some_and(current)
 }
 
 /// Whether the test's result is recorded, or the test was given up: from here on the VM is only powered off.

@@ -20,6 +20,7 @@ use super::wire::{AgentResult, Exec, ExecStatus, GuestInterface};
 use crate::domain::fault::{Fault, FaultKind};
 use crate::guest::channel::{GuestChannel, Output, Script, UnitState};
 use crate::hypervisor::vm::{GuestAddress, VmRef};
+use crate::hypervisor::window::Window;
 
 /// What a program may be fed, bytes. The API takes 64 KiB; part of it may need two bytes for one.
 const LARGEST_INPUT: usize = 48 * 1024;
@@ -80,11 +81,13 @@ fn is_reachable(address: IpAddr) -> bool {
 pub(super) struct AgentChannel {
     connection: Arc<Connection>,
     at: VmRef,
+    /// Within which programs may be started, if they change something.
+    window: Option<Window>,
 }
 
 impl AgentChannel {
-    pub(super) fn new(connection: Arc<Connection>, at: VmRef) -> Self {
-        Self { connection, at }
+    pub(super) fn new(connection: Arc<Connection>, at: VmRef, window: Option<Window>) -> Self {
+        Self { connection, at, window }
     }
 
     async fn exec(&self, script: Script, args: &[String], stdin: &[u8]) -> Result<Output, Fault> {
@@ -95,7 +98,10 @@ impl AgentChannel {
         if !stdin.is_empty() {
             params.push("input-data", &latin1(stdin));
         }
-        let call = on(&self.at, &AGENT_EXEC).with(params);
+        let mut call = on(&self.at, &AGENT_EXEC).with(params);
+        if let Some(window) = &self.window {
+            call = call.within(window.clone());
+        }
         let started: Exec = self.connection.call(call.clone()).await.map_err(explained)?;
         let pid = started.pid.ok_or_else(|| call.fault(FaultKind::UnknownOutcome, "answered without a process id"))?;
         self.result(script, pid).await

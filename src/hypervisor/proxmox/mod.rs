@@ -171,6 +171,10 @@ impl Hypervisor for Proxmox {
     }
 
     fn guest(&self, at: &VmRef) -> Arc<dyn GuestChannel> {
-        Arc::new(agent::AgentChannel::new(self.connection.clone(), at.clone()))
+        Arc::new(agent::AgentChannel::new(self.connection.clone(), at.clone(), None))
+    }
+
+    fn guest_within(&self, at: &VmRef, window: Window) -> Arc<dyn GuestChannel> {
+        Arc::new(agent::AgentChannel::new(self.connection.clone(), at.clone(), Some(window)))
     }
 }

@@ -1,0 +1,116 @@
+//! The WorkerTasks as the watch shows them, never older than what this process has written itself; by the Worker that
+//! they are with, and by the session that they belong to.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::runtime::reflector::Store;
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
+
+use super::connection::Key;
+use super::index::{Index, name_of, stored};
+use crate::api::WorkerTask;
+
+/// All WorkerTasks. Cheap to clone.
+#[derive(Clone)]
+pub struct Tasks {
+    store: Store<WorkerTask>,
+    indices: Option<Arc<Indices>>,
+    /// What this process wrote, as long as the watch is behind it.
+    written: Arc<Mutex<HashMap<Key, Arc<WorkerTask>>>>,
+}
+
+struct Indices {
+    by_worker: Index<WorkerTask>,
+    by_session: Index<WorkerTask>,
+}
+
+/// A store that is filled by hand: to find a few WorkerTasks it looks at all.
+impl From<Store<WorkerTask>> for Tasks {
+    fn from(store: Store<WorkerTask>) -> Self {
+        Self { store, indices: None, written: Arc::default() }
+    }
+}
+
+/// Namespace and name of the Worker that a task is with, or was with last.
+pub fn worker_key(task: &WorkerTask) -> Option<Key> {
+    let worker = task.status.as_ref()?.worker.clone()?;
+    Some((task.namespace().unwrap_or_default(), worker))
+}
+
+/// Namespace and name of the session that a task names.
+pub fn session_key(task: &WorkerTask) -> Key {
+    (task.namespace().unwrap_or_default(), task.spec.session_ref.name.clone())
+}
+
+impl Tasks {
+    /// A store of which [`Self::settle`] is told all that the watch shows.
+    pub fn told(store: Store<WorkerTask>) -> Self {
+        let by_session = Index::new(|task| Some(session_key(task)));
+        let indices = Indices { by_worker: Index::new(worker_key), by_session };
+        Self { indices: Some(Arc::new(indices)), ..Self::from(store) }
+    }
+
+    /// The store has taken this event in.
+    pub fn settle(&self, event: &Event<WorkerTask>) {
+        if let Some(indices) = &self.indices {
+            indices.by_worker.settle(&self.store, event);
+            indices.by_session.settle(&self.store, event);
+        }
+    }
+
+    /// The task of this namespace and name.
+    pub fn get(&self, name: &Key) -> Option<Arc<WorkerTask>> {
+        stored(&self.store, name).map(|task| self.newest(task))
+    }
+
+    /// The tasks that say that they are, or were, with a Worker.
+    pub fn of_worker(&self, worker: &Key) -> Vec<Arc<WorkerTask>> {
+        self.newest_of(match &self.indices {
+            Some(indices) => indices.by_worker.of(worker),
+            None => self.store.state_filter(|task| worker_key(task).as_ref() == Some(worker)),
+        })
+    }
+
+    /// The tasks that name a session, in no order.
+    pub fn of_session(&self, session: &Key) -> Vec<Arc<WorkerTask>> {
+        self.newest_of(match &self.indices {
+            Some(indices) => indices.by_session.of(session),
+            None => self.store.state_filter(|task| session_key(task) == *session),
+        })
+    }
+
+    /// This process has written a task, or read it live.
+    pub fn note(&self, task: &WorkerTask) {
+        self.written().insert(name_of(task), Arc::new(task.clone()));
+    }
+
+    /// Forgets what the watch has caught up with.
+    pub fn settle_written(&self) {
+        let store = &self.store;
+        self.written().retain(|name, task| stored(store, name).is_some_and(|seen| is_older(&*seen, &**task)));
+    }
+
+    fn newest_of(&self, tasks: Vec<Arc<WorkerTask>>) -> Vec<Arc<WorkerTask>> {
+        tasks.into_iter().map(|task| self.newest(task)).collect()
+    }
+
+    fn newest(&self, seen: Arc<WorkerTask>) -> Arc<WorkerTask> {
+        match self.written().get(&name_of(&*seen)) {
+            Some(written) if is_older(&*seen, &**written) => Arc::clone(written),
+            _ => seen,
+        }
+    }
+
+    fn written(&self) -> MutexGuard<'_, HashMap<Key, Arc<WorkerTask>>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `one` is an older version of the very object that `other` is. Versions of one kind can be compared as
+/// numbers.
+pub fn is_older<K: Resource>(one: &K, other: &K) -> bool {
+    let version = |object: &K| object.resource_version().and_then(|text| text.parse::<u64>().ok());
+    one.uid() == other.uid() && version(one) < version(other)
+}
