@@ -16,4 +16,5 @@ pub mod observation;
 pub mod operation;
 pub mod phase;
 pub mod plan;
+pub mod schedule;
 pub mod sizing;
