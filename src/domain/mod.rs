@@ -22,4 +22,5 @@ pub mod operation;
 pub mod output;
 pub mod phase;
 pub mod plan;
+pub mod schedule;
 pub mod sizing;

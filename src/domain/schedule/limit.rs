@@ -1,0 +1,85 @@
+//! What holds a task back although there may be a worker for it.
+
+use std::fmt;
+
+use super::reason::WaitReason;
+use super::roll::Member;
+
+/// One thing that holds a task back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Limit {
+    /// Its session has as many tasks as it wants at once.
+    Parallelism {
+        /// The tasks that it has.
+        running: usize,
+        /// The most that it wants.
+        most: usize,
+    },
+    /// Another task processes the same VM.
+    VmProcessed {
+        /// Whose task, for people.
+        by: String,
+    },
+    /// A task that comes first waits to process the same VM.
+    VmAwaited {
+        /// Whose task, for people.
+        by: String,
+    },
+    /// A storage has as many tasks as it may have.
+    StorageFull {
+        /// The storage.
+        storage: String,
+        /// The tasks that it has.
+        running: usize,
+        /// The most that it may have.
+        most: usize,
+    },
+    /// The last slot of a storage is held back for a task that comes first.
+    StorageHeld {
+        /// The storage.
+        storage: String,
+        /// The tasks that it has.
+        running: usize,
+        /// The most that it may have.
+        most: usize,
+        /// Whose task, for people.
+        by: String,
+    },
+}
+
+impl Limit {
+    /// The reason for which the task waits.
+    pub const fn reason(&self) -> WaitReason {
+        match self {
+            Self::Parallelism { .. } => WaitReason::Parallelism,
+            Self::VmProcessed { .. } | Self::VmAwaited { .. } => WaitReason::VmBusy,
+            Self::StorageFull { .. } | Self::StorageHeld { .. } => WaitReason::StorageLimit,
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parallelism { running, most } => {
+                write!(f, "the session runs {running} tasks, and its parallelism is {most}")
+            }
+            Self::VmProcessed { by } => write!(f, "the same VM is processed by {by}"),
+            Self::VmAwaited { by } => write!(f, "the same VM is held back for {by}"),
+            Self::StorageFull { storage, running, most } => {
+                write!(f, "storage {storage} runs {running} of {most} tasks")
+            }
+            Self::StorageHeld { storage, running, most, by } => {
+                write!(f, "storage {storage} runs {running} of {most} tasks, and the last slot is held back for {by}")
+            }
+        }
+    }
+}
+
+/// What a person who looks at a task of `session` is told of another task.
+pub(super) fn whose(task: Member<'_>, session: usize) -> String {
+    if task.at == session {
+        return format!("task {} of the same session", task.task.name);
+    }
+    format!("{} {}", task.session.kind, task.session.name)
+}

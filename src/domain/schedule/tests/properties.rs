@@ -1,0 +1,305 @@
+//! Properties of every plan, whatever the world. What they need to know of a world they count for themselves.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::worlds::{any_world, any_world_and_a_worker};
+use super::*;
+
+/// Sessions with their tasks, in the order of the turns.
+fn in_order(world: &World) -> Vec<(&Session, &Task)> {
+    let mut sessions: Vec<&Session> = world.sessions.iter().collect();
+    sessions.sort_by_key(|session| (session.kind == Kind::Backup, session.created, &session.uid));
+    sessions.into_iter().flat_map(|session| session.tasks.iter().map(move |task| (session, task))).collect()
+}
+
+/// How often each key is in use by tasks that hold a slot.
+fn in_use<'a, K: Ord, I: IntoIterator<Item = K>>(
+    world: &'a World,
+    keys: impl Fn(&'a Session, &'a Task) -> I,
+) -> BTreeMap<K, usize> {
+    let mut counts = BTreeMap::new();
+    for (session, task) in in_order(world) {
+        let is_holding = matches!(task.state, TaskState::Holding { .. });
+        for key in keys(session, task).into_iter().filter(|_| is_holding) {
+            *counts.entry(key).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn storages(world: &World) -> BTreeMap<&str, usize> {
+    in_use(world, |_, task| task.storages.iter().map(String::as_str))
+}
+
+fn vms(world: &World) -> BTreeMap<&str, usize> {
+    in_use(world, |_, task| task.vm.as_deref())
+}
+
+fn sessions(world: &World) -> BTreeMap<&str, usize> {
+    in_use(world, |session, _| [session.uid.as_str()])
+}
+
+fn claims(world: &World) -> BTreeMap<&str, usize> {
+    let mut counts = in_use(world, |_, task| match &task.state {
+        TaskState::Holding { worker } => Some(worker.as_str()),
+        TaskState::Waiting { .. } => None,
+    });
+    for worker in &world.workers {
+        *counts.entry(&worker.name).or_default() += worker.foreign_claims;
+    }
+    counts
+}
+
+/// What is in use more than it was, and more than it may be.
+fn exceeded<'a>(
+    before: &BTreeMap<&str, usize>,
+    after: &BTreeMap<&'a str, usize>,
+    most: impl Fn(&str) -> usize,
+) -> Vec<&'a str> {
+    let grown = after.iter().filter(|(key, count)| before.get(*key).is_none_or(|before| before < count));
+    grown.filter(|(key, count)| **count > most(key)).map(|(key, _)| *key).collect()
+}
+
+fn avoided(task: &Task) -> &BTreeSet<String> {
+    match &task.state {
+        TaskState::Waiting { avoid } => avoid,
+        TaskState::Holding { .. } => panic!("{} does not wait", task.uid),
+    }
+}
+
+/// The workers that could ever take a task, while they take tasks at all or do so again soon.
+fn open<'a>(world: &'a World, session: &Session, task: &Task) -> Vec<&'a Worker> {
+    let is_near = |worker: &Worker| {
+        session.placement == Placement::PreferSameHost || task.host.is_some() && task.host == worker.host
+    };
+    let is_there = |worker: &Worker| match &worker.availability {
+        Availability::Not(unavailable) => unavailable.reason == Unfit::ShuttingDown,
+        _ => true,
+    };
+    let fits = |worker: &&Worker| {
+        session.workers.contains(&worker.name) && is_near(worker) && is_there(worker) && worker.slots > 0
+    };
+    let all: Vec<&Worker> = world.workers.iter().filter(fits).collect();
+    let others: Vec<&Worker> = all.iter().copied().filter(|worker| !avoided(task).contains(&worker.name)).collect();
+    if others.is_empty() { all } else { others }
+}
+
+fn is_taking(worker: &Worker) -> bool {
+    !matches!(worker.availability, Availability::Not(_))
+}
+
+fn check_limits(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
+    let after = carried_out(world, plan);
+    let nothing = Vec::<&str>::new();
+    prop_assert_eq!(exceeded(&storages(world), &storages(&after), |_| world.tasks_per_storage), nothing.clone());
+    prop_assert_eq!(exceeded(&vms(world), &vms(&after), |_| 1), nothing.clone(), "a VM twice");
+    let slots = |name: &str| world.workers.iter().find(|worker| worker.name == name).map_or(0, |worker| worker.slots);
+    prop_assert_eq!(exceeded(&claims(world), &claims(&after), slots), nothing.clone());
+    let parallelism = |uid: &str| {
+        let session = world.sessions.iter().find(|session| session.uid == uid).unwrap();
+        session.parallelism.unwrap_or(usize::MAX)
+    };
+    prop_assert_eq!(exceeded(&sessions(world), &sessions(&after), parallelism), nothing);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn no_limit_is_exceeded(world in any_world()) {
+        check_limits(&world, &decide(&world))?;
+    }
+
+    #[test]
+    fn every_task_that_waits_is_spoken_of_once_in_its_order(world in any_world()) {
+        let plan = decide(&world);
+        let waits = |task: &Task| matches!(task.state, TaskState::Waiting { .. });
+        let order: Vec<&str> =
+            in_order(&world).into_iter().filter(|(_, task)| waits(task)).map(|(_, task)| task.uid.as_str()).collect();
+        let assigned: BTreeSet<&str> = plan.assignments.iter().map(|one| one.task.as_str()).collect();
+        let (first, second): (Vec<&str>, Vec<&str>) = order.into_iter().partition(|uid| assigned.contains(uid));
+        prop_assert_eq!(plan.assignments.iter().map(|one| one.task.as_str()).collect::<Vec<_>>(), first);
+        prop_assert_eq!(plan.waiting.iter().map(|one| one.task.as_str()).collect::<Vec<_>>(), second);
+    }
+
+    #[test]
+    fn a_worker_is_one_that_the_task_can_have(world in any_world()) {
+        let tasks = in_order(&world);
+        for one in decide(&world).assignments {
+            let (session, task) = tasks.iter().find(|(_, task)| task.uid == one.task).unwrap();
+            let worker = open(&world, session, task).into_iter().find(|worker| worker.name == one.worker);
+            prop_assert!(worker.is_some_and(is_taking), "{:?}", one);
+            prop_assert_eq!(one.local, task.host.is_some() && worker.unwrap().host == task.host);
+        }
+    }
+
+    /// Nobody who comes later gets what somebody waits for.
+    #[test]
+    fn nobody_is_overtaken(world in any_world()) {
+        let plan = decide(&world);
+        let after = carried_out(&world, &plan);
+        let (storages, tasks) = (storages(&after), in_order(&world));
+        let got: BTreeMap<&str, &str> = plan.pairs().into_iter().collect();
+        for (place, (session, task)) in tasks.iter().enumerate() {
+            let Some(wait) = plan.waiting.iter().find(|wait| wait.task == task.uid) else { continue };
+            let open = open(&world, session, task);
+            if open.is_empty() || wait.reason == WaitReason::Parallelism { continue }
+            let is_limited = matches!(wait.reason, WaitReason::StorageLimit | WaitReason::VmBusy);
+            for (_, later) in &tasks[place + 1..] {
+                let Some(worker) = got.get(later.uid.as_str()) else { continue };
+                prop_assert!(task.vm.is_none() || later.vm != task.vm, "{} took the VM of {}", later.uid, task.uid);
+                for shared in later.storages.intersection(&task.storages) {
+                    prop_assert!(storages[shared.as_str()] < world.tasks_per_storage, "{} filled {shared}", later.uid);
+                }
+                let is_wanted = open.iter().any(|open| open.name == *worker);
+                prop_assert!(is_limited || !is_wanted, "{} took the slot of {}", later.uid, task.uid);
+            }
+        }
+    }
+
+    /// What is said of a task that waits is so.
+    #[test]
+    fn a_reason_is_true(world in any_world()) {
+        let plan = decide(&world);
+        let after = carried_out(&world, &plan);
+        let (storages, sessions, claims) = (storages(&after), sessions(&after), claims(&after));
+        let tasks = in_order(&world);
+        for wait in &plan.waiting {
+            let place = tasks.iter().position(|(_, task)| task.uid == wait.task).unwrap();
+            let (session, task) = tasks[place];
+            let open = open(&world, session, task);
+            let used = |storage: &String| storages.get(storage.as_str()).copied().unwrap_or(0);
+            match wait.reason {
+                WaitReason::Busy => {
+                    let free = open.iter().filter(|worker| is_taking(worker)).find(|w| claims[w.name.as_str()] < w.slots);
+                    prop_assert_eq!(free, None);
+                }
+                WaitReason::Parallelism => prop_assert!(session.parallelism <= sessions.get(session.uid.as_str()).copied().or(Some(0))),
+                WaitReason::VmBusy => {
+                    let is_same = |(at, (_, other)): (usize, &(&Session, &Task))| {
+                        let is_before = at < place || matches!(other.state, TaskState::Holding { .. });
+                        is_before && at != place && other.vm == task.vm
+                    };
+                    prop_assert!(task.vm.is_some() && tasks.iter().enumerate().any(is_same));
+                }
+                WaitReason::StorageLimit => {
+                    let most = world.tasks_per_storage;
+                    let is_awaited = |storage: &String| {
+                        tasks[..place].iter().any(|(_, other)| {
+                            other.storages.contains(storage) && plan.waiting.iter().any(|wait| wait.task == other.uid)
+                        })
+                    };
+                    let is_short = |storage: &String| {
+                        used(storage) >= most || used(storage) + 1 >= most && is_awaited(storage)
+                    };
+                    prop_assert!(task.storages.iter().any(is_short));
+                }
+                WaitReason::NoWorker => {
+                    prop_assert!(world.workers.iter().all(|worker| !session.workers.contains(&worker.name)));
+                }
+                _ => prop_assert!(!open.into_iter().any(is_taking)),
+            }
+            prop_assert!(!wait.message.is_empty() && wait.message.chars().count() <= 300);
+        }
+    }
+
+    #[test]
+    fn one_more_worker_never_lowers_the_number((world, more) in any_world_and_a_worker()) {
+        let before = decide(&world).assignments.len();
+        let workers = world.workers.iter().cloned().chain([more]).collect();
+        let after = decide(&World { workers, ..world }).assignments.len();
+        prop_assert!(after >= before, "{before} before, {after} with one more");
+    }
+
+    #[test]
+    fn the_order_of_the_lists_does_not_matter(
+        (world, shuffled) in any_world().prop_flat_map(|world| {
+            let (workers, sessions) = (world.workers.clone(), world.sessions.clone());
+            let shuffled = (Just(workers).prop_shuffle(), Just(sessions).prop_shuffle());
+            (Just(world), shuffled)
+        })
+    ) {
+        let (workers, sessions) = shuffled;
+        let other = World { workers, sessions, ..world.clone() };
+        prop_assert_eq!(decide(&world), decide(&other));
+    }
+
+    /// Plan after plan is carried out while nothing ends: there is an end, and every plan keeps the limits.
+    #[test]
+    fn deciding_again_comes_to_rest(mut world in any_world()) {
+        let tasks = in_order(&world).len();
+        for _ in 0..=tasks {
+            let plan = decide(&world);
+            check_limits(&world, &plan)?;
+            if plan.assignments.is_empty() {
+                return Ok(());
+            }
+            world = carried_out(&world, &plan);
+        }
+        prop_assert!(false, "{tasks} tasks are assigned again and again");
+    }
+
+    #[test]
+    fn an_explanation_says_what_is_decided(world in any_world()) {
+        let plan = decide(&world);
+        for (session, task) in in_order(&world) {
+            let explained = explain(&world, &task.uid).unwrap();
+            let takes = |worker: &(String, Seen)| matches!(worker.1, Seen::Takes { .. });
+            let seen = |name: &str| explained.workers.iter().any(|one| one.0 == name && takes(one));
+            match &explained.outcome {
+                Outcome::Holds { worker } => prop_assert_eq!(&task.state, &TaskState::Holding { worker: worker.clone() }),
+                Outcome::Assigned { worker, local } => {
+                    let (task, session) = (task.uid.clone(), session.uid.clone());
+                    let assignment = Assignment { task, session, worker: worker.clone(), local: *local };
+                    prop_assert!(plan.assignments.contains(&assignment));
+                    prop_assert!(seen(worker) && explained.limits.is_empty());
+                }
+                Outcome::Waits { reason, message } => {
+                    let wait = plan.wait(&task.uid);
+                    prop_assert_eq!((wait.reason, &wait.message), (*reason, message));
+                    prop_assert!(!explained.limits.is_empty() || !explained.workers.iter().any(takes));
+                    prop_assert_eq!(explained.workers.len(), world.workers.len());
+                }
+            }
+            prop_assert_eq!(explain_session(&world, &session.uid).len(), session.tasks.len());
+        }
+    }
+
+    /// Workers are tested again only if they failed, and if somebody who could have them has none.
+    #[test]
+    fn a_test_is_repeated_for_somebody(world in any_world()) {
+        let (plan, tasks) = (decide(&world), in_order(&world));
+        for name in &plan.retest {
+            let worker = world.workers.iter().find(|worker| worker.name == *name).unwrap();
+            let has_failed = matches!(&worker.availability, Availability::Not(why) if why.reason == Unfit::TestFailed);
+            prop_assert!(has_failed);
+            let mut healthy = world.clone();
+            healthy.workers = vec![Worker { availability: Availability::Running, slots: 9, ..worker.clone() }];
+            let could = |wait: &Waiting| {
+                let (session, task) = tasks.iter().find(|(_, task)| task.uid == wait.task).unwrap();
+                !open(&healthy, session, task).is_empty()
+            };
+            prop_assert!(plan.waiting.iter().any(could));
+        }
+    }
+}
+
+#[test]
+fn worlds_are_nasty_enough() {
+    // Guards the properties above against worlds in which nothing happens.
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut seen, mut assigned, mut held, mut retested) = (BTreeSet::new(), 0, 0, 0);
+    for _ in 0..4000 {
+        let tree = any_world().new_tree(&mut runner).unwrap();
+        let plan = decide(&proptest::strategy::ValueTree::current(&tree));
+        assigned += plan.assignments.len();
+        retested += plan.retest.len();
+        held += plan.waiting.iter().filter(|wait| wait.message.contains("held back")).count();
+        seen.extend(plan.waiting.iter().map(|wait| wait.reason));
+    }
+    assert_eq!(seen, WaitReason::ALL.iter().copied().collect());
+    assert!(assigned > 2000 && held > 300 && retested > 300, "{assigned} assigned, {held} held, {retested} retested");
+}
