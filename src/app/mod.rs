@@ -22,6 +22,7 @@ use crate::controller::connection::Connections;
 use crate::controller::context::{Context, Gate, Patience};
 use crate::controller::driver::{self, Objects, Wakes};
 use crate::controller::events::Events;
+use crate::controller::scheduling::disks::Disks;
 use crate::controller::tracks::Tracks;
 use crate::controller::watch::{watch, watch_tasks, watch_workers};
 use crate::domain::allowed::AllowedEndpoints;
@@ -296,6 +297,7 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         tasks: task_view,
         sessions: objects.sessions.store.clone(),
         sessions_listed: sessions_listed.clone(),
+        disks: Disks::default(),
         changed_sessions: session_bell,
         changed_tasks: task_bell,
         schedule: scheduler_bell,

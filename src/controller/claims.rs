@@ -144,7 +144,8 @@ pub async fn write(api: &Api<Worker>, worker: &Worker, claims: &[Claim]) -> Resu
     let assignments: Vec<Assignment> = claims.iter().map(assignment).collect();
     add(&["status", "assignments"], json!(assignments));
     add(&["status", "tasks"], json!(format!("{}/{}", claims.len(), worker.spec.max_concurrent_tasks)));
-    let answer = match api.patch_status(&worker.name_any(), &write_params(), &Patch::Json::<()>(JsonPatch(steps))).await {
+    let answer = match api.patch_status(&worker.name_any(), &write_params(), &Patch::Json::<()>(JsonPatch(steps))).await
+    {
         Ok(answer) => answer,
         Err(error) => recover(api, worker, claims, error).await?,
     };

@@ -86,6 +86,8 @@ pub struct Connection {
     pub(super) poller: tokio::sync::Mutex<Memory>,
     /// The deletions of this process.
     pub(super) ledger: Mutex<Ledger>,
+    /// Held while tasks are given to the workers of this Hypervisor and of all that reach the same cluster.
+    pub(super) scheduler: tokio::sync::Mutex<()>,
     /// Rung with the key when a worker wants a fresh poll.
     bell: Option<UnboundedSender<Key>>,
 }
@@ -215,10 +217,14 @@ impl Connection {
 
     /// Where an image is downloaded to for VMs on `host`: onto a storage that hosts share it is one place for all of them.
     pub fn place_of(&self, host: &str, image: &ImageFile) -> String {
-        let (storage, file) = (&image.storage, image.name());
-        let at = (host.to_owned(), storage.clone());
+        format!("{}/{}", self.storage_key(host, &image.storage), image.name())
+    }
+
+    /// What tells a storage apart from those of the same name on other hosts, unless they share it.
+    pub fn storage_key(&self, host: &str, storage: &str) -> String {
+        let at = (host.to_owned(), storage.to_owned());
         let is_shared = |view: &View| view.inventory().storages.get(&at).is_some_and(|storage| storage.shared);
-        if self.view(is_shared) { format!("{storage}/{file}") } else { format!("{host}/{storage}/{file}") }
+        if self.view(is_shared) { storage.to_owned() } else { format!("{host}/{storage}") }
     }
 
     /// Whether another worker of those that reach the same cluster fills this place.

@@ -8,13 +8,14 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::connection::Connections;
+use super::connection::Key;
 use super::events::Events;
 use super::listed::Listed;
 use super::roster::Roster;
+use super::scheduling::disks::Disks;
 use super::tasks::Tasks;
 use super::tracks::Tracks;
 use super::unreadable::Unreadables;
-use super::connection::Key;
 use crate::api::{Hypervisor, Worker, WorkerSession, WorkerTask};
 use crate::clock::SharedClock;
 use crate::domain::allowed::AllowedEndpoints;
@@ -55,6 +56,8 @@ pub struct Context {
     pub sessions: Store<WorkerSession>,
     /// Whether all WorkerTasks and WorkerSessions are known: not just after the start.
     pub sessions_listed: Listed,
+    /// The storages of VMs that sessions process.
+    pub disks: Disks,
     /// Takes the sessions whose tasks changed, or that are to be looked at soon.
     pub changed_sessions: UnboundedSender<ObjectRef<WorkerSession>>,
     /// Takes the tasks that are to be looked at soon.
@@ -82,6 +85,17 @@ impl Debug for Context {
 }
 
 impl Context {
+    /// Has a worker reconciled soon.
+    pub fn wake_worker(&self, worker: &Worker) {
+        // Nobody listens only while the process ends.
+        let _ = self.changed.send(ObjectRef::from_obj(worker));
+    }
+
+    /// Has a task reconciled soon.
+    pub fn wake_task(&self, task: &WorkerTask) {
+        let _ = self.changed_tasks.send(ObjectRef::from_obj(task));
+    }
+
     /// Has a task's session reconciled soon.
     pub fn wake_session(&self, task: &WorkerTask) {
         let (namespace, name) = super::tasks::session_key(task);

@@ -219,6 +219,7 @@ impl Drivers {
         self.session.failures.keep(|key| is_in(&context.sessions, key));
         self.task.failures.keep(|key| context.tasks.get(key).is_some());
         context.tasks.settle_written();
+        context.workers.settle_written();
     }
 }
 

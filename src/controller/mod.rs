@@ -8,6 +8,7 @@ pub mod driver;
 pub mod events;
 pub mod execute;
 pub mod finalizer;
+pub mod fresh;
 pub mod hypervisor;
 pub mod index;
 pub mod listed;

@@ -8,6 +8,7 @@ use kube::runtime::reflector::Store;
 use kube::runtime::watcher::Event;
 
 use super::connection::Key;
+use super::fresh::Written;
 use super::index::Index;
 use super::snapshot::hypervisor_key;
 use crate::api::Worker;
@@ -18,12 +19,13 @@ pub struct Roster {
     store: Store<Worker>,
     /// The same objects by the Hypervisor that they name; none where nobody says what the watch has shown.
     by_hypervisor: Option<Arc<Index<Worker>>>,
+    written: Written<Worker>,
 }
 
 /// A store that is filled by hand: to find a few Workers it looks at all.
 impl From<Store<Worker>> for Roster {
     fn from(store: Store<Worker>) -> Self {
-        Self { store, by_hypervisor: None }
+        Self { store, by_hypervisor: None, written: Written::default() }
     }
 }
 
@@ -39,7 +41,7 @@ impl Roster {
     /// A store of which [`Self::settle`] is told all that the watch shows.
     pub fn told(store: Store<Worker>) -> Self {
         let index = Index::new(|worker| Some(hypervisor_key(worker)));
-        Self { store, by_hypervisor: Some(Arc::new(index)) }
+        Self { by_hypervisor: Some(Arc::new(index)), ..Self::from(store) }
     }
 
     /// The Workers that name a Hypervisor.
@@ -48,6 +50,21 @@ impl Roster {
             Some(index) => index.of(hypervisor),
             None => self.store.state_filter(|worker| hypervisor_key(worker) == *hypervisor),
         }
+    }
+
+    /// The Workers that name a Hypervisor, none older than what this process has written itself of its claims.
+    pub fn newest_of(&self, hypervisor: &Key) -> Vec<Arc<Worker>> {
+        self.of(hypervisor).into_iter().map(|worker| self.written.newest(worker)).collect()
+    }
+
+    /// This process has written the claims of a Worker.
+    pub fn note(&self, worker: &Worker) {
+        self.written.note(worker);
+    }
+
+    /// Forgets what the watch has caught up with.
+    pub fn settle_written(&self) {
+        self.written.settle(&self.store);
     }
 
     /// The store has taken this event in.

@@ -1,20 +1,39 @@
 //! Gives the tasks of sessions to workers: one decision at a time for each cluster, on a view that is never older than
 //! what this process has written itself.
 
-use std::collections::BTreeSet;
+mod assign;
+pub mod disks;
+mod gather;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::{Api, ResourceExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use self::assign::{Gift, assign, claim_again};
+pub use self::gather::hypervisor_of;
+use self::gather::{Gathered, gather, label};
 use super::connection::Key;
 use super::context::Context;
+use super::record::WriteError;
 pub use super::session::Error;
+use super::snapshot::hypervisor_key;
+use super::task_status::Placed;
+use super::{task_record, task_status};
+use crate::api::Worker;
+use crate::api::task_status::MAX_STORAGES;
+use crate::clock::BootTime;
+use crate::domain::schedule::{Assignment, Plan, decide};
 
 /// What is asked for within this time is decided together.
 const GATHERS: Duration = Duration::from_millis(100);
 /// Until the next try after one that failed, or that may not be made now.
 const AGAIN: Duration = Duration::from_secs(2);
+/// Tasks that are told why they wait before the next decision: who gets a worker goes first.
+const EXPLAINED: usize = 50;
 
 /// Decides whenever it is asked for, for ever.
 pub async fn run(context: &Arc<Context>, mut asked: UnboundedReceiver<Key>) {
@@ -26,11 +45,11 @@ pub async fn run(context: &Arc<Context>, mut asked: UnboundedReceiver<Key>) {
         while let Ok(key) = asked.try_recv() {
             keys.insert(key);
         }
-        futures::future::join_all(keys.into_iter().map(|key| decide(context, key))).await;
+        futures::future::join_all(keys.into_iter().map(|key| turn(context, key))).await;
     }
 }
 
-async fn decide(context: &Arc<Context>, key: Key) {
+async fn turn(context: &Arc<Context>, key: Key) {
     let trouble = if context.gate.may_change(Duration::ZERO) {
         schedule(context, &key).await.err()
     } else {
@@ -39,16 +58,132 @@ async fn decide(context: &Arc<Context>, key: Key) {
     };
     if let Some(error) = trouble {
         tracing::info!(namespace = %key.0, hypervisor = %key.1, %error, retry_in = ?AGAIN, "scheduling failed");
-        let bell = context.schedule.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(AGAIN).await;
-            let _ = bell.send(key);
-        });
+        ask_again(context, &key, AGAIN);
     }
 }
 
 /// Decides for the Hypervisor `key`, and for all that reach the same cluster, and carries the decision out.
 pub async fn schedule(context: &Context, key: &Key) -> Result<(), Error> {
-    let _ = (context, key);
+    let Some(own) = context.connections.get(key) else { return Ok(()) };
+    let keys = own.sharers();
+    // One decision at a time for all of them: that of the first one's.
+    let first = keys.first().cloned().unwrap_or_else(|| key.clone());
+    let connection = context.connections.get_or_make(&first);
+    let _turn = connection.scheduler.lock().await;
+    let begun = context.clock.boot();
+    let mut gathered = gather(context, &keys, &own, context.clock.wall());
+    if !gathered.unknown.is_empty() {
+        let wanted = std::mem::take(&mut gathered.unknown);
+        let more = context.disks.look_up(&own, wanted).await;
+        gathered = gather(context, &keys, &own, context.clock.wall());
+        if more {
+            ask_again(context, key, GATHERS);
+        }
+    }
+    let plan = decide(&gathered.world);
+    settle(context, &gathered).await?;
+    hand_out(context, &gathered, &plan).await?;
+    need(context, &keys, &gathered, &plan, begun);
+    explain(context, key, &gathered, &plan).await
+}
+
+/// Tasks that say they are with a worker that knows nothing of it: the claim was never written, or was taken out by
+/// somebody. It is written now; should the worker not take the task any more, it gives it back itself.
+async fn settle(context: &Context, gathered: &Gathered) -> Result<(), Error> {
+    for task in &gathered.unclaimed {
+        let status = task.status.clone().unwrap_or_default();
+        let name = label(&task.namespace().unwrap_or_default(), &status.worker.unwrap_or_default());
+        match gathered.workers.get(&name).filter(|worker| worker.uid() == status.worker_uid) {
+            Some(worker) => claim_again(context, worker, task).await?,
+            // It is not there any more: whoever looks after tasks ends it.
+            None => context.wake_task(task),
+        }
+    }
     Ok(())
+}
+
+/// Gives each worker the tasks that are its own now.
+async fn hand_out(context: &Context, gathered: &Gathered, plan: &Plan) -> Result<(), Error> {
+    let mut by_worker: BTreeMap<&String, Vec<Gift>> = BTreeMap::new();
+    for assignment in &plan.assignments {
+        if let Some(gift) = gift(gathered, assignment) {
+            by_worker.entry(&assignment.worker).or_default().push(gift);
+        }
+    }
+    for (name, gifts) in by_worker {
+        if let Some(worker) = gathered.workers.get(name) {
+            assign(context, worker, gifts).await?;
+        }
+    }
+    Ok(())
+}
+
+fn gift(gathered: &Gathered, assignment: &Assignment) -> Option<Gift> {
+    let (task, worker) = (gathered.tasks.get(&assignment.task)?, gathered.workers.get(&assignment.worker)?);
+    let tasks = gathered.world.sessions.iter().flat_map(|session| &session.tasks);
+    let known = tasks.into_iter().find(|known| known.uid == assignment.task)?;
+    let host = gathered.world.workers.iter().find(|known| known.name == assignment.worker)?.host.clone();
+    let placed = Placed {
+        local: assignment.local,
+        vm_host: known.host.clone(),
+        storages: known.storages.iter().take(MAX_STORAGES).cloned().collect(),
+        worker_host: host,
+    };
+    Some(Gift { status: task_status::assigned(task, worker, &placed), task: Arc::clone(task) })
+}
+
+/// Tells the workers which of them are waited for.
+fn need(context: &Context, keys: &BTreeSet<Key>, gathered: &Gathered, plan: &Plan, begun: BootTime) {
+    for key in keys {
+        let Some(connection) = context.connections.get(key) else { continue };
+        let needed = plan.retest.iter().filter_map(|name| gathered.workers.get(name));
+        let needed: BTreeMap<String, &Arc<Worker>> = needed
+            .filter(|worker| hypervisor_key(worker) == *key)
+            .filter_map(|worker| Some((worker.uid()?, worker)))
+            .collect();
+        for uid in connection.decide(begun, needed.keys().cloned().collect()) {
+            if let Some(worker) = needed.get(&uid) {
+                context.wake_worker(worker);
+            }
+        }
+    }
+}
+
+/// Says in the status of each task that waits why it does, a bounded number of them at a time.
+async fn explain(context: &Context, key: &Key, gathered: &Gathered, plan: &Plan) -> Result<(), Error> {
+    let mut written = 0;
+    for waiting in &plan.waiting {
+        let Some(task) = gathered.tasks.get(&waiting.task) else { continue };
+        let namespace = task.namespace().unwrap_or_default();
+        // What a person of this namespace calls its workers.
+        let message = waiting.message.replace(&label(&namespace, ""), "");
+        if task.status.as_ref().is_some_and(|status| status.reason.as_deref() == Some(waiting.reason.as_str())) {
+            continue;
+        }
+        if written == EXPLAINED {
+            ask_again(context, key, AGAIN);
+            break;
+        }
+        written += 1;
+        let api = Api::namespaced(context.client.clone(), &namespace);
+        match task_record::write(&api, task, task_status::waiting(task, words::reason(waiting.reason), &message)).await
+        {
+            Ok(task) => {
+                context.tasks.note(&task);
+                context.wake_session(&task);
+            }
+            Err(WriteError::Conflict | WriteError::Gone) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn ask_again(context: &Context, key: &Key, after: Duration) {
+    let (bell, key) = (context.schedule.clone(), key.clone());
+    tokio::spawn(async move {
+        tokio::time::sleep(after).await;
+        // Nobody listens only while the process ends.
+        let _ = bell.send(key);
+    });
 }

@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
+use super::claims::{self, Asked};
 use super::connection::{Connection, Key};
 use super::context::Context;
-use super::claims::{self, Asked};
 use super::view::{Known, Seeker, View};
 use crate::api::conditions::{self, Condition};
 use crate::api::reasons::{TaskReason, WorkerReason};
@@ -281,8 +281,7 @@ fn host_refuses(connection: &Connection, worker: &Worker, declared: &Declared) -
     if connection.state().unschedulable_hosts.contains(&host) {
         return refuses(format!("its host {host} is in unschedulableHosts of its Hypervisor"));
     }
-    let in_maintenance =
-        |view: &View| view.inventory().hosts.get(&host).is_some_and(|summary| summary.maintenance);
+    let in_maintenance = |view: &View| view.inventory().hosts.get(&host).is_some_and(|summary| summary.maintenance);
     if connection.view(in_maintenance) { refuses(format!("its host {host} is in maintenance")) } else { None }
 }
 

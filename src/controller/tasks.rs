@@ -1,15 +1,15 @@
 //! The WorkerTasks as the watch shows them, never older than what this process has written itself; by the Worker that
 //! they are with, and by the session that they belong to.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 use kube::runtime::watcher::Event;
-use kube::{Resource, ResourceExt};
 
 use super::connection::Key;
-use super::index::{Index, name_of, stored};
+use super::fresh::Written;
+use super::index::{Index, stored};
 use crate::api::WorkerTask;
 
 /// All WorkerTasks. Cheap to clone.
@@ -17,8 +17,7 @@ use crate::api::WorkerTask;
 pub struct Tasks {
     store: Store<WorkerTask>,
     indices: Option<Arc<Indices>>,
-    /// What this process wrote, as long as the watch is behind it.
-    written: Arc<Mutex<HashMap<Key, Arc<WorkerTask>>>>,
+    written: Written<WorkerTask>,
 }
 
 struct Indices {
@@ -29,7 +28,7 @@ struct Indices {
 /// A store that is filled by hand: to find a few WorkerTasks it looks at all.
 impl From<Store<WorkerTask>> for Tasks {
     fn from(store: Store<WorkerTask>) -> Self {
-        Self { store, indices: None, written: Arc::default() }
+        Self { store, indices: None, written: Written::default() }
     }
 }
 
@@ -62,7 +61,7 @@ impl Tasks {
 
     /// The task of this namespace and name.
     pub fn get(&self, name: &Key) -> Option<Arc<WorkerTask>> {
-        stored(&self.store, name).map(|task| self.newest(task))
+        stored(&self.store, name).map(|task| self.written.newest(task))
     }
 
     /// The tasks that say that they are, or were, with a Worker.
@@ -83,34 +82,15 @@ impl Tasks {
 
     /// This process has written a task, or read it live.
     pub fn note(&self, task: &WorkerTask) {
-        self.written().insert(name_of(task), Arc::new(task.clone()));
+        self.written.note(task);
     }
 
     /// Forgets what the watch has caught up with.
     pub fn settle_written(&self) {
-        let store = &self.store;
-        self.written().retain(|name, task| stored(store, name).is_some_and(|seen| is_older(&*seen, &**task)));
+        self.written.settle(&self.store);
     }
 
     fn newest_of(&self, tasks: Vec<Arc<WorkerTask>>) -> Vec<Arc<WorkerTask>> {
-        tasks.into_iter().map(|task| self.newest(task)).collect()
+        tasks.into_iter().map(|task| self.written.newest(task)).collect()
     }
-
-    fn newest(&self, seen: Arc<WorkerTask>) -> Arc<WorkerTask> {
-        match self.written().get(&name_of(&*seen)) {
-            Some(written) if is_older(&*seen, &**written) => Arc::clone(written),
-            _ => seen,
-        }
-    }
-
-    fn written(&self) -> MutexGuard<'_, HashMap<Key, Arc<WorkerTask>>> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether `one` is an older version of the very object that `other` is. Versions of one kind can be compared as
-/// numbers.
-pub fn is_older<K: Resource>(one: &K, other: &K) -> bool {
-    let version = |object: &K| object.resource_version().and_then(|text| text.parse::<u64>().ok());
-    one.uid() == other.uid() && version(one) < version(other)
 }

@@ -43,6 +43,9 @@ pub fn is_readable(context: &Context, (namespace, name): &Key) -> bool {
 pub fn forget_gone(context: &Context) {
     let there = uids(context);
     let gone = context.tracks.keep(|uid| there.contains(uid));
+    context
+        .disks
+        .keep(|uid| context.sessions.state().iter().any(|session| session.metadata.uid.as_deref() == Some(uid)));
     for (key, connection) in context.connections.all() {
         for uid in &gone {
             connection.done(uid);

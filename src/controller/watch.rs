@@ -18,10 +18,10 @@ use tokio::sync::Notify;
 
 use super::listed::Listed;
 use super::roster::Roster;
-use super::unreadable::{Guarded, Unreadables};
 use super::tasks::Tasks;
-use crate::api::{Worker, WorkerTask};
+use super::unreadable::{Guarded, Unreadables};
 use crate::api::worker_status::TestResult;
+use crate::api::{Worker, WorkerTask};
 
 /// Objects as a watch shows them, and the stream that keeps the store up to date while it is polled.
 pub struct Watched<K: Resource<DynamicType = ()> + 'static> {

@@ -7,13 +7,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt};
 use thiserror::Error;
 
+use super::claims::Asked;
 use super::connection::{Connection, Posted};
 use super::context::Context;
 use super::execute::{self, ExecuteError, Work};
 use super::record::{self, WriteError};
 use super::snapshot::{self, hypervisor_key};
 use super::testing::{self, Ended};
-use super::claims::Asked;
 use super::tracks::Track;
 use super::{finalizer, status};
 use crate::api::worker_status::LaunchReport;

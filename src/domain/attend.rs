@@ -209,7 +209,9 @@ fn ended(task: &OpenTask, end: &End, now: Timestamp) -> Act {
 /// What a command's own end means.
 fn own(end: &End) -> Finish {
     let (phase, reason, message) = match &end.result {
-        Ended::Exited(0) => (TaskPhase::Succeeded, TaskReason::Succeeded, "its command ended with exit code 0".to_owned()),
+        Ended::Exited(0) => {
+            (TaskPhase::Succeeded, TaskReason::Succeeded, "its command ended with exit code 0".to_owned())
+        }
         Ended::Exited(code) => {
             (TaskPhase::Failed, TaskReason::CommandFailed, format!("its command ended with exit code {code}"))
         }
@@ -243,7 +245,9 @@ fn by(ending: &Ending, end: Option<&End>) -> Finish {
 fn lease(task: &OpenTask, place: Place<'_>, refuses: Option<&Unavailable>) -> Option<Act> {
     match (&task.ending, place) {
         (Some(ending), _) => Some(Act::Finish(by(ending, None))),
-        (None, Place::Off) if task.begun => Some(lost(task, "the worker's VM was powered off or deleted under the lease")),
+        (None, Place::Off) if task.begun => {
+            Some(lost(task, "the worker's VM was powered off or deleted under the lease"))
+        }
         (None, Place::Told { launched: false, .. }) if task.begun => {
             Some(lost(task, "the worker's guest was rebooted under the lease"))
         }

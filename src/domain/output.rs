@@ -9,7 +9,8 @@ const SHORTEST: usize = 8;
 /// the middle of a secret.
 pub fn shown(bytes: &[u8], secrets: &[&str], most: usize) -> String {
     let mut text = escaped(bytes);
-    let mut values: Vec<String> = secrets.iter().flat_map(|value| parts(value)).map(|part| escaped(part.as_bytes())).collect();
+    let mut values: Vec<String> =
+        secrets.iter().flat_map(|value| parts(value)).map(|part| escaped(part.as_bytes())).collect();
     // The longest first: one may be a part of another.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     for value in &values {

@@ -3,6 +3,7 @@
 //! [`Hypervisor`] is what a provider implements: it looks. Whoever wants to change something says until when that may
 //! still be begun, and gets [`Changes`] for it. [`vm`] has the values that go in and out, the same for all providers.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -53,6 +54,9 @@ pub trait Hypervisor: Debug + Send + Sync {
     /// The VM as it is now: configuration, power, lock; not the inventory's possibly stale view.
     /// [`FaultKind::NotFound`](crate::domain::fault::FaultKind::NotFound) if it is not on that host.
     async fn vm(&self, at: &VmRef) -> Result<VmDetail, Fault>;
+
+    /// The names of the storages that a VM's disks are on; empty where storages cannot be told apart. One request.
+    async fn storages_of(&self, at: &VmRef) -> Result<BTreeSet<String>, Fault>;
 
     /// Settings in which the VM differs from what is wanted, in the provider's words; empty if it fits. No I/O.
     fn differences(&self, wanted: &VmWanted, seen: &VmDetail) -> Vec<vm::Difference>;

@@ -47,7 +47,11 @@ fn state(subject: &Subject<'_>, memory: &Memory, facts: &Facts<'_>) -> State {
         paused: spec.paused,
         vm_ids: vm_ids(subject),
         parallel_launches: usize::try_from(facts.limits.parallel_launches).unwrap_or(1),
-        tasks_per_storage: facts.limits.tasks_per_storage.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX),
+        tasks_per_storage: facts
+            .limits
+            .tasks_per_storage
+            .and_then(|most| usize::try_from(most).ok())
+            .unwrap_or(usize::MAX),
         unschedulable_hosts: subject.hypervisor.spec.unschedulable_hosts.iter().cloned().collect(),
         resting: resting(subject),
         endpoints: spec.endpoints.iter().filter_map(|url| endpoint(url)).collect(),

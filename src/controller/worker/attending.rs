@@ -223,6 +223,7 @@ impl Pass<'_> {
             return Ok(());
         }
         self.worker = claims::write(&self.api, &self.worker, &left).await?;
+        self.context.workers.note(&self.worker);
         // Nobody listens only while the process ends.
         let _ = self.context.schedule.send(hypervisor_key(&self.worker));
         Ok(())
@@ -230,7 +231,12 @@ impl Pass<'_> {
 
     /// A worker that was lost under a task must pass a test before it gets another one.
     async fn doubt(&mut self, facts: &Facts, report: &Report) -> Result<(), Error> {
-        if facts.remembered.last_test.as_ref().is_some_and(|test| !test.passed && test.spec_hash == facts.declared.spec_hash) {
+        if facts
+            .remembered
+            .last_test
+            .as_ref()
+            .is_some_and(|test| !test.passed && test.spec_hash == facts.declared.spec_hash)
+        {
             return Ok(());
         }
         let now = self.context.clock.wall();

@@ -73,7 +73,8 @@ impl Commands<'_> {
         let namespace = task.namespace().unwrap_or_default();
         let sessions: Api<WorkerSession> = Api::namespaced(context.client.clone(), &namespace);
         let session = sessions.get_opt(&task.spec.session_ref.name).await?;
-        let run = session.filter(|one| one.uid().as_ref() == Some(&task.spec.session_ref.uid)).and_then(|one| one.spec.run);
+        let run =
+            session.filter(|one| one.uid().as_ref() == Some(&task.spec.session_ref.uid)).and_then(|one| one.spec.run);
         let Some(run) = run else { return Ok(None) };
         let Ok(secrets) = self.secret_env(task, &run).await? else { return Ok(None) };
         let channel = context_channel(self.guest);
@@ -105,10 +106,9 @@ fn variables(name: &str, object: SecretObject) -> Result<Vec<(String, Secret)>, 
         if !is_variable(&key) {
             return Err(format!("the key {key:?} of Secret {name} cannot be the name of an environment variable"));
         }
-        let value = String::from_utf8(value.0)
-            .ok()
-            .filter(|value| !value.contains('\0'))
-            .ok_or_else(|| format!("the value of {key} in Secret {name} is no text, as an environment variable must be"))?;
+        let value = String::from_utf8(value.0).ok().filter(|value| !value.contains('\0')).ok_or_else(|| {
+            format!("the value of {key} in Secret {name} is no text, as an environment variable must be")
+        })?;
         variables.push((key, Secret::new(value)));
     }
     Ok(variables)
@@ -158,7 +158,9 @@ mod tests {
     fn a_secret_gives_variables_or_says_why_not_without_its_values() {
         let good = variables("s", secret(&[("RESTIC_PASSWORD", "h\u{f6}".as_bytes())])).unwrap();
         assert_eq!((good[0].0.as_str(), good[0].1.expose()), ("RESTIC_PASSWORD", "h\u{f6}"));
-        for (key, value) in [("tls.crt", &b"hunter22"[..]), ("A", b"hunter\xff"), ("A", b"hun\0ter"), ("STEVEDORE_A", b"hunter")] {
+        for (key, value) in
+            [("tls.crt", &b"hunter22"[..]), ("A", b"hunter\xff"), ("A", b"hun\0ter"), ("STEVEDORE_A", b"hunter")]
+        {
             let why = variables("s", secret(&[(key, value)])).unwrap_err();
             assert!(why.contains("Secret s") && !why.contains("hunter"), "{why}");
         }

@@ -43,8 +43,9 @@ fn gone(facts: &Facts, operation: &Operation) -> Decision {
         Presence::Present { at, .. } if at.id == operation.target.vm_id && *at != operation.target.at() => {
             facts.look(Look::Vm(at.clone()), operation)
         }
-        presence if presence.is_gone() => work::without_vm(facts)
-            .unwrap_or_else(|| facts.say(Next::Release { abandoned: false }, Some(operation))),
+        presence if presence.is_gone() => {
+            work::without_vm(facts).unwrap_or_else(|| facts.say(Next::Release { abandoned: false }, Some(operation)))
+        }
         _ => facts.poll(operation),
     }
 }

@@ -66,8 +66,7 @@ fn begin_with_create(facts: &Facts, kind: Kind, request: Option<String>) -> Deci
     if let Some(problem) = &facts.observed.conflict {
         return facts.stalled(problem.clone(), None);
     }
-    let placeholder =
-        begin(facts, kind, &VmRef { host: facts.declared.wanted.host.clone(), id: String::new() }, "");
+    let placeholder = begin(facts, kind, &VmRef { host: facts.declared.wanted.host.clone(), id: String::new() }, "");
     match &facts.looks.strangers {
         None => return facts.look(Look::Strangers, &placeholder),
         Some(ids) if !ids.is_empty() => {

@@ -239,7 +239,8 @@ fn power_down(facts: &Facts, operation: &Operation) -> Decision {
     let sent = operation.sends > 0 && matches!(operation.step, Step::ShutDown | Step::PowerOff);
     if !sent {
         // What this operation has powered on has been given no task.
-        let asked = if operation.step == Step::Start { None } else { work::in_use(facts, operation, &operation.target.at()) };
+        let asked =
+            if operation.step == Step::Start { None } else { work::in_use(facts, operation, &operation.target.at()) };
         return asked.unwrap_or_else(|| facts.act(operation, Effect::ShutDown));
     }
     match &facts.looks.task {

@@ -99,7 +99,10 @@ fn told(facts: &Facts, sight: &Sight, begun: &dyn Fn(Kind) -> Operation) -> Deci
     let busy = sight.active().next().is_some() || facts.remembered.claims.iter().any(Held::has_begun);
     match () {
         () if facts.declared.deleting => {
-            let text = format!("{} tasks run on it; stevedore.dev/force-delete: \"true\" ends them", facts.remembered.claims.len());
+            let text = format!(
+                "{} tasks run on it; stevedore.dev/force-delete: \"true\" ends them",
+                facts.remembered.claims.len()
+            );
             let problem = Problem::new(WorkerReason::TasksRunning, text);
             facts.wait(ATTENDED, false, None, &super::Holdup::Waits(problem))
         }
@@ -140,7 +143,10 @@ pub(super) fn in_use(facts: &Facts, operation: &Operation, at: &VmRef) -> Option
             if active.is_empty() {
                 return None;
             }
-            let text = format!("{at} is not powered off: a command runs in it of which nobody knows here ({})", active.join(", "));
+            let text = format!(
+                "{at} is not powered off: a command runs in it of which nobody knows here ({})",
+                active.join(", ")
+            );
             waiting(WorkerReason::UnknownTask, text)
         }
     }

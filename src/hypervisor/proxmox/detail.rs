@@ -1,6 +1,6 @@
 //! One VM as it is now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::call::Call;
 use super::connection::Connection;
@@ -34,6 +34,23 @@ pub(super) async fn vm(connection: &Connection, at: &VmRef) -> Result<VmDetail, 
         _ => Power::Unknown,
     };
     Ok(detail(at, config, power, status.lock))
+}
+
+/// The storages that a VM's disks are on.
+pub(super) async fn storages_of(connection: &Connection, at: &VmRef) -> Result<BTreeSet<String>, Fault> {
+    let call = Call::new(&CONFIG, &[at.host.as_str(), at.id.as_str()]);
+    Ok(storages(&scalars(&connection.value(&call).await?)))
+}
+
+/// The storages of all disks, those for firmware variables and for a TPM included. A disk that is passed through from the
+/// host by its path is on none.
+fn storages(config: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let small = |key: &str| {
+        let is_small = key == "efidisk0" || key == "tpmstate0";
+        is_small.then(|| Properties::parse(&config[key], "file"))
+    };
+    let disks = config.keys().filter_map(|key| disk(config, key).or_else(|| small(key)));
+    disks.filter_map(|disk| Some(disk.get("file")?.split_once(':')?.0.to_owned())).collect()
 }
 
 /// Whether a refusal says nothing of whether the VM exists: rights are checked first, also those on a VM that does not
@@ -127,6 +144,15 @@ mod tests {
         assert_eq!(seen.lock.as_deref(), Some("backup"));
         assert_eq!(seen.config["cores"], "1");
         assert!(!seen.config.contains_key("digest"));
+    }
+
+    #[test]
+    fn the_storages_are_those_of_all_disks_and_of_no_cd() {
+        let config = scalars(&json!({
+            "scsi0": "a:vm-1-disk-0,size=2G", "virtio3": "b:1/vm-1-disk-1.qcow2", "efidisk0": "c:vm-1-disk-2,efitype=4m",
+            "ide2": "d:iso/x.iso,media=cdrom", "scsi1": "/dev/disk/by-id/x", "sata0": "none", "unused0": "e:vm-1-disk-9"
+        }));
+        assert_eq!(Vec::from_iter(storages(&config)), ["a", "b", "c"]);
     }
 
     #[test]

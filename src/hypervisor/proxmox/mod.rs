@@ -5,6 +5,7 @@
 //! what it lacks, `changing` the way to change it, `making`, `importing` and `power` what is done to it, `images` what
 //! it can be made from, `tasks` what became of that, `agent` its inside.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -160,6 +161,10 @@ impl Hypervisor for Proxmox {
 
     fn within(&self, window: Window) -> Box<dyn Changes + '_> {
         Box::new(Changing { connection: &self.connection, pool: self.pool.as_deref(), window })
+    }
+
+    async fn storages_of(&self, at: &VmRef) -> Result<BTreeSet<String>, Fault> {
+        detail::storages_of(&self.connection, at).await
     }
 
     async fn guest_addresses(&self, at: &VmRef) -> Result<Vec<GuestAddress>, Fault> {
