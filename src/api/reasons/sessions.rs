@@ -11,7 +11,7 @@ reasons! {
         WaitingForWorkers,
         /// The first workers are launched.
         Starting,
-        /// Tasks run.
+        /// The first task has started, and not all have ended.
         Running,
         /// At least one task has a worker that is ready; the task's status has its address.
         WorkerReady,
