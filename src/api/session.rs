@@ -141,7 +141,7 @@ pub struct ProtectedVm {
 
     /// For a restore to a VM that does not exist yet: the host that it is to be on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "shapes::host")]
+    #[schemars(schema_with = "super::shapes::host")]
     pub host: Option<String>,
 }
 

@@ -130,7 +130,7 @@ reasons! {
         /// The session was deleted.
         SessionDeleted,
         /// The operator did not make this task for the session that it names, so that nothing is done for it. Delete it:
-        /// tasks are made by creating a WorkerSession.
+        /// tasks are made by creating a session.
         NotOurs,
         /// The object does not fit the types of this version of the operator, so that nothing is done for it; the message
         /// says why.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use stevedore::api::session::MAX_VMS;
 use stevedore::api::session_status::{MAX_FAILED, MAX_WAITING, MAX_WORKERS};
+use stevedore::api::task::MAX_VM_NAME;
 use stevedore::api::task_status::{MAX_AVOIDED, MAX_OUTPUT, MAX_STORAGES};
 
 use super::cases;
@@ -116,7 +117,7 @@ pub(super) fn task() -> Value {
         "spec": {
             "sessionRef": {"name": x(57)},
             "index": 999,
-            "virtualMachine": {"id": "ffffffff-ffff-ffff-ffff-ffffffffffff", "name": x(63), "host": x(63)},
+            "virtualMachine": {"id": "ffffffff-ffff-ffff-ffff-ffffffffffff", "name": "ä".repeat(MAX_VM_NAME), "host": x(63)},
         },
     });
     json_patch::merge(&mut manifest, &all);
@@ -164,5 +165,14 @@ async fn a_command_may_have_128_kib_and_not_a_byte_more() {
     let texts = texts.chain(env.flat_map(|variable| [&variable["name"], &variable["value"]]));
     assert_eq!(texts.map(|text| text.as_str().unwrap().len()).sum::<usize>(), COMMAND_SIZE, "the test's own sum");
     let refusal = server.create(&with_command_of(COMMAND_SIZE + 1), true).await.verdict().unwrap_err();
+    assert!(refusal.contains("command and env together have at most 128 KiB"), "{refusal}");
+    // The rule must still be worth its price where every text is as long as it may be.
+    let mut manifest = with_command_of(COMMAND_SIZE);
+    let longest = "🦀".repeat(4096);
+    manifest["spec"]["run"]["command"] = json!(vec![&longest; 64]);
+    for variable in manifest["spec"]["run"]["env"].as_array_mut().unwrap() {
+        variable["value"] = json!(longest);
+    }
+    let refusal = server.create(&manifest, true).await.verdict().unwrap_err();
     assert!(refusal.contains("command and env together have at most 128 KiB"), "{refusal}");
 }
