@@ -104,8 +104,8 @@ reasons! {
         GuestSilent,
         /// Its declaration cannot be met; the condition `Stalled` says why.
         Stalled,
-        /// A task runs in the guest that no WorkerTask accounts for. The VM is neither shut down nor deleted before that
-        /// has ended; the message names it.
+        /// Something of ours runs in the guest, and no task accounts for it. The VM is neither shut down nor deleted before
+        /// that has ended; the message names it.
         UnknownTask,
         /// There is work to do, which waits for its turn; the message says for what.
         Waiting,

@@ -29,7 +29,7 @@ pub struct WorkerSelector {
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[x_kube(validation = Rule::new(rules::VALUES).message(rules::VALUES_MESSAGE))]
 pub struct MatchExpression {
-    /// The label.
+    /// The label that is looked at.
     #[schemars(schema_with = "shapes::label")]
     pub key: String,
 

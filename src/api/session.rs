@@ -141,7 +141,7 @@ pub struct ProtectedVm {
 
     /// For a restore to a VM that does not exist yet: the host that it is to be on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "shapes::host")]
+    #[schemars(schema_with = "super::shapes::host")]
     pub host: Option<String>,
 }
 
@@ -168,13 +168,14 @@ pub enum Placement {
     RequireSameHost,
 }
 
-/// What is run inside a worker for each task. It sees in its environment `STEVEDORE_SESSION`, `STEVEDORE_TYPE`,
-/// `STEVEDORE_TASK`, `STEVEDORE_VM_ID`, `STEVEDORE_VM_NAME`, `STEVEDORE_VM_HOST` and `STEVEDORE_ATTEMPT`.
+/// What is run inside a worker for each task.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(rules::COMMAND_SIZE).message(rules::COMMAND_SIZE_MESSAGE))]
 pub struct Run {
-    /// The program and its arguments. No shell is in between. Exit code 0 is success.
+    /// The program and its arguments. No shell is in between. Exit code 0 is success. The program sees in its
+    /// environment `STEVEDORE_SESSION`, `STEVEDORE_TYPE`, `STEVEDORE_TASK`, `STEVEDORE_VM_ID`, `STEVEDORE_VM_NAME`,
+    /// `STEVEDORE_VM_HOST` and `STEVEDORE_ATTEMPT`.
     #[schemars(schema_with = "shapes::command")]
     pub command: Vec<String>,
 

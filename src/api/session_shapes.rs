@@ -4,7 +4,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 
 use super::session_status::{MAX_FAILED, MAX_WORKERS};
-use super::shapes::{free, list, span, text};
+use super::shapes::{LINUX_USER, Rule, free, list, span, text};
 use super::task_status::{MAX_AVOIDED, MAX_OUTPUT, MAX_STORAGES};
 
 // Protected VMs
@@ -26,13 +26,6 @@ pub(super) fn vm_name(_: &mut SchemaGenerator) -> Schema {
             r"self.matches(r'^[^\s\p{C}]([^\p{C}]*[^\s\p{C}])?$')",
             "must be the name of a VM, without control characters and without blanks at its ends",
         )],
-    )
-}
-
-pub(super) fn host(_: &mut SchemaGenerator) -> Schema {
-    text(
-        63,
-        &[("self.matches(r'^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$')", "must be the name of a host, such as pve1")],
     )
 }
 
@@ -59,7 +52,7 @@ pub(super) fn match_labels(_: &mut SchemaGenerator) -> Schema {
 // Commands
 
 /// No word and no value that is handed to a program can hold this character.
-const NO_NUL: (&str, &str) = (r"!self.contains('\u0000')", "must not contain the character NUL");
+const NO_NUL: Rule<'_> = (r"!self.contains('\u0000')", "must not contain the character NUL");
 
 pub(super) fn command(_: &mut SchemaGenerator) -> Schema {
     let mut schema = list("atomic", 64, &text(4096, &[NO_NUL]));
@@ -90,13 +83,7 @@ pub(super) fn variable_value(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(super) fn run_user(_: &mut SchemaGenerator) -> Schema {
-    text(
-        32,
-        &[(
-            "self.matches(r'^[a-z_][a-z0-9_-]*$')",
-            "must be a Linux user name: a-z, 0-9, _ and -, beginning with a letter or _",
-        )],
-    )
+    text(32, &[LINUX_USER])
 }
 
 // Durations

@@ -85,7 +85,7 @@ pub struct WorkerSessionStatus {
 /// How many tasks there are in each phase.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskCounts {
-    /// All tasks.
+    /// All tasks of the session.
     #[schemars(range(min = 0))]
     pub total: i32,
 

@@ -8,7 +8,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 /// A rule and what to say when it is broken.
-type Rule<'a> = (&'a str, &'a str);
+pub(super) type Rule<'a> = (&'a str, &'a str);
 
 pub(super) fn text(max_length: usize, rules: &[Rule<'_>]) -> Schema {
     let mut schema = json_schema!({"type": "string", "maxLength": max_length});
@@ -95,12 +95,15 @@ pub(super) fn fingerprints(_: &mut SchemaGenerator) -> Schema {
     list("set", 8, &fingerprint)
 }
 
-pub(super) fn unschedulable_hosts(_: &mut SchemaGenerator) -> Schema {
-    let host = text(
+pub(super) fn host(_: &mut SchemaGenerator) -> Schema {
+    text(
         63,
         &[("self.matches(r'^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$')", "must be the name of a host, such as pve1")],
-    );
-    list("set", 100, &host)
+    )
+}
+
+pub(super) fn unschedulable_hosts(generator: &mut SchemaGenerator) -> Schema {
+    list("set", 100, &host(generator))
 }
 
 // Durations
@@ -320,17 +323,13 @@ pub(super) fn search_domains(_: &mut SchemaGenerator) -> Schema {
 
 // The inside of a worker
 
+pub(super) const LINUX_USER: Rule<'_> = (
+    "self.matches(r'^[a-z_][a-z0-9_-]*$')",
+    "must be a Linux user name: a-z, 0-9, _ and -, beginning with a letter or _",
+);
+
 pub(super) fn linux_user(_: &mut SchemaGenerator) -> Schema {
-    text(
-        32,
-        &[
-            (
-                "self.matches(r'^[a-z_][a-z0-9_-]*$')",
-                "must be a Linux user name: a-z, 0-9, _ and -, beginning with a letter or _",
-            ),
-            ("self != 'root'", "root is not allowed: name another user, who may use sudo"),
-        ],
-    )
+    text(32, &[LINUX_USER, ("self != 'root'", "root is not allowed: name another user, who may use sudo")])
 }
 
 pub(super) fn authorized_keys(_: &mut SchemaGenerator) -> Schema {

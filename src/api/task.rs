@@ -3,12 +3,16 @@
 #![allow(unreachable_pub, reason = "the derive of KubeSchema puts a copy of each public struct inside a function")]
 
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::session::ProtectedVm;
 pub use super::task_status::{TaskPhase, WorkerTaskStatus};
 use super::{session_rules as rules, session_shapes, shapes};
+
+/// The most characters of a VM's name that a task holds.
+pub const MAX_VM_NAME: usize = 253;
 
 /// The task as it should be.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -38,6 +42,7 @@ use super::{session_rules as rules, session_shapes, shapes};
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
 #[x_kube(
     validation = Rule::new(rules::TASK_KEPT).message(rules::TASK_KEPT_MESSAGE),
     validation = Rule::new(rules::RESULT_KEPT).message(rules::RESULT_KEPT_MESSAGE).field_path(".result"),
@@ -56,11 +61,23 @@ pub struct WorkerTaskSpec {
     pub mode: TaskMode,
 
     /// The VM that is backed up or restored: its id and its name, as they were found when the session started.
+    #[schemars(schema_with = "resolved_vm")]
     pub virtual_machine: ProtectedVm,
 
     /// How the task of a lease ended. The client of the lease sets it, once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<TaskResult>,
+}
+
+/// A VM that a session names by its id may be called as it likes: longer, or with other characters than a session could
+/// name it.
+fn resolved_vm(generator: &mut SchemaGenerator) -> Schema {
+    let mut vm = generator.subschema_for::<ProtectedVm>();
+    if let Some(name) = vm.pointer_mut("/properties/name") {
+        *name =
+            json!({"type": "string", "maxLength": MAX_VM_NAME, "description": "The name of the VM on its hypervisor."});
+    }
+    vm
 }
 
 /// A session in the same namespace.

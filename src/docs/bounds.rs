@@ -41,14 +41,18 @@ impl Rules {
     }
 }
 
-/// A rule that does nothing but compare a field with what it was before makes it immutable.
+/// A rule that does nothing but compare fields with what they were before makes them immutable.
 fn message(rule: &ValidationRule) -> String {
     let text = format!("“{}”", rule.message.as_deref().unwrap_or(&rule.rule));
-    let is_immutable = match rule.rule.split_once(" == ") {
-        Some((now, before)) => now.replace("self.", "oldSelf.") == before,
-        None => false,
-    };
+    let is_immutable = rule.rule.split(" && ").all(compares_with_before);
     if is_immutable { format!("**immutable**: {text}") } else { text }
+}
+
+/// Of an optional field two things are compared: whether it is there, and if it is, its value.
+fn compares_with_before(part: &str) -> bool {
+    let if_there = part.strip_prefix("(!has(").and_then(|rest| rest.split_once(" || "));
+    let compared = if_there.map_or(part, |(_, comparison)| comparison.trim_end_matches(')'));
+    compared.split_once(" == ").is_some_and(|(now, before)| now.replace("self.", "oldSelf.") == before)
 }
 
 /// The bounds of the field at `path`, in one line.
@@ -148,10 +152,18 @@ mod tests {
             {"rule": "self.a == oldSelf.a", "message": "a cannot be changed", "fieldPath": ".a"},
             {"rule": "has(self.b) == has(oldSelf.b)", "message": "b stays"},
             {"rule": "self.a == self.c", "message": "a is c", "fieldPath": ".a"},
+            {
+                "rule": "has(self.c) == has(oldSelf.c) && (!has(self.c) || self.c == oldSelf.c)",
+                "message": "c stays",
+                "fieldPath": ".c",
+            },
+            {"rule": "self.d == oldSelf.d || oldSelf.d == 'x'", "message": "d goes on", "fieldPath": ".d"},
         ]);
         let root = field(&json!({"properties": {"a": {"type": "string"}}, "x-kubernetes-validations": rules}));
         let rules = Rules::of(&root);
         assert_eq!(rules.at(".a"), ["**immutable**: “a cannot be changed”", "“a is c”"]);
         assert_eq!(rules.at(""), ["**immutable**: “b stays”"]);
+        assert_eq!(rules.at(".c"), ["**immutable**: “c stays”"]);
+        assert_eq!(rules.at(".d"), ["“d goes on”"]);
     }
 }

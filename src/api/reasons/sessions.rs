@@ -11,7 +11,7 @@ reasons! {
         WaitingForWorkers,
         /// The first workers are launched.
         Starting,
-        /// Tasks run.
+        /// The first task has started, and not all have ended.
         Running,
         /// At least one task has a worker that is ready; the task's status has its address.
         WorkerReady,
@@ -130,7 +130,7 @@ reasons! {
         /// The session was deleted.
         SessionDeleted,
         /// The operator did not make this task for the session that it names, so that nothing is done for it. Delete it:
-        /// tasks are made by creating a WorkerSession.
+        /// tasks are made by creating a session.
         NotOurs,
         /// The object does not fit the types of this version of the operator, so that nothing is done for it; the message
         /// says why.

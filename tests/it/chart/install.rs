@@ -64,11 +64,19 @@ async fn it_is_installed_upgraded_uninstalled_and_installed_again() {
     let (plane, client) = start().await;
     let notes = helm(&plane, &["install", "stevedore"]).await;
     assert!(notes.contains("rollout status deployment/stevedore"), "{notes}");
-    let definitions = ["crd/workers.stevedore.dev", "crd/hypervisors.stevedore.dev"];
+    let definitions = [
+        "crd/workers.stevedore.dev",
+        "crd/hypervisors.stevedore.dev",
+        "crd/workersessions.stevedore.dev",
+        "crd/workertasks.stevedore.dev",
+    ];
     ok(&plane, &[&["wait", "--for=condition=Established", "--timeout=60s"], &definitions[..]].concat()).await;
     pod_is_accepted(&client).await;
 
     assert!(may(&plane, "patch", "workers.stevedore.dev/status", "default").await);
+    assert!(may(&plane, "patch", "workertasks.stevedore.dev/status", "default").await);
+    assert!(may(&plane, "create", "workertasks.stevedore.dev", "default").await);
+    assert!(may(&plane, "delete", "workersessions.stevedore.dev", "default").await);
     assert!(may(&plane, "get", "secrets", "default").await);
     assert!(may(&plane, "create", "leases.coordination.k8s.io", NAMESPACE).await);
     for (verb, resource) in [
@@ -77,6 +85,8 @@ async fn it_is_installed_upgraded_uninstalled_and_installed_again() {
         ("update", "workers.stevedore.dev"),
         ("create", "leases.coordination.k8s.io"),
         ("delete", "workers.stevedore.dev"),
+        ("delete", "workertasks.stevedore.dev"),
+        ("create", "workersessions.stevedore.dev"),
         ("create", "pods"),
     ] {
         assert!(!may(&plane, verb, resource, "default").await, "the operator may {verb} {resource}");

@@ -111,10 +111,13 @@ fn the_operator_may_do_what_it_needs_and_no_more() {
         [
             " configmaps,secrets: get,patch",
             " namespaces: get",
-            "apiextensions.k8s.io customresourcedefinitions [hypervisors.stevedore.dev,workers.stevedore.dev]: get",
+            "apiextensions.k8s.io customresourcedefinitions [hypervisors.stevedore.dev,workers.stevedore.dev,\
+             workersessions.stevedore.dev,workertasks.stevedore.dev]: get",
             "events.k8s.io events: create,patch",
-            "stevedore.dev hypervisors,workers: get,list,patch,watch",
-            "stevedore.dev hypervisors/status,workers/status: get,patch",
+            "stevedore.dev hypervisors,workers,workersessions,workertasks: get,list,patch,watch",
+            "stevedore.dev hypervisors/status,workers/status,workersessions/status,workertasks/status: get,patch",
+            "stevedore.dev workersessions: delete",
+            "stevedore.dev workertasks: create",
         ]
     );
     assert_eq!(rules("Role", "release-stevedore"), ["coordination.k8s.io leases: create,get,patch,update"]);

@@ -34,6 +34,10 @@ struct Table {
     workers: Vec<Case>,
     #[serde(rename = "Hypervisor")]
     hypervisors: Vec<Case>,
+    #[serde(rename = "WorkerSession")]
+    sessions: Vec<Case>,
+    #[serde(rename = "WorkerTask")]
+    tasks: Vec<Case>,
     edits: Vec<Case>,
 }
 
@@ -51,9 +55,13 @@ pub(super) fn base(kind: &str) -> Value {
 /// All manifests, complete.
 pub(super) fn manifests() -> Vec<(Case, Value)> {
     let table = table();
-    let workers = table.workers.into_iter().map(|case| (case, "Worker"));
-    let hypervisors = table.hypervisors.into_iter().map(|case| (case, "Hypervisor"));
-    let cases = workers.chain(hypervisors);
+    let cases = [
+        ("Worker", table.workers),
+        ("Hypervisor", table.hypervisors),
+        ("WorkerSession", table.sessions),
+        ("WorkerTask", table.tasks),
+    ];
+    let cases = cases.into_iter().flat_map(|(kind, cases)| cases.into_iter().map(move |case| (case, kind)));
     cases
         .map(|(mut case, kind)| {
             kind.clone_into(&mut case.kind);

@@ -3,18 +3,18 @@
 
 use serde_json::{Value, json};
 use stevedore::api::hypervisor_status::{MAX_DELETIONS, MAX_HOSTS, MAX_ORPHANS};
-use stevedore::api::worker_status::MAX_CHECKS;
+use stevedore::api::worker_status::{MAX_ASSIGNMENTS, MAX_CHECKS};
 
-use super::cases;
 use super::server::{Patch, Server};
+use super::{cases, largest_sessions as sessions};
 use crate::support::{cluster, crds};
 
-fn x(length: usize) -> String {
+pub(super) fn x(length: usize) -> String {
     "x".repeat(length)
 }
 
 /// `length` characters that are a valid name at their end, too, and differ by `number`.
-fn name(number: usize, length: usize) -> String {
+pub(super) fn name(number: usize, length: usize) -> String {
     format!("{number:0length$}")
 }
 
@@ -54,13 +54,14 @@ fn worker() -> Value {
         "access": {"user": x(32), "authorizedKeys": vec![key; 16]},
         "service": {"unit": format!("{}.service", x(247))},
         "checks": {"connect": (0..32).map(check).collect::<Vec<_>>()},
-        "shutdown": {"gracePeriod": "0h000059m000059s"},
+        "test": {"maxAge": "719h00059m00059s"},
+        "shutdown": {"gracePeriod": "0h000059m000059s", "delay": "23h000059m00059s"},
     }});
     json_patch::merge(&mut manifest, &spec);
     manifest
 }
 
-fn conditions() -> Vec<Value> {
+pub(super) fn conditions() -> Vec<Value> {
     let condition = |number| {
         json!({
             "type": format!("T{}", name(number, 30)),
@@ -77,12 +78,16 @@ fn conditions() -> Vec<Value> {
 fn worker_status() -> Value {
     let check =
         |number| json!({"name": name(number, 253), "result": "Skipped", "duration": "59m59s", "message": x(1024)});
+    let assignment = |number| json!({"task": name(number, 253), "uid": x(36), "session": x(253), "attempt": i32::MAX});
     let setting = |number: usize| (name(number, 64), Value::String(x(1024)));
     json!({"status": {
         "observedGeneration": i64::MAX,
         "phase": "Configured",
         "conditions": conditions(),
         "operation": {"version": 1, "id": x(36), "kind": "Deploy", "steps": vec![x(1000); 16]},
+        "assignments": (0..MAX_ASSIGNMENTS).map(assignment).collect::<Vec<_>>(),
+        "tasks": "64/64",
+        "launch": {"operation": x(64), "bootId": x(36), "at": "2026-01-01T00:00:00Z"},
         "vm": {"id": x(36), "uuid": x(36), "host": x(253), "power": "Unknown", "addresses": vec![x(49); 32]},
         "resources": {"cpus": 512, "memory": "16Ti", "disk": "64Ti"},
         "applied": {"hash": x(253), "summary": (0..64).map(setting).collect::<serde_json::Map<_, _>>()},
@@ -111,7 +116,8 @@ fn hypervisor() -> Value {
             "fingerprints": (0..8).map(fingerprint).collect::<Vec<_>>(),
         },
         "proxmox": {"vmIdRange": {"min": 999_900_000, "max": 999_999_999}},
-        "limits": {"parallelLaunches": 64, "parallelOperations": 64, "deletionsPerHour": 1000},
+        "limits": {"parallelLaunches": 64, "parallelOperations": 64, "tasksPerStorage": 1000, "deletionsPerHour": 1000},
+        "unschedulableHosts": (0..100).map(|number| name(number, 63)).collect::<Vec<_>>(),
         "poll": {"idle": "0h000009m000059s", "busy": "0h000000m000059s"},
     }});
     json_patch::merge(&mut manifest, &spec);
@@ -139,7 +145,8 @@ fn hypervisor_status() -> Value {
         "hosts": (0..MAX_HOSTS).map(host).collect::<Vec<_>>(),
         "workers": i32::MAX,
         "runningWorkers": i32::MAX,
-        "limits": {"parallelLaunches": 64, "parallelOperations": 64, "deletionsPerHour": 1000},
+        "sessions": i32::MAX,
+        "limits": {"parallelLaunches": 64, "parallelOperations": 64, "tasksPerStorage": 1000, "deletionsPerHour": 1000},
         "orphans": (0..MAX_ORPHANS).map(orphan).collect::<Vec<_>>(),
         "orphanCount": i32::MAX,
         "deletions": (0..MAX_DELETIONS).map(deletion).collect::<Vec<_>>(),
@@ -159,6 +166,9 @@ async fn the_largest_objects_are_created_edited_and_given_a_status() {
     let all = [
         (worker(), worker_status(), last_network),
         (hypervisor(), hypervisor_status(), json!({"spec": {"poll": {"busy": "1s"}}})),
+        (sessions::backup(), sessions::session_status(), json!({"spec": {"state": "Cancelled"}})),
+        (sessions::restore(), sessions::session_status(), json!({"spec": {"state": "Completed"}})),
+        (sessions::task(), sessions::task_status(), json!({"spec": {"result": sessions::result()}})),
     ];
     for (manifest, status, edit) in all {
         let object = server.create(&manifest, false).await.verdict().unwrap();

@@ -4,6 +4,7 @@
 mod cases;
 mod examples;
 mod largest;
+mod largest_sessions;
 mod older;
 mod server;
 mod shown;

@@ -33,6 +33,19 @@ fn refused_today(kind: &str) -> Value {
                 "shutdown": {"gracePeriod": "9d"},
             },
         }),
+        "WorkerSession" => json!({
+            "metadata": {"name": "a.name.with.dots"},
+            "spec": {
+                "virtualMachines": [{}, {"host": "pve1"}],
+                "run": {"command": [""]},
+                "state": "Completed",
+                "activeDeadline": "9d",
+            },
+        }),
+        "WorkerTask" => json!({
+            "metadata": {"name": "a.name.with.dots"},
+            "spec": {"mode": "Command", "virtualMachine": {"id": "none"}, "result": {"outcome": "Failed"}},
+        }),
         _ => json!({
             "metadata": {"name": "a.name.with.dots"},
             "spec": {"proxmox": null, "endpoints": ["http://pve1"], "poll": {"busy": "5m", "idle": "1s"}},
@@ -48,7 +61,7 @@ fn refused_today(kind: &str) -> Value {
 async fn objects_of_an_earlier_crd_stay_writable_and_can_be_deleted() {
     let (client, namespace) = cluster::client_and_namespace("older").await;
     let server = Server { client, namespace };
-    for kind in ["Worker", "Hypervisor"] {
+    for kind in ["Worker", "Hypervisor", "WorkerSession", "WorkerTask"] {
         let manifest = refused_today(kind);
         crds::install(&server.client, &crds::without_rules(present(kind))).await;
         let object = server.create(&manifest, false).await.verdict().unwrap();

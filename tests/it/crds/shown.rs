@@ -39,6 +39,7 @@ async fn the_columns_say_how_a_worker_is() {
     let status = json!({"status": {
         "phase": "ShutDown",
         "conditions": ready("all is well"),
+        "tasks": "2/4",
         "vm": {"id": "5000", "host": "pve1", "addresses": ["10.0.0.5", "10.0.1.5"]},
         "resources": {"cpus": 6, "memory": "6Gi", "disk": "100Gi"},
         "lastTest": {"result": "Passed", "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:00Z"},
@@ -52,22 +53,31 @@ async fn the_columns_say_how_a_worker_is() {
         ["Host", "pve1"],
         ["VM", "5000"],
         ["Address", "10.0.0.5"],
+        ["Tasks", "2/4"],
         ["CPU", 6],
         ["Memory", "6Gi"],
         ["Message", "all is well"],
     ]);
     assert_eq!(shown, wanted);
 
-    for (selector, found) in [
-        ("spec.hypervisorRef.name=pve", 1),
-        ("spec.hypervisorRef.name=other", 0),
-        ("status.phase=ShutDown", 1),
-        ("status.phase=Testing", 0),
-    ] {
-        let path = format!("{}?fieldSelector={}", server.collection(&manifest), selector.replace('=', "%3D"));
+    let selectors = [
+        "spec.hypervisorRef.name=pve",
+        "spec.hypervisorRef.name=other",
+        "status.phase=ShutDown",
+        "status.phase=Testing",
+    ];
+    assert_eq!(found(&server, &manifest, &selectors).await, [1, 0, 1, 0]);
+}
+
+/// How many objects of the manifest's kind each field selector finds.
+async fn found(server: &Server, manifest: &Value, selectors: &[&str]) -> Vec<usize> {
+    let mut counts = Vec::new();
+    for selector in selectors {
+        let path = format!("{}?fieldSelector={}", server.collection(manifest), selector.replace('=', "%3D"));
         let list = server.send("GET", &path, "application/json", &Value::Null).await.verdict().unwrap();
-        assert_eq!(list["items"].as_array().unwrap().len(), found, "{selector}");
+        counts.push(list["items"].as_array().unwrap().len());
     }
+    counts
 }
 
 #[tokio::test]
@@ -98,6 +108,79 @@ async fn the_columns_say_how_a_hypervisor_is() {
 }
 
 #[tokio::test]
+async fn the_columns_say_how_a_session_is() {
+    let (client, namespace) = cluster::client_and_namespace("shown").await;
+    crds::installed(&client).await;
+    let server = Server { client, namespace };
+    let manifest = cases::base("WorkerSession");
+    let object = server.create(&manifest, false).await.verdict().unwrap();
+    let status = json!({"status": {
+        "phase": "Running",
+        "conditions": ready("7 tasks are to be done"),
+        "tasks": {"total": 10, "pending": 4, "starting": 1, "running": 2, "succeeded": 3, "failed": 0, "cancelled": 0},
+        "done": "3/10",
+        "workers": ["w1", "w2"],
+        "workersInUse": 2,
+    }});
+    server.patch(&object, "/status", Patch::Merge, &status).await.verdict().unwrap();
+    let shown = serde_json::to_value(columns(&server, &manifest).await).unwrap();
+    let wanted = json!([
+        ["Name", "nightly"],
+        ["Type", "Backup"],
+        ["Status", "Running"],
+        ["Tasks", "3/10"],
+        ["Workers", 2],
+        ["Message", "7 tasks are to be done"],
+    ]);
+    assert_eq!(shown, wanted);
+    let selectors = ["spec.hypervisorRef.name=pve", "spec.hypervisorRef.name=other"];
+    assert_eq!(found(&server, &manifest, &selectors).await, [1, 0]);
+}
+
+#[tokio::test]
+async fn the_columns_say_how_a_task_is() {
+    let (client, namespace) = cluster::client_and_namespace("shown").await;
+    crds::installed(&client).await;
+    let server = Server { client, namespace };
+    let manifest = cases::base("WorkerTask");
+    let object = server.create(&manifest, false).await.verdict().unwrap();
+    let status = json!({"status": {
+        "phase": "Running",
+        "reason": "Running",
+        "message": "runs since a minute",
+        "worker": "w1",
+        "local": true,
+        "attempt": 2,
+    }});
+    server.patch(&object, "/status", Patch::Merge, &status).await.verdict().unwrap();
+    let wanted = |vm: &str| {
+        json!([
+            ["Name", "nightly-0"],
+            ["Session", "nightly"],
+            ["VM", vm],
+            ["Status", "Running"],
+            ["Worker", "w1"],
+            ["Local", true],
+            ["Attempt", 2],
+            ["Reason", "Running"],
+            ["Message", "runs since a minute"],
+        ])
+    };
+    let shown = serde_json::to_value(columns(&server, &manifest).await).unwrap();
+    assert_eq!(shown, wanted("db"), "the name is shown where both are known");
+    let selectors = ["spec.sessionRef.name=nightly", "spec.sessionRef.name=x", "status.worker=w1", "status.worker=w2"];
+    assert_eq!(found(&server, &manifest, &selectors).await, [1, 0, 1, 0]);
+
+    server.delete(&object).await.verdict().unwrap();
+    let mut unnamed = manifest;
+    unnamed["spec"]["virtualMachine"] = json!({"id": "101"});
+    let object = server.create(&unnamed, false).await.verdict().unwrap();
+    server.patch(&object, "/status", Patch::Merge, &status).await.verdict().unwrap();
+    let shown = serde_json::to_value(columns(&server, &unnamed).await).unwrap();
+    assert_eq!(shown, wanted("101"), "the id stands in for a name that is not known");
+}
+
+#[tokio::test]
 async fn defaults_are_filled_in() {
     let (client, namespace) = cluster::client_and_namespace("defaults").await;
     crds::installed(&client).await;
@@ -105,12 +188,13 @@ async fn defaults_are_filled_in() {
     let worker = server.create(&cases::base("Worker"), true).await.verdict().unwrap();
     let mut wanted = cases::base("Worker")["spec"].clone();
     let defaults = json!({
+        "enabled": true,
         "paused": false,
         "maxConcurrentTasks": 4,
         "networks": [{"name": "lan", "bridge": "vmbr0", "ipv4": {"method": "DHCP"}, "ipv6": {"method": "None"}}],
         "access": {"user": "stevedore"},
-        "test": {"policy": "Manual"},
-        "shutdown": {"gracePeriod": "2m"},
+        "test": {"policy": "Manual", "maxAge": "0s"},
+        "shutdown": {"gracePeriod": "2m", "delay": "0s"},
     });
     json_patch::merge(&mut wanted, &defaults);
     assert_eq!(worker["spec"], wanted);
@@ -123,6 +207,20 @@ async fn defaults_are_filled_in() {
     assert_eq!(hypervisor["spec"]["poll"], json!({"idle": "30s", "busy": "2s"}));
     assert_eq!(hypervisor["spec"]["limits"], json!({"parallelOperations": 8, "deletionsPerHour": 10}));
     assert_eq!(hypervisor["spec"]["tls"], json!({"insecureSkipVerify": false}));
+
+    let mut manifest = cases::base("WorkerSession");
+    manifest["spec"]["run"] = json!({"command": ["true"]});
+    let session = server.create(&manifest, true).await.verdict().unwrap();
+    let defaults = json!({"spec": {
+        "placement": "PreferSameHost",
+        "run": {"user": "root", "timeout": "12h", "retries": 0},
+        "state": "Active",
+        "startDeadline": "1h",
+        "activeDeadline": "24h",
+        "ttlAfterFinished": "168h",
+    }});
+    json_patch::merge(&mut manifest, &defaults);
+    assert_eq!(session["spec"], manifest["spec"]);
 }
 
 #[tokio::test]

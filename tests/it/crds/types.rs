@@ -4,7 +4,7 @@ use kube::core::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use stevedore::api::{Hypervisor, Worker};
+use stevedore::api::{Hypervisor, Worker, WorkerSession, WorkerTask};
 
 use super::cases;
 
@@ -14,6 +14,8 @@ fn nothing_of_an_accepted_manifest_is_lost() {
         if case.is_accepted() {
             let kept = match manifest["kind"].as_str() {
                 Some("Worker") => read_and_written::<Worker>(&manifest),
+                Some("WorkerSession") => read_and_written::<WorkerSession>(&manifest),
+                Some("WorkerTask") => read_and_written::<WorkerTask>(&manifest),
                 _ => read_and_written::<Hypervisor>(&manifest),
             };
             assert_eq!(missing("", &manifest, &kept), Vec::<String>::new(), "{case:?}");

@@ -5,6 +5,7 @@ use stevedore::api::crdgen;
 use stevedore::controlplane::{ControlPlane, Options};
 
 use super::cases::{self, Case};
+use super::largest_sessions::{COMMAND_SIZE, with_command_of};
 use super::server::{Patch, Server};
 use crate::support::{cluster, crds};
 
@@ -50,6 +51,8 @@ async fn check(server: &Server) {
         let edit = json!({"spec": case.spec});
         judge(&case, server.patch(&object, "", Patch::Merge, &edit).await.verdict());
     }
+    // No table would be read any more with this in it.
+    refusals.push_str(&server.create(&with_command_of(COMMAND_SIZE + 1), true).await.verdict().unwrap_err());
     assert!(wrong.is_empty(), "{} verdicts are not those meant:\n{}", wrong.len(), wrong.join("\n"));
 
     let unseen: Vec<String> =
