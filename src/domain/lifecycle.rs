@@ -45,6 +45,14 @@ pub enum Event {
     GraceOver,
     /// Somebody deletes the VM; it counts as gone when two complete polls in a row do not have it.
     Vanished,
+    /// A task is given to it.
+    TaskGiven,
+    /// The guest answers, every check passes, and a task waits for it.
+    Launched,
+    /// Its last task has ended; it is not declared to stay powered on.
+    LastTaskEnded,
+    /// Its guest has been silent under a task for so long that it is taken for dead.
+    GuestDead,
     /// The Worker is deleted.
     Deleted,
 }
@@ -68,23 +76,36 @@ const fn row(state: State, event: Event, next: State, effects: &'static [Effect]
 
 const CONFIGURED: State = State::In(Phase::Configured);
 const TESTING: State = State::In(Phase::Testing);
+const WORKING: State = State::In(Phase::Working);
 const IDLE: State = State::In(Phase::Idle);
 const SHUT_DOWN: State = State::In(Phase::ShutDown);
 
-/// The ways of a worker, as long as no task is given to it.
+/// The ways of a worker.
 pub const TRANSITIONS: &[Transition] = &[
     row(State::New, Event::Declared, CONFIGURED, &[]),
     row(CONFIGURED, Event::TestWanted, TESTING, &[Effect::Create, Effect::Configure, Effect::GrowDisk, Effect::Start]),
+    row(CONFIGURED, Event::TaskGiven, TESTING, &[Effect::Create, Effect::Configure, Effect::GrowDisk, Effect::Start]),
     row(CONFIGURED, Event::Edited, CONFIGURED, &[]),
     row(CONFIGURED, Event::Deleted, State::Gone, &[]),
     row(TESTING, Event::ChecksPassed, SHUT_DOWN, &[Effect::ShutDown]),
     row(TESTING, Event::CheckFailed, SHUT_DOWN, &[Effect::ShutDown]),
     row(TESTING, Event::GuestSilent, SHUT_DOWN, &[Effect::ShutDown]),
+    row(TESTING, Event::TaskGiven, TESTING, &[]),
+    row(TESTING, Event::Launched, WORKING, &[]),
     row(TESTING, Event::Applied, SHUT_DOWN, &[]),
     row(TESTING, Event::Edited, SHUT_DOWN, &[Effect::ShutDown, Effect::Configure]),
     row(TESTING, Event::Vanished, CONFIGURED, &[]),
     row(TESTING, Event::Deleted, State::Gone, &[Effect::ShutDown, Effect::Destroy]),
     row(SHUT_DOWN, Event::TestWanted, TESTING, &[Effect::Start]),
+    row(WORKING, Event::TaskGiven, WORKING, &[]),
+    row(WORKING, Event::Edited, WORKING, &[]),
+    row(WORKING, Event::TestWanted, WORKING, &[]),
+    row(WORKING, Event::LastTaskEnded, SHUT_DOWN, &[Effect::ShutDown]),
+    row(WORKING, Event::PoweredOff, SHUT_DOWN, &[]),
+    row(WORKING, Event::GuestDead, SHUT_DOWN, &[Effect::PowerOff]),
+    row(WORKING, Event::Vanished, CONFIGURED, &[]),
+    row(WORKING, Event::Deleted, WORKING, &[]),
+    row(SHUT_DOWN, Event::TaskGiven, TESTING, &[Effect::Start]),
     row(SHUT_DOWN, Event::Edited, TESTING, &[Effect::Configure]),
     row(SHUT_DOWN, Event::PoweredOn, IDLE, &[]),
     row(SHUT_DOWN, Event::Vanished, CONFIGURED, &[]),
@@ -92,6 +113,7 @@ pub const TRANSITIONS: &[Transition] = &[
     row(IDLE, Event::GraceOver, SHUT_DOWN, &[Effect::ShutDown]),
     row(IDLE, Event::PoweredOff, SHUT_DOWN, &[]),
     row(IDLE, Event::TestWanted, TESTING, &[Effect::ShutDown, Effect::Start]),
+    row(IDLE, Event::TaskGiven, TESTING, &[Effect::ShutDown, Effect::Start]),
     row(IDLE, Event::Vanished, CONFIGURED, &[]),
     row(IDLE, Event::Deleted, State::Gone, &[Effect::ShutDown, Effect::Destroy]),
 ];
@@ -122,6 +144,10 @@ impl Event {
             Self::PoweredOff => "powered off by hand",
             Self::GraceOver => "idle for the grace period",
             Self::Vanished => "the VM vanished",
+            Self::TaskGiven => "a task is given to it",
+            Self::Launched => "every check passed, a task waits",
+            Self::LastTaskEnded => "its last task ended",
+            Self::GuestDead => "its guest is dead under a task",
             Self::Deleted => "deleted",
         }
     }

@@ -5,10 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
+use crate::domain::attempt::{Attempt, AttemptState, Sight};
+use crate::domain::attend::{Act, Step};
+use crate::domain::claims::{Claim, Held, OpenTask, TaskSight};
 use crate::domain::identity::{Mark, Ownership};
 use crate::domain::observation::{
-    Abandon, Budget, Declared, Facts, HypervisorState, ImageSight, Live, LiveVm, Looks, NewId, Observed, Presence,
-    Remembered, TestRecord,
+    Abandon, Budget, Declared, Facts, HypervisorState, ImageSight, Inside, LaunchRecord, Live, LiveVm, Looks, NewId,
+    Observed, Presence, Remembered, TestRecord,
 };
 use crate::domain::operation::Operation;
 use crate::domain::phase::{PhaseFacts, phase};
@@ -37,6 +40,8 @@ struct World {
     effects: Vec<Effect>,
     /// How many operations have ended.
     operations: u32,
+    /// How often the guest was booted.
+    boots: u32,
 }
 
 fn now() -> Timestamp {
@@ -76,6 +81,9 @@ fn nothing_observed() -> Observed {
         hypervisor_paused: false,
         presence: Presence::Absent { polls: 2 },
         idle_for: Duration::ZERO,
+        needed: false,
+        undecided: false,
+        host_refuses: None,
         dark_for: Duration::ZERO,
         conflict: None,
         step_age: Duration::ZERO,
@@ -103,6 +111,9 @@ impl World {
             test_on_change: false,
             test_request: None,
             grace: Duration::from_secs(120),
+            enabled: true,
+            max_age: Duration::ZERO,
+            delay: Duration::ZERO,
             paused: false,
             deleting: false,
             has_finalizer: false,
@@ -124,6 +135,7 @@ impl World {
             known: None,
             effects: Vec::new(),
             operations: 0,
+            boots: 0,
         }
     }
 
@@ -133,9 +145,11 @@ impl World {
             (State::New, _) => &[],
             (CONFIGURED, _) => &[Event::Declared],
             (TESTING, Event::Applied) => &[Event::Declared, Event::TestWanted, Event::ChecksPassed, Event::Edited],
+            (TESTING, Event::Launched) => &[Event::Declared, Event::TaskGiven],
             (TESTING, _) => &[Event::Declared, Event::TestWanted],
             (SHUT_DOWN, _) => &[Event::Declared, Event::TestWanted, Event::ChecksPassed],
             (IDLE, _) => &[Event::Declared, Event::TestWanted, Event::ChecksPassed, Event::PoweredOn],
+            (WORKING, _) => &[Event::Declared, Event::TaskGiven, Event::Launched],
             (state, _) => panic!("nothing leads to {}", state.name()),
         };
         let mut world = Self::new();
@@ -156,7 +170,13 @@ impl World {
                 self.facts.declared.test_request = Some(request);
                 self.guest = Guest::Silent;
             }
-            Event::ChecksPassed => self.guest = Guest::Fit,
+            Event::TaskGiven => {
+                let number = self.facts.remembered.claims.len();
+                self.facts.remembered.claims.push(given(number));
+            }
+            Event::LastTaskEnded => self.facts.remembered.claims.clear(),
+            Event::GuestDead => self.guest = Guest::Silent,
+            Event::ChecksPassed | Event::Launched => self.guest = Guest::Fit,
             Event::CheckFailed => self.guest = Guest::Unfit,
             Event::GuestSilent => self.facts.observed.step_age = Duration::from_secs(301),
             Event::Edited => {
@@ -186,6 +206,7 @@ impl World {
     }
 
     fn power(&mut self, power: Power) {
+        self.boots += u32::from(power == Power::On);
         self.vm.as_mut().unwrap().power = power;
     }
 
@@ -233,6 +254,10 @@ impl World {
                     self.facts.declared.has_finalizer = false;
                     self.looks_fade();
                 }
+                Next::Attend(steps) => self.attend(&steps),
+                Next::Launched { operation, boot_id } => {
+                    self.facts.remembered.launch = Some(LaunchRecord { operation: operation.id, boot_id });
+                }
                 Next::Wait { .. } | Next::Rest => return,
             }
         }
@@ -250,6 +275,9 @@ impl World {
             }
             VmReport::Known(vm) | VmReport::Making(vm) => self.known = Some(vm.power == Power::On),
         }
+        if report.off {
+            self.facts.remembered.launch = None;
+        }
         if report.fits {
             self.facts.remembered.applied = Some(self.facts.declared.spec_hash.clone());
         }
@@ -258,13 +286,14 @@ impl World {
             unknown: report.unknown,
             deleting: self.facts.declared.deleting,
             under_test: report.under_test,
-            claims: 0,
+            claims: self.facts.remembered.claims.len(),
             vm: self.known,
         };
         self.phase = phase(facts).map(ToOwned::to_owned);
     }
 
     fn look(&mut self, look: &Look) {
+        let inside = self.inside();
         let looks = &mut self.facts.looks;
         match look {
             Look::Vm(at) => {
@@ -279,7 +308,37 @@ impl World {
             Look::Permit => looks.permit = Some(true),
             Look::Budget(_) => looks.budget = Some(Budget::Granted),
             Look::Guest(_) => looks.guest = Some(self.guest != Guest::Silent),
+            Look::Inside(_) => looks.inside = Some(inside),
         }
+    }
+
+    /// What the guest tells of its tasks: as many run as say so.
+    fn inside(&self) -> Inside {
+        if self.guest == Guest::Silent {
+            return Inside::Silent(Duration::from_secs(3600));
+        }
+        let running = |held: &&Held| matches!(&held.task, TaskSight::Open(task) if task.begun);
+        let attempt = |held: &Held| Attempt { id: held.claim.attempt_id(), state: AttemptState::Running };
+        let attempts = self.facts.remembered.claims.iter().filter(running).map(attempt).collect();
+        Inside::Told(Sight { boot_id: format!("boot-{}", self.boots), attempts, strays: Vec::new() })
+    }
+
+    fn attend(&mut self, steps: &[Step]) {
+        for step in steps {
+            let claims = &mut self.facts.remembered.claims;
+            match &step.act {
+                Act::Start => {
+                    for held in claims.iter_mut().filter(|held| held.claim == step.claim) {
+                        if let TaskSight::Open(task) = &mut held.task {
+                            task.begun = true;
+                        }
+                    }
+                }
+                Act::Finish(_) | Act::Requeue(_) | Act::Release => claims.retain(|held| held.claim != step.claim),
+                other => panic!("{other:?}"),
+            }
+        }
+        self.looks_fade();
     }
 
     /// The record is written, then the effect does what it says.
@@ -328,6 +387,13 @@ impl World {
         }
         State::In(Phase::parse(self.phase.as_deref().unwrap()).unwrap())
     }
+}
+
+/// A slot that a task has just been given, which has not begun.
+fn given(number: usize) -> Held {
+    let task = OpenTask { begun: false, command: true, ending: None, retries_left: false, was_lost: false };
+    let claim = Claim { task: format!("s-{number}"), uid: format!("a-{number}"), session: "s".into(), attempt: 1 };
+    Held { claim, listed: true, task: TaskSight::Open(task) }
 }
 
 /// A VM as it is when it has just been made: not configured, and its disk as large as the template's.

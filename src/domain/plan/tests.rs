@@ -9,9 +9,12 @@ mod unknown;
 
 use super::*;
 use crate::api::reasons::WorkerReason;
+use crate::domain::attempt::Sight;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, Ownership};
-use crate::domain::observation::{Budget, Declared, ImageSight, Looks, NewId, Observed, Remembered, TestRecord};
+use crate::domain::observation::{
+    Budget, Declared, ImageSight, Inside, Looks, NewId, Observed, Remembered, TestRecord,
+};
 use crate::domain::operation::{Target, VERSION};
 use crate::hypervisor::vm::image::{Checksum, ImageFile, ImageFormat, ImageWanted};
 use crate::hypervisor::vm::{Difference, Power, TaskHandle, VmRef, VmWanted};
@@ -70,6 +73,9 @@ pub(super) fn facts() -> Facts {
             test_on_change: true,
             test_request: None,
             grace: Duration::from_secs(120),
+            enabled: true,
+            max_age: Duration::ZERO,
+            delay: Duration::ZERO,
             paused: false,
             deleting: false,
             has_finalizer: false,
@@ -83,6 +89,9 @@ pub(super) fn facts() -> Facts {
             hypervisor_paused: false,
             presence: Presence::Absent { polls: 2 },
             idle_for: Duration::ZERO,
+            needed: false,
+            undecided: false,
+            host_refuses: None,
             dark_for: Duration::ZERO,
             conflict: None,
             step_age: Duration::ZERO,
@@ -150,6 +159,7 @@ fn settle(mut facts: Facts, world: &Looks) -> Decision {
             Next::Look(Look::Permit) => facts.looks.permit = world.permit,
             Next::Look(Look::Budget(_)) => facts.looks.budget.clone_from(&world.budget),
             Next::Look(Look::Guest(_)) => facts.looks.guest = world.guest,
+            Next::Look(Look::Inside(_)) => facts.looks.inside.clone_from(&world.inside),
             _ => return decision,
         }
     }
@@ -167,6 +177,7 @@ fn well(live: Live) -> Looks {
         permit: Some(true),
         budget: Some(Budget::Granted),
         guest: Some(true),
+        inside: Some(Inside::Told(Sight { boot_id: "boot".into(), ..Sight::default() })),
         ..Looks::default()
     }
 }

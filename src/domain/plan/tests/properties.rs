@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::domain::attempt::{Attempt, AttemptId, AttemptState, Sight};
+use crate::domain::claims::{Claim, Held, OpenTask, TaskSight};
+use crate::domain::observation::{Inside, LaunchRecord};
 
 prop_compose! {
     fn any_ownership()(which in 0_u8..5) -> Ownership {
@@ -39,7 +42,7 @@ prop_compose! {
 
 prop_compose! {
     fn any_operation()(
-        kind in select(vec![Kind::Test, Kind::Apply, Kind::ShutDown, Kind::Delete]),
+        kind in select(vec![Kind::Test, Kind::Launch, Kind::Apply, Kind::ShutDown, Kind::Fence, Kind::Delete]),
         step in select(vec![Step::Download, Step::Create, Step::Configure, Step::Start, Step::ShutDown, Step::PowerOff, Step::Destroy]),
         sends in 0_u32..7,
         task: bool,
@@ -66,6 +69,44 @@ prop_compose! {
     }
 }
 
+fn any_claims() -> impl Strategy<Value = Vec<Held>> {
+    let task = (any::<bool>(), any::<bool>()).prop_map(|(begun, command)| {
+        TaskSight::Open(OpenTask { begun, command, ending: None, retries_left: false, was_lost: false })
+    });
+    let claim = Claim { task: "s-0".into(), uid: "a".into(), session: "s".into(), attempt: 1 };
+    let held = (prop_oneof![Just(TaskSight::Gone), Just(TaskSight::Over), task], proptest::bool::weighted(0.8))
+        .prop_map(move |(task, listed)| Held { claim: claim.clone(), listed, task });
+    proptest::collection::vec(held, 0..2)
+}
+
+fn any_inside() -> impl Strategy<Value = Inside> {
+    let attempt = select(vec![
+        None,
+        Some(AttemptState::Starting),
+        Some(AttemptState::Running),
+        Some(AttemptState::Lost),
+        Some(AttemptState::Stopped),
+    ]);
+    let sight = (attempt, any::<bool>(), proptest::bool::weighted(0.1)).prop_map(|(state, same, stray)| {
+        let id = AttemptId { task: "a".into(), attempt: 1 };
+        Inside::Told(Sight {
+            boot_id: if same { "boot" } else { "another" }.into(),
+            attempts: state.map(|state| Attempt { id, state }).into_iter().collect(),
+            strays: stray.then(|| "stevedore-task-x".to_owned()).into_iter().collect(),
+        })
+    });
+    prop_oneof![(0_u64..400).prop_map(|age| Inside::Silent(Duration::from_secs(age))), sight]
+}
+
+/// Whether nothing of ours runs in the guest, or it is dead.
+fn is_still(world: &Looks) -> bool {
+    match &world.inside {
+        Some(Inside::Silent(since)) => *since >= super::work::DEAD,
+        Some(Inside::Told(sight)) => sight.active().next().is_none() && sight.strays.is_empty(),
+        None => false,
+    }
+}
+
 prop_compose! {
     fn any_facts()(
         operation in proptest::option::of(any_operation()),
@@ -78,7 +119,9 @@ prop_compose! {
         away in proptest::bool::weighted(0.1),
         on_change: bool, permit: bool, guest: bool, being_made: bool,
         budget: bool,
-        claims in 0_usize..2,
+        claims in any_claims(),
+        inside in any_inside(),
+        launched: bool,
         ages in (0_u64..400, 0_u64..400, 0_u64..3),
         by_url: bool,
         image in select(vec![
@@ -89,6 +132,8 @@ prop_compose! {
         let mut facts = facts();
         facts.remembered.operation = operation.map(Ok);
         facts.remembered.claims = claims;
+        facts.remembered.launch =
+            launched.then(|| LaunchRecord { operation: "op-0".into(), boot_id: "boot".into() });
         facts.declared.deleting = deleting;
         facts.declared.has_finalizer = has_finalizer;
         facts.declared.paused = paused;
@@ -111,6 +156,7 @@ prop_compose! {
         world.image = Some(image);
         world.permit = Some(permit);
         world.guest = Some(guest);
+        world.inside = Some(inside);
         world.being_made = Some(being_made);
         world.budget = Some(if budget { Budget::Granted } else { Budget::Held("later".into()) });
         (facts, world)
@@ -167,7 +213,14 @@ proptest! {
                 Effect::Configure | Effect::GrowDisk => prop_assert_eq!(vm.power, Power::Off),
                 Effect::ShutDown | Effect::PowerOff => {
                     prop_assert_eq!(vm.power, Power::On);
-                    prop_assert!(facts.remembered.claims == 0 || facts.declared.force_delete || record.kind == Kind::Test);
+                    // Nobody cuts the power of what may run, or is asked to shut down: but of what has been powered on just
+                    // now, and of a guest that is dead.
+                    let first = record.sends == 1 && facts.remembered.operation.as_ref() != Some(&Ok((**record).clone()));
+                    let own = facts.remembered.operation.as_ref().and_then(|open| open.as_ref().ok());
+                    let fresh = own.is_some_and(|open| {
+                        open.step == Step::Start || open.sends > 0 && matches!(open.step, Step::ShutDown | Step::PowerOff)
+                    });
+                    prop_assert!(!first || fresh || is_still(&world));
                 }
                 Effect::Download | Effect::Create => {}
             }
