@@ -255,4 +255,8 @@ impl Hypervisor for Client {
     fn guest(&self, _: &VmRef) -> Arc<dyn GuestChannel> {
         panic!("the controller of Hypervisors enters no guest")
     }
+
+    fn guest_within(&self, _: &VmRef, _: Window) -> Arc<dyn GuestChannel> {
+        panic!("the controller of Hypervisors enters no guest")
+    }
 }
