@@ -17,7 +17,7 @@ use stevedore::controller::context::{Context, OpenGate, Patience};
 use stevedore::controller::driver::{self, Objects, Wakes};
 use stevedore::controller::events::Events;
 use stevedore::controller::tracks::Tracks;
-use stevedore::controller::watch::{watch, watch_workers};
+use stevedore::controller::watch::{watch, watch_tasks, watch_workers};
 use stevedore::runtime::metrics::Metrics;
 use stevedore::runtime::shutdown::Shutdown;
 use stevedore::simulator::scenario::Scenario;
@@ -47,8 +47,13 @@ impl Stage {
         let client = world.kube.client("stevedore");
         let (bell, hurried) = unbounded_channel();
         let (sender, changed) = unbounded_channel();
+        let (session_bell, changed_sessions) = unbounded_channel();
+        let (task_bell, changed_tasks) = unbounded_channel();
+        let (scheduler_bell, schedule) = unbounded_channel();
         let (workers, roster) = watch_workers(client.clone());
-        let objects = Objects { workers, hypervisors: watch(client.clone()) };
+        let (tasks, task_view) = watch_tasks(client.clone());
+        let (hypervisors, sessions) = (watch(client.clone()), watch(client.clone()));
+        let objects = Objects { workers, hypervisors, sessions, tasks };
         let ids = AtomicU64::new(0);
         let context = Arc::new(Context {
             client: client.clone(),
@@ -62,6 +67,12 @@ impl Stage {
             unreadable_workers: objects.workers.unreadable.clone(),
             hypervisors: objects.hypervisors.store.clone(),
             unreadable_hypervisors: objects.hypervisors.unreadable.clone(),
+            tasks: task_view,
+            sessions: objects.sessions.store.clone(),
+            sessions_listed: objects.sessions.listed.clone().and(objects.tasks.listed.clone()),
+            changed_sessions: session_bell,
+            changed_tasks: task_bell,
+            schedule: scheduler_bell,
             tracks: Tracks::default(),
             events: Events::start(client, None),
             operation_ids: Arc::new(move || format!("op-{}", ids.fetch_add(1, Ordering::Relaxed))),
@@ -71,7 +82,14 @@ impl Stage {
             metrics: Metrics::new(),
         });
         let stop = Shutdown::new();
-        let wakes = Wakes { hurried, changed, led: futures::stream::pending().boxed() };
+        let wakes = Wakes {
+            hurried,
+            changed,
+            changed_sessions,
+            changed_tasks,
+            schedule,
+            led: futures::stream::pending().boxed(),
+        };
         let running = tokio::spawn(driver::run(Arc::clone(&context), objects, wakes, stop.clone()));
         Self { world, context, stop, running }
     }

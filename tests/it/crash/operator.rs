@@ -1,7 +1,9 @@
 //! One life of the operator's process in front of a world, reconcile by reconcile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,25 +11,33 @@ use std::time::Duration;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
-use stevedore::api::{Hypervisor, Worker};
+use stevedore::api::{Hypervisor, Worker, WorkerSession, WorkerTask};
 use stevedore::controller::connection::{Connections, Key};
 use stevedore::controller::context::{Connect, Context, Gate, OpenGate, Patience};
 use stevedore::controller::events::Events;
+use stevedore::controller::tasks::Tasks;
 use stevedore::controller::tracks::Tracks;
 use stevedore::controller::unreadable::Unreadables;
-use stevedore::controller::{hypervisor, worker};
+use stevedore::controller::{hypervisor, scheduling, session, task, worker};
 use stevedore::runtime::fence::Permission;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
-use super::world::{INSTALLATION, InProcessConnector, World};
+use super::world::{INSTALLATION, InProcessConnector, NAMESPACE, World};
 
 /// What is reconciled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Item {
     Hypervisor(String),
     Worker(String),
+    Session(String),
+    Task(String),
+    /// The tasks of a Hypervisor are given to workers.
+    Schedule(Key),
 }
+
+/// After a reconcile that failed.
+const FAILED: Option<Duration> = Some(Duration::from_secs(2));
 
 /// One life of the operator's process.
 pub(crate) struct Operator {
@@ -35,15 +45,24 @@ pub(crate) struct Operator {
     world: World,
     worker_writer: reflector::store::Writer<Worker>,
     hypervisor_writer: reflector::store::Writer<Hypervisor>,
-    hurried: UnboundedReceiver<Key>,
-    changed: UnboundedReceiver<ObjectRef<Worker>>,
+    session_writer: reflector::store::Writer<WorkerSession>,
+    task_writer: reflector::store::Writer<WorkerTask>,
+    bells: Bells,
     due: HashMap<Item, Option<Instant>>,
     seen: HashMap<Item, u64>,
-    /// The watch shows workers this much late.
+    /// The watches show workers, sessions and tasks this much late.
     stale: Duration,
-    /// The version of the world that the watches showed last.
-    hypervisors_of: Option<u64>,
-    workers_of: Option<(u64, Instant)>,
+    /// The version of each kind that its watch showed last, and when it did.
+    shown: HashMap<&'static str, (u64, Instant)>,
+}
+
+/// What wakes the reconciles besides the watches.
+struct Bells {
+    hurried: UnboundedReceiver<Key>,
+    workers: UnboundedReceiver<ObjectRef<Worker>>,
+    sessions: UnboundedReceiver<ObjectRef<WorkerSession>>,
+    tasks: UnboundedReceiver<ObjectRef<WorkerTask>>,
+    schedule: UnboundedReceiver<Key>,
 }
 
 impl Operator {
@@ -63,9 +82,14 @@ impl Operator {
 
     fn made(world: &World, number: u64, gate: Arc<dyn Gate>, connector: Arc<dyn Connect>) -> Self {
         let (bell, hurried) = unbounded_channel();
-        let (changed_sender, changed) = unbounded_channel();
+        let (worker_bell, changed_workers) = unbounded_channel();
+        let (session_bell, changed_sessions) = unbounded_channel();
+        let (task_bell, changed_tasks) = unbounded_channel();
+        let (scheduler_bell, schedule) = unbounded_channel();
         let (workers, worker_writer) = reflector::store();
         let (hypervisors, hypervisor_writer) = reflector::store();
+        let (sessions, session_writer) = reflector::store();
+        let (tasks, task_writer) = reflector::store();
         let ids = AtomicU64::new(0);
         let seed = world.seed;
         let asked = Arc::clone(&gate);
@@ -81,12 +105,18 @@ impl Operator {
             unreadable_workers: Unreadables::default(),
             unreadable_hypervisors: Unreadables::default(),
             hypervisors,
+            tasks: Tasks::told(tasks),
+            sessions,
+            sessions_listed: stevedore::controller::listed::Listed::already(),
+            changed_sessions: session_bell,
+            changed_tasks: task_bell,
+            schedule: scheduler_bell,
             tracks: Tracks::default(),
             events: Events::nowhere(),
             operation_ids: Arc::new(move || format!("op-{seed}-{number}-{}", ids.fetch_add(1, Ordering::Relaxed))),
             allowed: stevedore::domain::allowed::AllowedEndpoints::default(),
             patience: Patience { settle: Duration::from_secs(10), ..Patience::default() },
-            changed: changed_sender,
+            changed: worker_bell,
             metrics: stevedore::runtime::metrics::Metrics::new(),
         };
         Self {
@@ -94,13 +124,19 @@ impl Operator {
             world: world.clone(),
             worker_writer,
             hypervisor_writer,
-            hurried,
-            changed,
+            session_writer,
+            task_writer,
+            bells: Bells {
+                hurried,
+                workers: changed_workers,
+                sessions: changed_sessions,
+                tasks: changed_tasks,
+                schedule,
+            },
             due: HashMap::new(),
             seen: HashMap::new(),
             stale: Duration::ZERO,
-            hypervisors_of: None,
-            workers_of: None,
+            shown: HashMap::new(),
         }
     }
 
@@ -151,35 +187,71 @@ impl Operator {
 
     /// What the watches would show by now.
     fn observe(&mut self) {
-        let version = self.world.version();
-        if self.hypervisors_of.replace(version) != Some(version) {
-            let (hypervisors, _) = self.world.objects();
-            for hypervisor in &hypervisors {
-                self.notice(Item::Hypervisor(hypervisor.name_any()), hypervisor, hypervisor.status.is_some());
-            }
-            fill(&mut self.hypervisor_writer, hypervisors);
+        if self.is_news("hypervisors", Duration::ZERO) {
+            let hypervisors = self.world.all_hypervisors();
+            self.look_at(&hypervisors, Item::Hypervisor, |one| one.status.is_some());
+            fill(&mut self.hypervisor_writer, hypervisors, |_| {});
         }
-        let is_late = self.workers_of.is_some_and(|(_, since)| since.elapsed() < self.stale);
-        if !is_late && self.workers_of.is_none_or(|(seen, _)| seen != version) {
-            self.workers_of = Some((version, Instant::now()));
-            self.observe_workers();
+        if self.is_news("workers", self.stale) {
+            let workers = self.world.all_workers();
+            self.look_at(&workers, Item::Worker, |one| one.status.is_some());
+            fill(&mut self.worker_writer, workers, |_| {});
         }
-        while let Ok((_, name)) = self.hurried.try_recv() {
-            self.due.insert(Item::Hypervisor(name), Some(Instant::now()));
+        if self.is_news("workersessions", self.stale) {
+            let sessions = self.world.all_sessions();
+            self.look_at(&sessions, Item::Session, |one| one.status.is_some());
+            fill(&mut self.session_writer, sessions, |_| {});
         }
-        while let Ok(reference) = self.changed.try_recv() {
-            self.due.insert(Item::Worker(reference.name), Some(Instant::now()));
+        if self.is_news("workertasks", self.stale) {
+            let tasks = self.world.all_tasks();
+            self.look_at(&tasks, Item::Task, |one| one.status.is_some());
+            fill(&mut self.task_writer, tasks, |event| self.context.tasks.settle(event));
+            self.context.tasks.settle_written();
         }
+        self.listen();
     }
 
-    fn observe_workers(&mut self) {
-        let (_, workers) = self.world.objects();
-        for worker in &workers {
-            self.notice(Item::Worker(worker.name_any()), worker, worker.status.is_some());
+    /// Whether a watch would show something that it has not shown yet.
+    fn is_news(&mut self, resource: &'static str, stale: Duration) -> bool {
+        let version = self.world.version(resource);
+        let is_known = |(seen, since): &(u64, Instant)| *seen == version || since.elapsed() < stale;
+        if self.shown.get(resource).is_some_and(is_known) {
+            return false;
         }
-        let names: Vec<Item> = workers.iter().map(|worker| Item::Worker(worker.name_any())).collect();
-        self.due.retain(|item, _| matches!(item, Item::Hypervisor(_)) || names.contains(item));
-        fill(&mut self.worker_writer, workers);
+        self.shown.insert(resource, (version, Instant::now()));
+        true
+    }
+
+    /// Everything that changed is due, and nothing that is gone.
+    fn look_at<K: Resource>(&mut self, objects: &[K], item: fn(String) -> Item, has_status: impl Fn(&K) -> bool) {
+        for object in objects {
+            self.notice(item(object.name_any()), object, has_status(object));
+        }
+        let there: HashSet<Item> = objects.iter().map(|object| item(object.name_any())).collect();
+        let kind = discriminant(&item(String::new()));
+        self.due.retain(|one, _| discriminant(one) != kind || there.contains(one));
+        self.seen.retain(|one, _| discriminant(one) != kind || there.contains(one));
+    }
+
+    /// What was rung for is due.
+    fn listen(&mut self) {
+        let mut rung = Vec::new();
+        while let Ok((_, name)) = self.bells.hurried.try_recv() {
+            rung.push(Item::Hypervisor(name));
+        }
+        while let Ok(worker) = self.bells.workers.try_recv() {
+            rung.push(Item::Worker(worker.name));
+        }
+        while let Ok(session) = self.bells.sessions.try_recv() {
+            rung.push(Item::Session(session.name));
+        }
+        while let Ok(task) = self.bells.tasks.try_recv() {
+            rung.push(Item::Task(task.name));
+        }
+        while let Ok(key) = self.bells.schedule.try_recv() {
+            rung.push(Item::Schedule(key));
+        }
+        self.due.extend(rung.into_iter().map(|item| (item, Some(Instant::now()))));
     }
 
     fn notice<K: Resource>(&mut self, item: Item, object: &K, has_status: bool) {
@@ -194,33 +266,45 @@ impl Operator {
     }
 
     async fn reconcile(&self, item: &Item) -> Option<Duration> {
+        let context = &self.context;
         match item {
             Item::Hypervisor(name) => {
-                let found = self.context.hypervisors.find(|object| object.name_any() == *name)?;
-                let outcome = hypervisor::reconcile(found, Arc::clone(&self.context)).await;
-                outcome.map_or(Some(Duration::from_secs(2)), |outcome| outcome.requeue)
+                let found = context.hypervisors.find(|object| object.name_any() == *name)?;
+                let outcome = hypervisor::reconcile(found, Arc::clone(context)).await;
+                outcome.map_or(FAILED, |outcome| outcome.requeue)
             }
             Item::Worker(name) => {
-                let found = self.context.workers.find(|object| object.name_any() == *name)?;
-                match worker::reconcile(found, &self.context).await {
-                    Ok(after) => after,
-                    Err(error) => {
-                        tracing::debug!(%name, %error, "reconcile failed");
-                        Some(Duration::from_secs(2))
-                    }
-                }
+                let found = context.workers.find(|object| object.name_any() == *name)?;
+                again(item, worker::reconcile(found, context).await)
             }
+            Item::Session(name) => {
+                let found = context.sessions.find(|object| object.name_any() == *name)?;
+                again(item, session::reconcile(found, context).await)
+            }
+            Item::Task(name) => {
+                let found = context.tasks.get(&(NAMESPACE.to_owned(), name.clone()))?;
+                again(item, task::reconcile(found, context).await)
+            }
+            Item::Schedule(key) => again(item, scheduling::schedule(context, key).await.map(|()| None)),
         }
     }
 }
 
-fn fill<K>(writer: &mut reflector::store::Writer<K>, objects: Vec<K>)
+/// When an item is due again.
+fn again<E: Display>(item: &Item, outcome: Result<Option<Duration>, E>) -> Option<Duration> {
+    outcome.unwrap_or_else(|error| {
+        tracing::debug!(?item, %error, "reconcile failed");
+        FAILED
+    })
+}
+
+fn fill<K>(writer: &mut reflector::store::Writer<K>, objects: Vec<K>, tell: impl Fn(&Event<K>))
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    writer.apply_watcher_event(&Event::Init);
-    for object in objects {
-        writer.apply_watcher_event(&Event::InitApply(object));
+    let objects = objects.into_iter().map(Event::InitApply);
+    for event in [Event::Init].into_iter().chain(objects).chain([Event::InitDone]) {
+        writer.apply_watcher_event(&event);
+        tell(&event);
     }
-    writer.apply_watcher_event(&Event::InitDone);
 }

@@ -1,6 +1,6 @@
 //! A Kubernetes API in memory, a simulated Proxmox VE, and operators that come and go in front of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 use k8s_openapi::api::core::v1::Secret;
-use kube::Resource;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use stevedore::api::{Hypervisor, Worker, crdgen};
+use stevedore::api::{Hypervisor, Worker, WorkerSession, WorkerTask, crdgen};
 use stevedore::app::connector;
 use stevedore::clock::{SharedClock, TimerClock};
 use stevedore::controller::context::{Connect, ConnectionSettings, Patience};
@@ -45,10 +45,10 @@ pub(crate) struct World {
     pub(crate) clock: SharedClock,
     pub(super) seed: u64,
     operators: Arc<AtomicU64>,
-    /// Moves on with every write to Kubernetes.
-    version: Arc<AtomicU64>,
-    /// The objects as of a version.
-    seen: Arc<Mutex<(Option<u64>, Objects)>>,
+    /// Move on with every write to Kubernetes.
+    versions: Arc<Versions>,
+    /// The objects as they were read last.
+    shelves: Arc<Shelves>,
     /// Counts the operators' requests.
     pub(super) requests: Arc<Requests>,
 }
@@ -79,8 +79,55 @@ impl Requests {
     }
 }
 
-/// All objects of both kinds.
-pub(super) type Objects = (Vec<Hypervisor>, Vec<Worker>);
+/// Counts the changes of each kind, by the name of its resource.
+#[derive(Debug, Default)]
+struct Versions(Mutex<HashMap<String, u64>>);
+
+impl Versions {
+    fn one_more(&self, resource: &str) {
+        *self.0.lock().unwrap().entry(resource.to_owned()).or_default() += 1;
+    }
+
+    fn of(&self, resource: &str) -> u64 {
+        self.0.lock().unwrap().get(resource).copied().unwrap_or(0)
+    }
+}
+
+/// The objects of each kind.
+#[derive(Debug, Default)]
+struct Shelves {
+    hypervisors: Shelf<Hypervisor>,
+    workers: Shelf<Worker>,
+    sessions: Shelf<WorkerSession>,
+    tasks: Shelf<WorkerTask>,
+}
+
+/// The objects of one kind as of a version: what has not changed since is not read again.
+#[derive(Debug)]
+struct Shelf<K>(Mutex<(Option<u64>, Vec<K>)>);
+
+impl<K> Default for Shelf<K> {
+    fn default() -> Self {
+        Self(Mutex::new((None, Vec::new())))
+    }
+}
+
+impl<K: Resource + DeserializeOwned + Clone> Shelf<K> {
+    fn read(&self, world: &World, resource: &str) -> Vec<K> {
+        let mut shelf = self.0.lock().unwrap();
+        let version = world.version(resource);
+        if shelf.0.replace(version) != Some(version) {
+            let mut known: HashMap<_, _> = shelf.1.drain(..).map(|one| (one.resource_version(), one)).collect();
+            let objects = world.kube.objects("stevedore.dev", resource).into_iter();
+            let newest = objects.map(|object| {
+                let version = object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+                known.remove(&version).unwrap_or_else(|| serde_json::from_value(object).unwrap())
+            });
+            shelf.1 = newest.collect();
+        }
+        shelf.1.clone()
+    }
+}
 
 /// Hands requests to the simulator without a socket.
 #[derive(Debug, Clone)]
@@ -127,13 +174,11 @@ impl World {
         }
         let scenario = Scenario { seed, ..scenario };
         let pve = Simulator::with_guests(scenario, clock.clone(), Arc::new(CannedGuest::default()));
-        let version = Arc::new(AtomicU64::new(0));
-        let moves = Arc::clone(&version);
-        kube.observe(move |_| {
-            moves.fetch_add(1, Ordering::Relaxed);
-        });
+        let versions = Arc::<Versions>::default();
+        let moves = Arc::clone(&versions);
+        kube.observe(move |write| moves.one_more(&write.call.target.resource));
         let requests = Arc::default();
-        Self { kube, pve, clock, seed, operators: Arc::default(), version, seen: Arc::default(), requests }
+        Self { kube, pve, clock, seed, operators: Arc::default(), versions, shelves: Arc::default(), requests }
     }
 
     /// The way of an operator to the Kubernetes API, as it is in production: with deadlines, and writing with
@@ -162,6 +207,8 @@ impl World {
             "Secret" => post::<k8s_openapi::api::core::v1::Secret>(client, object).await,
             "Hypervisor" => post::<Hypervisor>(client, object).await,
             "Worker" => post::<Worker>(client, object).await,
+            "WorkerSession" => post::<WorkerSession>(client, object).await,
+            "WorkerTask" => post::<WorkerTask>(client, object).await,
             other => panic!("no such kind here: {other}"),
         }
     }
@@ -174,29 +221,53 @@ impl World {
         self.workers().get_opt(name).await.unwrap()
     }
 
+    pub(crate) fn sessions(&self) -> Api<WorkerSession> {
+        Api::namespaced(self.kube.client("person"), NAMESPACE)
+    }
+
+    pub(crate) async fn session(&self, name: &str) -> Option<WorkerSession> {
+        self.sessions().get_opt(name).await.unwrap()
+    }
+
+    pub(crate) fn tasks(&self) -> Api<WorkerTask> {
+        Api::namespaced(self.kube.client("person"), NAMESPACE)
+    }
+
+    pub(crate) async fn task(&self, name: &str) -> Option<WorkerTask> {
+        self.tasks().get_opt(name).await.unwrap()
+    }
+
+    /// All Hypervisors.
+    pub(super) fn all_hypervisors(&self) -> Vec<Hypervisor> {
+        self.shelves.hypervisors.read(self, "hypervisors")
+    }
+
     /// All workers.
     pub(crate) fn all_workers(&self) -> Vec<Worker> {
-        self.objects().1
+        self.shelves.workers.read(self, "workers")
     }
 
-    /// Moves on with every write to Kubernetes.
-    pub(super) fn version(&self) -> u64 {
-        self.version.load(Ordering::Relaxed)
+    /// All sessions.
+    pub(crate) fn all_sessions(&self) -> Vec<WorkerSession> {
+        self.shelves.sessions.read(self, "workersessions")
     }
 
-    /// All objects, read only when something was written since.
-    pub(super) fn objects(&self) -> Objects {
-        let mut seen = self.seen.lock().unwrap();
-        let version = self.version();
-        if seen.0 != Some(version) {
-            *seen = (Some(version), (self.read("hypervisors"), self.read("workers")));
+    /// All tasks.
+    pub(crate) fn all_tasks(&self) -> Vec<WorkerTask> {
+        self.shelves.tasks.read(self, "workertasks")
+    }
+
+    /// Moves on with every write of objects of this kind.
+    pub(super) fn version(&self, resource: &str) -> u64 {
+        self.versions.of(resource)
+    }
+
+    /// Runs the garbage collector and the namespace controller.
+    pub(crate) fn collect(&self) {
+        self.kube.run_controllers();
+        for resource in ["hypervisors", "workers", "workersessions", "workertasks"] {
+            self.versions.one_more(resource);
         }
-        seen.1.clone()
-    }
-
-    fn read<K: DeserializeOwned>(&self, resource: &str) -> Vec<K> {
-        let objects = self.kube.objects("stevedore.dev", resource).into_iter();
-        objects.map(|object| serde_json::from_value(object).unwrap()).collect()
     }
 
     pub(super) fn hypervisors(&self) -> Api<Hypervisor> {
@@ -210,6 +281,11 @@ impl World {
     /// A person edits a Worker.
     pub(crate) async fn edit(&self, name: &str, patch: Value) {
         self.workers().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    /// A person edits a session.
+    pub(crate) async fn edit_session(&self, name: &str, patch: Value) {
+        self.sessions().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
     /// A person edits the Hypervisor.

@@ -252,15 +252,11 @@ impl Hypervisor for Client {
         never()
     }
 
-    async fn storages_of(&self, _: &VmRef) -> Result<BTreeSet<String>, Fault> {
-        never()
-    }
-
     fn guest(&self, _: &VmRef) -> Arc<dyn GuestChannel> {
         panic!("the controller of Hypervisors enters no guest")
     }
 
     fn guest_within(&self, _: &VmRef, _: Window) -> Arc<dyn GuestChannel> {
-        panic!("the controller of Hypervisors changes no guest")
+        panic!("the controller of Hypervisors enters no guest")
     }
 }
