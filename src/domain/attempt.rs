@@ -8,11 +8,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use thiserror::Error;
 
-/// One attempt at one task.
+/// One attempt at one task. As a text it is `UID.NUMBER`, the name of its guard and a part of its unit's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId {
-    /// The UID of the task.
+    /// The UID of the task, as Kubernetes writes it: `0-9`, `a-f` and `-`.
     pub task: String,
     /// Which attempt it is; the first one is 1.
     pub attempt: u32,
@@ -81,6 +82,18 @@ pub enum Ended {
     CouldNotStart(String),
 }
 
+impl AttemptId {
+    /// The systemd unit that runs it.
+    pub fn unit(&self) -> String {
+        format!("stevedore-task-{self}.service")
+    }
+
+    /// The attempt whose unit this is.
+    pub fn of_unit(unit: &str) -> Option<Self> {
+        unit.strip_prefix("stevedore-task-")?.strip_suffix(".service")?.parse().ok()
+    }
+}
+
 impl fmt::Display for AttemptId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.task, self.attempt)
@@ -88,20 +101,23 @@ impl fmt::Display for AttemptId {
 }
 
 /// A text that names no attempt.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not the name of an attempt, which is the UID of a task, a dot and a number")]
-pub struct NotAnAttempt(String);
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0:?} is not the name of an attempt: a UID, a dot and a number")]
+pub struct NoAttempt(String);
 
 impl FromStr for AttemptId {
-    type Err = NotAnAttempt;
+    type Err = NoAttempt;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || NotAnAttempt(text.chars().take(80).collect());
-        let (task, attempt) = text.rsplit_once('.').ok_or_else(bad)?;
-        let is_uid = !task.is_empty() && task.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-        let is_number = !attempt.starts_with('0') && attempt.bytes().all(|byte| byte.is_ascii_digit());
-        let number = attempt.parse().map_err(|_| bad())?;
-        if is_uid && is_number { Ok(Self { task: task.to_owned(), attempt: number }) } else { Err(bad()) }
+    fn from_str(text: &str) -> Result<Self, NoAttempt> {
+        let read = || {
+            let (task, attempt) = text.split_once('.')?;
+            let fits = |letter: char| matches!(letter, '0'..='9' | 'a'..='f' | '-');
+            let uid = (1..=64).contains(&task.len()) && task.chars().all(fits);
+            let id = uid.then_some(Self { task: task.to_owned(), attempt: attempt.parse().ok()? })?;
+            // One attempt has one name: no sign and no zeros in front of the number.
+            (id.to_string() == text).then_some(id)
+        };
+        read().ok_or_else(|| NoAttempt(text.to_owned()))
     }
 }
 
@@ -120,14 +136,33 @@ impl Sight {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn the_name_of_an_attempt_is_read_as_it_is_written() {
-        let id = AttemptId { task: "0f3c-9".into(), attempt: 12 };
-        assert_eq!(id.to_string().parse(), Ok(id));
-        for text in ["", ".", "a.", ".1", "a.0", "a.01", "a.-1", "a.1x", "g.1", "../a.1", "a.99999999999", "A.1"] {
-            assert!(text.parse::<AttemptId>().is_err(), "{text}");
+    fn a_name_is_read_back() {
+        let id = AttemptId { task: "0b5e7c1e-0000-4000-8000-00000000000a".into(), attempt: 12 };
+        assert_eq!(id.to_string().parse(), Ok(id.clone()));
+        assert_eq!(id.unit(), "stevedore-task-0b5e7c1e-0000-4000-8000-00000000000a.12.service");
+        assert_eq!(AttemptId::of_unit(&id.unit()), Some(id));
+        assert_eq!(AttemptId::of_unit("stevedore-task-x.service"), None);
+    }
+
+    #[test]
+    fn other_texts_are_no_names() {
+        for text in ["", "a", ".1", "a.", "a.01", "a.+1", "a.1.2", "A.1", "../x.1", "a b.1", "a.4294967296", "a/b.1"] {
+            let error = text.parse::<AttemptId>().unwrap_err().to_string();
+            assert!(error.ends_with("is not the name of an attempt: a UID, a dot and a number"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_has_that_name(text in "[0-9a-f.-]{0,12}") {
+            if let Ok(id) = text.parse::<AttemptId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
         }
     }
 }

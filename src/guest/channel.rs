@@ -29,30 +29,13 @@ pub struct Output {
     pub truncated: bool,
 }
 
-/// What systemd says of a unit inside the guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UnitState {
-    /// There is no such unit.
-    Missing,
-    /// It runs or is about to.
-    Active,
-    /// It ended, or never ran.
-    Inactive {
-        /// systemd's `Result=` property, such as `success` or `exit-code`.
-        result: String,
-    },
-}
+/// The most that a script may be fed, bytes. Proxmox VE takes 64 KiB, and part of it may need two bytes for one.
+pub const LARGEST_INPUT: usize = 48 * 1024;
 
 /// A channel into one guest. Every method has a deadline; a guest that does not answer is
 /// [`FaultKind::GuestAway`](crate::domain::fault::FaultKind::GuestAway).
 #[async_trait]
 pub trait GuestChannel: Debug + Send + Sync {
-    /// Runs `script` with `/bin/sh` and `args`, feeds it `stdin` (at most 48 KiB), and waits for its end.
+    /// Runs `script` with `/bin/sh` and `args`, feeds it `stdin` (at most [`LARGEST_INPUT`]), and waits for its end.
     async fn run(&self, script: Script, args: &[String], stdin: &[u8], deadline: Duration) -> Result<Output, Fault>;
-
-    /// Starts `command` as the transient systemd unit `name`, detached; an existing unit of that name is a refusal.
-    async fn start_unit(&self, name: &str, command: &[String], deadline: Duration) -> Result<(), Fault>;
-
-    /// What became of a unit.
-    async fn unit_state(&self, name: &str, deadline: Duration) -> Result<UnitState, Fault>;
 }

@@ -1,8 +1,8 @@
 //! Floor 2. The inside of a worker: the [`channel`] into a guest, and what is run through it.
 //!
 //! What runs inside are the few named [`scripts`]. Each prints [`records`], which become [`facts`] of the guest, what it
-//! can resolve and connect to ([`reach`]) and its systemd [`units`]. [`checks`] judges them. [`image`] is for images that are
-//! tried.
+//! can resolve and connect to ([`reach`]) and its systemd [`units`]. [`checks`] judges them. [`tasks`] are the commands that
+//! sessions want run. [`image`] is for images that are tried.
 
 pub mod channel;
 pub mod checks;

@@ -2,7 +2,8 @@
 //!
 //! They run as `/bin/sh -c TEXT NAME ARGUMENT…`, as root, with whatever environment the channel gives. What each takes
 //! and prints stands at its top; how it prints stands in `common.sh`, which goes in front of each and is read by
-//! [`records`](super::records). They change nothing in the guest, except [`START_UNIT`].
+//! [`records`](super::records). They change nothing in the guest, except those that deal with attempts at tasks: these have
+//! `tasks.sh` in front, too, and [`tasks`](super::tasks) runs them.
 
 use super::channel::Script;
 
@@ -11,6 +12,19 @@ macro_rules! script {
         Script {
             name: $name,
             text: concat!(include_str!("scripts/common.sh"), include_str!(concat!("scripts/", $name, ".sh"))),
+        }
+    };
+}
+
+macro_rules! task_script {
+    ($name:literal) => {
+        Script {
+            name: $name,
+            text: concat!(
+                include_str!("scripts/common.sh"),
+                include_str!("scripts/tasks.sh"),
+                include_str!(concat!("scripts/", $name, ".sh"))
+            ),
         }
     };
 }
@@ -27,17 +41,38 @@ pub const CONNECT: Script = script!("connect");
 /// The state of a systemd unit: `NAME [WAIT]`, with the unit's full name.
 pub const UNIT: Script = script!("unit");
 
-/// Starts a program as a transient systemd unit: `NAME PROGRAM [ARGUMENT]…`, with the name without `.service`.
-pub const START_UNIT: Script = script!("start_unit");
+/// Keeps a piece of the command of an attempt: `NAME NUMBER`, with the piece on standard input.
+pub const TASK_STAGE: Script = task_script!("task_stage");
 
-/// What became of a transient unit: `NAME`, without `.service`.
-pub const UNIT_STATE: Script = script!("unit_state");
+/// Begins an attempt: `NAME PIECES USER SECONDS TEXT`, with the last piece of its command on standard input and the text of
+/// [`TASK_UNIT`].
+pub const TASK_START: Script = task_script!("task_start");
+
+/// All attempts of the guest, and its units that run one; no arguments.
+pub const TASK_LOOK: Script = task_script!("task_look");
+
+/// Stops an attempt, or sees to it that it never begins: `NAME`.
+pub const TASK_STOP: Script = task_script!("task_stop");
+
+/// A piece of what a command printed: `NAME tail BYTES` or `NAME from BYTES OFFSET`.
+pub const TASK_OUTPUT: Script = task_script!("task_output");
+
+/// Removes guards: `NAME...`.
+pub const TASK_FORGET: Script = task_script!("task_forget");
+
+/// What the unit of an attempt runs as root, out of a file: `before|begun|ended NAME`. No channel runs it, and it prints
+/// nothing.
+pub const TASK_UNIT: Script = task_script!("task_unit");
+
+/// The end of the command of an attempt, for the shell in its unit.
+pub const TASK_COMMAND: &str = include_str!("scripts/task_command.sh");
 
 /// What an image has that workers need: `USER [PROGRAM]…`, with the user that cloud-init was asked to make.
 pub const IMAGE: Script = script!("image");
 
 /// Every script that the operator runs; [`IMAGE`] is for images that are tried.
-pub const ALL: [Script; 6] = [FACTS, RESOLVE, CONNECT, UNIT, START_UNIT, UNIT_STATE];
+pub const ALL: [Script; 10] =
+    [FACTS, RESOLVE, CONNECT, UNIT, TASK_STAGE, TASK_START, TASK_LOOK, TASK_STOP, TASK_OUTPUT, TASK_FORGET];
 
 #[cfg(test)]
 mod tests {
@@ -45,10 +80,11 @@ mod tests {
 
     #[test]
     fn every_script_is_ascii_and_small_enough_to_be_sent() {
-        for script in ALL.into_iter().chain([IMAGE]) {
+        for script in ALL.into_iter().chain([IMAGE, TASK_UNIT]) {
             assert!(script.text.is_ascii(), "{} has characters that a guest agent mangles", script.name);
             assert!(script.text.len() < 16 << 10, "{} is too long", script.name);
         }
+        assert!(TASK_COMMAND.is_ascii());
     }
 
     #[test]

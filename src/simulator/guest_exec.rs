@@ -20,10 +20,25 @@ pub trait GuestExec: Debug + Send + Sync {
     /// A canned guest answers at once and says in [`ExecOutcome::took`] how long the program would have run; the
     /// simulator shows the program as running until that much (virtual) time has passed.
     async fn exec(&self, call: ExecCall) -> ExecOutcome;
+
+    /// A guest went down: powered off, cut off, or on its way to its next boot. What ran in it is gone, what is on its disk
+    /// stays.
+    fn went_down(&self, _end: &GuestEnd) {}
 }
 
 /// A guest's inside that a world and its tests share.
 pub type SharedGuestExec = Arc<dyn GuestExec>;
+
+/// The end of one boot of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestEnd {
+    /// The guest, see [`GuestFacts::life`].
+    pub life: String,
+    /// Its boot, see [`GuestFacts::boots`].
+    pub boots: u64,
+    /// How long it had been up.
+    pub uptime: Duration,
+}
 
 /// One program to run.
 #[derive(Clone, Debug)]
@@ -125,6 +140,8 @@ pub struct GuestFacts {
     pub clock: Timestamp,
     /// When the guest last booted, by the true clock.
     pub booted_at: Timestamp,
+    /// How long ago that was, by the guest's clock that does not jump.
+    pub uptime: Duration,
     /// Virtual processors in use.
     pub cores: u32,
     /// Memory in use by the machine, in bytes.
@@ -226,6 +243,7 @@ pub(crate) mod tests {
             units: BTreeMap::new(),
             clock: Timestamp::UNIX_EPOCH,
             booted_at: Timestamp::UNIX_EPOCH,
+            uptime: Duration::ZERO,
             cores: 1,
             memory_bytes: 512 << 20,
             disk_total_bytes: 4 << 30,

@@ -1,4 +1,4 @@
-//! The inside of a worker: the scripts under several shells, and the checks against both kinds of simulated guest.
+//! The inside of a worker: the scripts under several shells, and checks and tasks in both kinds of simulated guest.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -6,10 +6,12 @@ use std::time::Duration;
 use stevedore::clock::{Clock, SystemClock};
 use stevedore::simulator::guest_exec::{GuestFacts, GuestInterface, ReachableTarget, UnitState as SimulatedUnit};
 
+pub(crate) mod attempts;
 pub(crate) mod causes;
 pub(crate) mod checks;
 mod programs;
 mod scripts;
+mod tasks;
 
 /// Long enough for a loaded machine; nothing waits for it to pass.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -45,6 +47,7 @@ fn healthy(life: &str) -> GuestFacts {
         units: ["backup-agent.service", "ssh.service"].map(|unit| (unit.to_owned(), SimulatedUnit::Active)).into(),
         clock: SystemClock.wall(),
         booted_at: SystemClock.wall(),
+        uptime: Duration::ZERO,
         cores: 2,
         memory_bytes: 2 << 30,
         disk_total_bytes: 16 << 30,

@@ -79,7 +79,7 @@ impl Commands<'_> {
         let Ok(secrets) = self.secret_env(task, &run).await? else { return Ok(None) };
         let channel = context_channel(self.guest);
         // More than is kept: a secret at the beginning is known by its end.
-        let bytes = tasks::tail(channel.as_ref(), id, MAX_OUTPUT * 2, context.patience.script).await?;
+        let bytes = tasks::tail(channel.as_ref(), id, 2 * MAX_OUTPUT as u64, context.patience.script).await?;
         let values: Vec<&str> = secrets.iter().map(|(_, value)| value.expose()).collect();
         Ok(Some(output::shown(&bytes, &values, MAX_OUTPUT)))
     }

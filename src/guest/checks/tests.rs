@@ -5,7 +5,6 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::super::channel::UnitState;
 use super::super::channel::{Output, Script};
 use super::super::records::tests::printed;
 use super::super::units::UnitProperties;
@@ -36,14 +35,6 @@ impl GuestChannel for ScriptedGuest {
     async fn run(&self, script: Script, args: &[String], _: &[u8], _: Duration) -> Result<Output, Fault> {
         self.questions.lock().unwrap().push((script.name, args.to_vec()));
         self.answers.lock().unwrap().pop_front().unwrap_or_else(|| Err(away()))
-    }
-
-    async fn start_unit(&self, _: &str, _: &[String], _: Duration) -> Result<(), Fault> {
-        Err(away())
-    }
-
-    async fn unit_state(&self, _: &str, _: Duration) -> Result<UnitState, Fault> {
-        Err(away())
     }
 }
 

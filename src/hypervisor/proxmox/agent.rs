@@ -18,12 +18,10 @@ use super::params::Params;
 use super::routes::{AGENT_EXEC, AGENT_EXEC_STATUS, AGENT_INTERFACES, AGENT_PING, Route};
 use super::wire::{AgentResult, Exec, ExecStatus, GuestInterface};
 use crate::domain::fault::{Fault, FaultKind};
-use crate::guest::channel::{GuestChannel, Output, Script, UnitState};
+use crate::guest::channel::{GuestChannel, LARGEST_INPUT, Output, Script};
 use crate::hypervisor::vm::{GuestAddress, VmRef};
 use crate::hypervisor::window::Window;
 
-/// What a program may be fed, bytes. The API takes 64 KiB; part of it may need two bytes for one.
-const LARGEST_INPUT: usize = 48 * 1024;
 /// How long to wait before asking for the result for the first time.
 const FIRST_WAIT: Duration = Duration::from_millis(300);
 /// How long to wait at most between two questions.
@@ -180,14 +178,6 @@ impl GuestChannel for AgentChannel {
             let text = format!("the script {name} in {} did not end within {seconds} s and may still run", self.at);
             Err(Fault::new(FaultKind::UnknownOutcome, text))
         })
-    }
-
-    async fn start_unit(&self, name: &str, command: &[String], deadline: Duration) -> Result<(), Fault> {
-        crate::guest::units::start_unit(self, name, command, deadline).await
-    }
-
-    async fn unit_state(&self, name: &str, deadline: Duration) -> Result<UnitState, Fault> {
-        crate::guest::units::unit_state(self, name, deadline).await
     }
 }
 

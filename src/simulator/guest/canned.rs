@@ -1,30 +1,34 @@
 //! A simulated guest that answers by the script's name, at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::inside::{Inside, KERNEL, OS, properties};
+use self::machine::Machine;
+use super::inside::{Inside, KERNEL, OS};
 use crate::guest::reach::Reached;
 use crate::guest::scripts;
+use crate::guest::tasks::AttemptId;
 use crate::guest::units::UnitProperties;
-use crate::simulator::guest_exec::{EchoGuest, ExecCall, ExecOutcome, GuestExec, GuestFacts, UnitState};
+use crate::simulator::guest_exec::{EchoGuest, ExecCall, ExecOutcome, GuestEnd, GuestExec};
+
+mod attempt;
+mod command;
+mod machine;
+mod tasks;
+mod words;
 
 /// Plays all guests of a world without processes and files, in virtual time too.
 ///
-/// A program that a transient unit starts ends at once and well. What is no script of ours is left to [`EchoGuest`].
+/// Commands of sessions last as long as their words say, see the module `command`. What is no script of ours is left to
+/// [`EchoGuest`].
 #[derive(Debug, Default)]
 pub struct CannedGuest {
-    started: Mutex<BTreeMap<String, Started>>,
-}
-
-/// The transient units of one life of a machine. They are lost when it boots anew.
-#[derive(Debug, Default)]
-struct Started {
-    boots: u64,
-    units: BTreeSet<String>,
+    /// By the life of the machine.
+    machines: Mutex<BTreeMap<String, Machine>>,
+    starts: Mutex<BTreeMap<AttemptId, u32>>,
 }
 
 #[async_trait]
@@ -40,14 +44,27 @@ impl GuestExec for CannedGuest {
         let Some((script, args)) = script else { return EchoGuest.exec(call).await };
         let mut answer = Answer::default();
         answer.record(["script", script.name, "1"]);
-        self.run(script.name, args, Inside(&call.facts), &mut answer);
+        self.run(script.name, args, &call, &mut answer);
         answer.record(["end"]);
         ExecOutcome { took: answer.took, ..ExecOutcome::exited(0, answer.text) }
+    }
+
+    fn went_down(&self, end: &GuestEnd) {
+        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(machine) = machines.get_mut(&end.life) {
+            machine.went_down(end);
+        }
     }
 }
 
 impl CannedGuest {
-    fn run(&self, script: &str, args: &[String], inside: Inside<'_>, answer: &mut Answer) {
+    /// How often each attempt was begun, in all guests together. More than once is what must never be.
+    pub fn starts(&self) -> BTreeMap<AttemptId, u32> {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn run(&self, script: &str, args: &[String], call: &ExecCall, answer: &mut Answer) {
+        let inside = Inside(&call.facts);
         let (first, rest) = args.split_first().map_or(("", args), |(first, rest)| (first.as_str(), rest));
         answer.took = Duration::from_millis(50);
         match script {
@@ -56,42 +73,21 @@ impl CannedGuest {
             "connect" => {
                 rest.chunks_exact(2).for_each(|target| connect(inside, &target[0], &target[1], first, answer));
             }
-            "unit" | "unit_state" if inside.lacks("systemctl") => {
+            "unit" if inside.lacks("systemctl") => {
                 answer.record(["problem", "systemctl", "there is no such program"]);
             }
-            "unit" => answer.properties(&inside.unit(first), true),
-            "unit_state" => answer.properties(&self.transient(inside, &format!("{first}.service")), false),
-            _ => self.start_unit(inside, first, answer),
+            "unit" => answer.properties(&inside.unit(first)),
+            _ => self.run_for_task(script, args, call, answer),
         }
     }
 
-    fn start_unit(&self, inside: Inside<'_>, name: &str, answer: &mut Answer) {
-        if inside.lacks("systemctl") || inside.lacks("systemd-run") {
-            return answer.record(["problem", "systemd-run", "systemd is not there"]);
+    fn run_for_task(&self, script: &str, args: &[String], call: &ExecCall, answer: &mut Answer) {
+        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        let machine = machines.entry(call.facts.life.clone()).or_default();
+        machine.boot(call.facts.boots);
+        if let Some(id) = tasks::run(machine, script, args, call, answer) {
+            *self.starts.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default() += 1;
         }
-        let unit = format!("{name}.service");
-        let known = self.transient(inside, &unit);
-        if known.load != "not-found" {
-            return answer.record(["exists", name, &known.active]);
-        }
-        self.with_units(inside.0, |units| units.insert(unit));
-        answer.record(["started", name]);
-    }
-
-    fn transient(&self, inside: Inside<'_>, unit: &str) -> UnitProperties {
-        if self.with_units(inside.0, |units| units.contains(unit)) {
-            return UnitProperties { sub: "exited".to_owned(), ..properties(Some(UnitState::Active)) };
-        }
-        inside.unit(unit)
-    }
-
-    fn with_units<T>(&self, facts: &GuestFacts, act: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
-        let mut lives = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        let started = lives.entry(facts.life.clone()).or_default();
-        if started.boots != facts.boots {
-            *started = Started { boots: facts.boots, units: BTreeSet::new() };
-        }
-        act(&mut started.units)
     }
 }
 
@@ -109,13 +105,11 @@ impl Answer {
         self.text.push('\n');
     }
 
-    fn properties(&mut self, unit: &UnitProperties, with_status: bool) {
-        let all = [("LoadState", &unit.load), ("ActiveState", &unit.active), ("SubState", &unit.sub)];
-        for (name, value) in all.into_iter().chain([("Result", &unit.result)]) {
+    fn properties(&mut self, unit: &UnitProperties) {
+        let names = ["LoadState", "ActiveState", "SubState", "Result", "ExecMainStatus"];
+        let values = [&unit.load, &unit.active, &unit.sub, &unit.result, &unit.main_status];
+        for (name, value) in names.into_iter().zip(values) {
             self.record(["property", name, value]);
-        }
-        if with_status {
-            self.record(["property", "ExecMainStatus", &unit.main_status]);
         }
     }
 }

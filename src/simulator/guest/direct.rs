@@ -6,11 +6,10 @@ use async_trait::async_trait;
 
 use crate::clock::{BootTime, SharedClock};
 use crate::domain::fault::{Fault, FaultKind};
-use crate::guest::channel::{GuestChannel, Output, Script, UnitState};
-use crate::guest::units;
+use crate::guest::channel::{GuestChannel, Output, Script};
 use crate::simulator::guest_exec::{ExecCall, ExecEnd, GuestFacts, SharedGuestExec};
 
-/// Runs scripts in a guest whose facts do not change, but that its clock goes on. What a program does to its machine has
+/// Runs scripts in a guest whose facts do not change, but that its clocks go on. What a program does to its machine has
 /// no effect.
 #[derive(Debug, Clone)]
 pub struct DirectChannel {
@@ -30,7 +29,7 @@ impl DirectChannel {
     fn facts_now(&self) -> GuestFacts {
         let passed = self.clock.boot().since(self.since);
         let clock = self.facts.clock.checked_add(passed).unwrap_or(self.facts.clock);
-        GuestFacts { clock, ..self.facts.clone() }
+        GuestFacts { clock, uptime: self.facts.uptime.saturating_add(passed), ..self.facts.clone() }
     }
 }
 
@@ -57,13 +56,5 @@ impl GuestChannel for DirectChannel {
             ExecEnd::NotStarted => return Err(Fault::new(FaultKind::Other, "the guest has no /bin/sh")),
         };
         Ok(Output { exit_code, stdout: outcome.stdout, stderr: outcome.stderr, truncated: false })
-    }
-
-    async fn start_unit(&self, name: &str, command: &[String], deadline: Duration) -> Result<(), Fault> {
-        units::start_unit(self, name, command, deadline).await
-    }
-
-    async fn unit_state(&self, name: &str, deadline: Duration) -> Result<UnitState, Fault> {
-        units::unit_state(self, name, deadline).await
     }
 }

@@ -42,7 +42,18 @@ impl<'a> Inside<'a> {
 
     /// An id that changes with each boot.
     pub(super) fn boot_id(self) -> String {
-        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {}", self.0.life, self.0.boots).as_bytes()).to_string()
+        self.boot_id_of(self.0.boots)
+    }
+
+    /// The id that it had in one of its boots.
+    pub(super) fn boot_id_of(self, boots: u64) -> String {
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {boots}", self.0.life).as_bytes()).to_string()
+    }
+
+    /// The users that there are.
+    pub(super) fn users(self) -> Vec<&'a str> {
+        let own = self.0.cloud_init.get("ciuser").map(String::as_str);
+        ["root", "nobody"].into_iter().chain(own).collect()
     }
 
     /// The names that resolve, short ones in the search domains too.

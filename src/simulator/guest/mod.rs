@@ -8,7 +8,8 @@
 //!
 //! Both follow [`GuestFacts`](super::guest_exec::GuestFacts): addresses, names, open targets, units, clock and disk. A
 //! guest without any address reaches nothing and resolves nothing. A unit that the facts do not name
-//! does not exist until it is started. `GuestFacts::behaviours` may also have:
+//! does not exist. Attempts at tasks end when the guest goes down, and their guards stay on the disk of its life.
+//! `GuestFacts::behaviours` may also have:
 //!
 //! | name | meaning |
 //! |---|---|

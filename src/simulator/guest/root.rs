@@ -36,10 +36,10 @@ const STAND_INS: [(&str, &str); 11] = stand_ins![
 ];
 
 /// Programs of this machine that a guest may use: they depend on nothing but what they are given.
-const BORROWED: [&str; 30] = [
+const BORROWED: [&str; 33] = [
     "awk", "base64", "basename", "cat", "cut", "dirname", "echo", "env", "expr", "false", "grep", "head", "ls",
-    "mkdir", "mv", "printf", "rm", "rmdir", "sed", "seq", "sh", "sleep", "sort", "sync", "tail", "timeout", "touch",
-    "tr", "true", "wc",
+    "mkdir", "mv", "od", "printenv", "printf", "rm", "rmdir", "sed", "seq", "sh", "sleep", "sort", "stat", "sync",
+    "tail", "timeout", "touch", "tr", "true", "wc",
 ];
 
 /// Makes or refreshes the folder `root` for these facts.
@@ -107,7 +107,13 @@ fn system(root: &Path, inside: Inside<'_>) -> io::Result<()> {
     write(root, "etc/os-release", &os)?;
     write(root, "etc/hostname", &format!("{}\n", facts.hostname))?;
     write(root, "proc/sys/kernel/random/boot_id", &format!("{}\n", inside.boot_id()))?;
+    // Whatever it counts from, it never jumps; a guest's own clock would stand still between two programs.
+    let uptime = root.join("proc/uptime");
+    if !uptime.exists() {
+        symlink("/proc/uptime", uptime)?;
+    }
     write(root, "facts/kernel", &format!("{KERNEL}\n"))?;
+    write(root, "facts/users", &format!("{}\n", inside.users().join("\n")))?;
     write(root, "facts/cloud-init", &format!("{}\n", inside.cloud_init()))?;
     let errors = match inside.cloud_init() {
         "done" => Some("[]"),

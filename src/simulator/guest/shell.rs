@@ -1,32 +1,44 @@
 //! A simulated guest that really runs programs, in a folder that looks like a machine.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use self::process1::Process1;
 use super::root;
-use crate::simulator::guest_exec::{ExecCall, ExecEnd, ExecOutcome, GuestEffect, GuestExec, GuestFacts};
+use crate::simulator::guest_exec::{ExecCall, ExecEnd, ExecOutcome, GuestEffect, GuestEnd, GuestExec, GuestFacts};
+
+mod order;
+mod process1;
+mod signals;
+mod unit;
 
 /// Plays all guests of a world with real processes, each guest in a folder of its own.
 ///
 /// The environment is empty but for `PATH` and `STEVEDORE_ROOT`; by name a program reaches only the guest's stand-ins
 /// and a few harmless programs of this machine. It is a stage, not a prison: a program may name files of this machine.
 /// Needs real time, see the module.
+///
+/// Of systemd it plays what units of ours need: they go on when the program ends that started them, and end with the guest.
 #[derive(Debug, Clone)]
 pub struct ShellGuest {
     base: PathBuf,
+    /// One for each guest, by its life.
+    systems: Arc<Mutex<BTreeMap<String, Process1>>>,
 }
 
 impl ShellGuest {
     /// Guests whose facts give them no folder get one below `base`.
     pub fn new(base: impl Into<PathBuf>) -> Self {
-        Self { base: base.into() }
+        Self { base: base.into(), systems: Arc::default() }
     }
 
     /// The folder of the guest with these facts.
@@ -34,10 +46,29 @@ impl ShellGuest {
         facts.root.clone().unwrap_or_else(|| self.base.join(&facts.life))
     }
 
+    fn systems(&self) -> MutexGuard<'_, BTreeMap<String, Process1>> {
+        self.systems.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends what ran in an earlier boot of this guest.
+    fn boot(&self, facts: &GuestFacts) {
+        let root = self.root_of(facts);
+        let mut systems = self.systems();
+        if systems.get(&facts.life).is_none_or(|system| !system.is_of(facts.boots)) {
+            systems.insert(facts.life.clone(), Process1::new(root, facts.boots));
+        }
+    }
+
+    /// Lets process 1 do what the programs of a guest asked of it.
+    fn attend(&self, life: &str) -> io::Result<()> {
+        self.systems().get_mut(life).map_or(Ok(()), Process1::attend)
+    }
+
     async fn run(&self, call: ExecCall) -> io::Result<ExecOutcome> {
         let root = self.root_of(&call.facts);
         let ExecCall { argv, input, facts } = call;
-        let folder = root.clone();
+        let (folder, life) = (root.clone(), facts.life.clone());
+        self.boot(&facts);
         tokio::task::spawn_blocking(move || root::prepare(&folder, &facts)).await.map_err(io::Error::other)??;
         let Some((program, args)) = argv.split_first() else { return Ok(ExecOutcome::not_started()) };
         let program = root.join("bin").join(program.rsplit('/').next().unwrap_or(program));
@@ -45,6 +76,7 @@ impl ShellGuest {
             return Ok(ExecOutcome::not_started());
         }
         let ended = ended(&program, args, &root, &input).await?;
+        self.attend(&life)?;
         Ok(ExecOutcome {
             end: match (ended.status.code(), ended.status.signal()) {
                 (Some(code), _) => ExecEnd::Exited(code),
@@ -67,6 +99,13 @@ impl GuestExec for ShellGuest {
             let text = format!("the simulated guest {life} is broken: {error}\n");
             ExecOutcome { stderr: text.into_bytes(), ..ExecOutcome::exited(127, Vec::new()) }
         })
+    }
+
+    fn went_down(&self, end: &GuestEnd) {
+        let mut systems = self.systems();
+        if systems.get(&end.life).is_some_and(|system| system.is_of(end.boots)) {
+            systems.remove(&end.life);
+        }
     }
 }
 

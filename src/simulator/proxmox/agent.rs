@@ -173,12 +173,19 @@ fn exec(world: &mut World, call: &Call, facts: GuestFacts) -> Result<Reply, Refu
     if argv.is_empty() {
         return Err(Refusal::param("command", "property is missing and it is not optional"));
     }
-    let input = call.params.text("input-data").unwrap_or("").as_bytes().to_vec();
+    let input = input(call)?.unwrap_or_default();
     let Some((run, pid)) = world.begin_program(call.vmid) else {
         return Err(Refusal::error("QEMU guest agent is not running"));
     };
     let start = ExecStart { vmid: call.vmid, run, pid, call: ExecCall { argv, input, facts } };
     Ok(Reply { later: Some(Later::Program(Box::new(start))), ..json!({"pid": pid}).into() })
+}
+
+/// What a program is to be fed: each letter is a byte, and others than Latin-1 has cannot be one.
+pub(super) fn input(call: &Call) -> Result<Option<Vec<u8>>, Refusal> {
+    let Some(text) = call.params.text("input-data") else { return Ok(None) };
+    let bytes = text.chars().map(|letter| u8::try_from(u32::from(letter)).ok()).collect::<Option<Vec<_>>>();
+    bytes.map(Some).ok_or_else(|| Refusal::error("Wide character in subroutine entry"))
 }
 
 /// Runs a program. One whose end is not known at once goes on by itself.

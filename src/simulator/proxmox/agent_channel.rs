@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::agent::{Ended, ended};
+use super::agent::{Ended, ended, input};
 use super::answer::{Later, Reply};
 use super::routes::Call;
 use crate::simulator::guest_exec::ExecEnd;
@@ -71,7 +71,7 @@ fn exec(call: &Call) -> Result<Value, Refusal> {
         return Err(Refusal::param("command", "property is missing and it is not optional"));
     };
     let mut exec = json!({"path": path, "arg": arguments, "capture-output": true});
-    if let Some(input) = call.params.text("input-data") {
+    if let Some(input) = input(call)? {
         exec["input-data"] = json!(STANDARD.encode(input));
     }
     Ok(exec)

@@ -133,7 +133,12 @@ impl Simulator {
     pub fn world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
         let mut world = self.lock();
         world.catch_up();
-        look(&mut world)
+        let seen = look(&mut world);
+        // Before anybody asks the next guest.
+        for end in std::mem::take(&mut world.ended_guests) {
+            self.0.guest.went_down(&end);
+        }
+        seen
     }
 
     /// Names of the nodes, in the scenario's order.

@@ -13,7 +13,7 @@ use super::prop::{Net, Props};
 use super::vm::{Guest, Run};
 use super::vmm::Nudge;
 use crate::clock::BootTime;
-use crate::simulator::guest_exec::{GuestFacts, GuestInterface, ReachableTarget};
+use crate::simulator::guest_exec::{GuestEnd, GuestFacts, GuestInterface, ReachableTarget};
 use crate::simulator::scenario::{AgentPresence, BridgeSpec, GuestBehaviour, SegmentSpec};
 
 impl World {
@@ -153,6 +153,7 @@ impl World {
     /// The process ends, whoever ended it; waiting changes are done.
     pub(crate) fn power_off(&mut self, vmid: u32) {
         self.end_process(vmid);
+        self.lose_guest(vmid);
         let now = self.now();
         let Some(vm) = self.vm_mut(vmid) else { return };
         vm.exited_at = Some(now);
@@ -163,6 +164,15 @@ impl World {
             vm.config.set(&key, file);
         }
         self.note(vmid);
+    }
+
+    /// Notes that what runs in a guest is gone, if a guest runs.
+    pub(crate) fn lose_guest(&mut self, vmid: u32) {
+        let now = self.now();
+        let Some(vm) = self.vms.get(&vmid) else { return };
+        let Some(run) = &vm.run else { return };
+        let uptime = now.since(run.guest.booted_at);
+        self.ended_guests.push(GuestEnd { life: vm.life.clone(), boots: vm.boots, uptime });
     }
 
     /// Ends the real process of a machine, if there is one.
@@ -177,6 +187,7 @@ impl World {
         if let Some(vmm) = self.vmm_of(vmid) {
             vmm.nudge(vmid, Nudge::Reset);
         }
+        self.lose_guest(vmid);
         let Some(run) = self.vms.get(&vmid).and_then(|vm| vm.run.as_ref()) else { return };
         let guest = self.boot_guest(vmid, &run.started_with, false);
         if let Some(vm) = self.vm_mut(vmid) {
@@ -211,6 +222,7 @@ impl World {
             units: self.scenario.units.clone().into_iter().chain(behaviour.units).collect(),
             clock,
             booted_at: self.timestamp(guest.booted_at),
+            uptime: self.now().since(guest.booted_at),
             cores: u32::try_from(run.started_with.vcpus()).unwrap_or(1),
             memory_bytes: run.started_with.memory_bytes(),
             disk_total_bytes: total,

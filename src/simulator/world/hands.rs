@@ -21,6 +21,7 @@ impl World {
         }
         for vmid in self.vmids_on(node) {
             self.end_process(vmid);
+            self.lose_guest(vmid);
             if let Some(vm) = self.vm_mut(vmid) {
                 vm.run = None;
             }

@@ -40,6 +40,7 @@ use vmm::{Vmm, Work};
 
 use crate::clock::{BootTime, SharedClock};
 use crate::simulator::fetch::{Declared, Fetch};
+use crate::simulator::guest_exec::GuestEnd;
 use crate::simulator::scenario::{MachineSpec, NodeSpec, Release, Scenario};
 
 /// A node.
@@ -94,6 +95,8 @@ pub struct World {
     pub(crate) vmm: Option<Arc<dyn Vmm>>,
     /// Work that was begun and that no job has taken yet.
     begun: Vec<Work>,
+    /// Guests that went down since they were last asked for.
+    pub(crate) ended_guests: Vec<GuestEnd>,
     /// The certificate authority's fingerprint and PEM, and each node's own.
     pub(crate) certificates: Certificates,
     /// Identity of the installation, the organisational unit of its certificate authority.
@@ -142,6 +145,7 @@ impl World {
             lives: 0,
             vmm,
             begun: Vec::new(),
+            ended_guests: Vec::new(),
             certificates,
             installation,
             clock,
@@ -320,6 +324,7 @@ impl World {
 
     /// Takes a machine away; the last that was published of it is seen until the next round.
     pub(crate) fn take(&mut self, vmid: u32) -> Option<Vm> {
+        self.lose_guest(vmid);
         let vm = self.vms.remove(&vmid)?;
         if let Some(seen) = vm.published(self.round_of(&vm.node)) {
             self.gone.insert(vmid, (self.now, seen.clone()));

@@ -6,7 +6,8 @@ use std::time::Duration;
 use stevedore::clock::TimerClock;
 use stevedore::domain::fault::{Fault, FaultKind};
 use stevedore::domain::identity::{Ownership, judge};
-use stevedore::guest::channel::{Script, UnitState};
+use stevedore::guest::channel::Script;
+use stevedore::guest::tasks;
 use stevedore::hypervisor::Hypervisor;
 use stevedore::hypervisor::proxmox::{Credential, Proxmox, ProxmoxSettings};
 use stevedore::hypervisor::vm::image::ImageWanted;
@@ -202,11 +203,11 @@ async fn obstacles_of_the_demo_world() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_unit_that_was_never_started_is_missing_or_told_as_not_known() {
+async fn a_guest_that_answers_something_else_has_no_attempts_made_up() {
     let lab = Lab::of(Release::V9);
     sleep(Duration::from_secs(60)).await;
-    // The default guest only echoes, so the answer is no report of a unit: a fault, not a state made up.
+    // The default guest only echoes, so the answer is no report of attempts: a fault, not a guest without any.
     let running = VmRef { host: "pve1".into(), id: "101".into() };
-    let state = lab.client.guest(&running).unit_state("stevedore-x", Duration::from_secs(30)).await;
-    assert!(!matches!(state, Ok(UnitState::Active)), "{state:?}");
+    let seen = tasks::look(&*lab.client.guest(&running), Duration::from_secs(30)).await.unwrap_err();
+    assert!(seen.message.contains("the script \"task_look\" in the guest printed no whole line"), "{seen}");
 }

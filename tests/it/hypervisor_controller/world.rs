@@ -252,6 +252,10 @@ impl Hypervisor for Client {
         never()
     }
 
+    async fn storages_of(&self, _: &VmRef) -> Result<BTreeSet<String>, Fault> {
+        never()
+    }
+
     fn guest(&self, _: &VmRef) -> Arc<dyn GuestChannel> {
         panic!("the controller of Hypervisors enters no guest")
     }

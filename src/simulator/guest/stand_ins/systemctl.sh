@@ -1,8 +1,22 @@
 #!/bin/sh
-# systemctl show -p PROPERTY,... -- UNIT
-wanted=,$3,
+# systemctl show -p PROPERTY,... -- UNIT | systemctl show -p PROPERTY,... -- PATTERN | systemctl stop --no-block -- UNIT |
+# systemctl is-system-running
+units=$STEVEDORE_ROOT/run/units
+word=$1
+wanted=,${3-},
 while [ $# -gt 1 ]; do shift; done
 unit=$1
+
+case $word in
+is-system-running) echo running && exit 0 ;;
+stop)
+    if ! { true >"$units/$unit/stop"; } 2>/dev/null; then
+        echo "Failed to stop $unit: Unit $unit not loaded." >&2
+        exit 5
+    fi
+    exit 0
+    ;;
+esac
 
 show() {
     for pair in "LoadState=$1" "ActiveState=$2" "SubState=$3" "Result=$4" "ExecMainStatus=$5"; do
@@ -13,14 +27,20 @@ show() {
     exit 0
 }
 
-# A unit that systemd-run started.
-folder=$STEVEDORE_ROOT/run/units/$unit
-if [ -d "$folder" ]; then
-    [ -f "$folder/result" ] || show loaded active running success 0
-    read -r code <"$folder/result"
-    [ "$code" -eq 0 ] && show loaded active exited success 0
-    show loaded failed failed exit-code "$code"
-fi
+case $unit in
+*'*'*)
+    # The units that systemd-run was given; a job waits for one that process 1 has not seen.
+    for folder in "$units"/$unit; do
+        [ -d "$folder" ] || continue
+        state=inactive
+        job='Job=1
+'
+        [ -f "$folder/state" ] && read -r state <"$folder/state" && job=
+        printf '%sId=%s\nActiveState=%s\n\n' "$job" "${folder##*/}" "$state"
+    done
+    exit 0
+    ;;
+esac
 
 while read -r name load active sub result status; do
     [ "$name" = "$unit" ] && show "$load" "$active" "$sub" "$result" "$status"

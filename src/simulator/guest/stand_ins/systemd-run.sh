@@ -1,27 +1,30 @@
 #!/bin/sh
-# systemd-run --quiet --remain-after-exit --unit=NAME -- PROGRAM [ARGUMENT]...
+# systemd-run [-p PROPERTY=VALUE | OPTION]... -- PROGRAM [ARGUMENT]...
+#
+# The unit waits in its folder for the guest's process 1, which is in the program that plays the guest: properties one a
+# line, the program's words after an empty line.
+properties=
 while [ $# -gt 0 ]; do
     case $1 in
     --unit=*) unit=${1#--unit=} ;;
+    -p)
+        properties="$properties$2
+"
+        shift
+        ;;
     --) break ;;
     esac
     shift
 done
 shift
-folder=$STEVEDORE_ROOT/run/units/$unit.service
+folder=$STEVEDORE_ROOT/run/units/$unit
 # Making a folder is atomic: of two at once, one is refused.
 if ! mkdir "$folder" 2>/dev/null; then
-    echo "Failed to start transient service unit: Unit $unit.service already exists." >&2
+    echo "Failed to start transient service unit: Unit $unit was already loaded or has a fragment file." >&2
     exit 1
 fi
-program=$STEVEDORE_ROOT/bin/${1##*/}
-shift
 {
-    code=203
-    [ -x "$program" ] && {
-        "$program" "$@" >"$folder/output" 2>&1
-        code=$?
-    }
-    echo "$code" >"$folder/result.new"
-    mv "$folder/result.new" "$folder/result"
-} </dev/null >/dev/null 2>&1 &
+    printf '%s\n' "$properties"
+    printf '%s\n' "$@"
+} >"$folder/order.new"
+mv "$folder/order.new" "$folder/order"

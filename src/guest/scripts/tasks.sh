@@ -1,0 +1,83 @@
+# Stands after common.sh in front of the scripts that deal with attempts at tasks.
+#
+# Each attempt, named UID.NUMBER, has a guard: the folder $guards/NAME. It is made once, before anything is started,
+# and who finds it there starts nothing. It is on the disk and has
+#   boot     "BOOT EPOCH UPTIME SECONDS": in which life of the machine it was made and when, by both clocks; the time limit
+#   output   what the command printed
+#   result   "WORD VALUE BOOT EPOCH UPTIME", a text, "end": how it ended, and when
+#   stopped  empty: it was stopped before it began, and never will
+# What may not outlive the machine's life is in $stage/NAME, in memory: the command, which may hold secrets, and
+#   asked    empty: somebody asked it to stop
+umask 077
+guards=$root/var/lib/stevedore/tasks
+stage=$root/run/stevedore/tasks
+
+# named NAME: whether this is the name of an attempt.
+named() {
+    case $1 in
+    *[!0-9a-f.-]* | *.*.* | .* | *.) false ;;
+    *.*) true ;;
+    *) false ;;
+    esac
+}
+
+# unit_of NAME: prints the name of its unit.
+unit_of() { printf 'stevedore-task-%s.service\n' "$1"; }
+
+# uptime: prints for how long the machine has been up, in seconds with a fraction. This clock never jumps.
+uptime() {
+    read -r up _ <"$root/proc/uptime"
+    printf '%s\n' "$up"
+}
+
+# moment: prints "BOOT EPOCH UPTIME".
+moment() { printf '%s %s %s\n' "$(cat "$root/proc/sys/kernel/random/boot_id")" "$(date +%s)" "$(uptime)"; }
+
+# last_words FILE: prints the last line of a file that says something, without a line break.
+last_words() { tail -c 1000 "$1" 2>/dev/null | tr '\000' ' ' | grep . | tail -n 1 | cut -c 1-200; }
+
+# conclude NAME WORD VALUE TEXT: writes down how an attempt ended, whole or not at all, and takes its command away.
+conclude() {
+    result=$guards/$1/result
+    printf '%s %s %s\n%s\nend\n' "$2" "$3" "$(moment)" "$4" >"$result.$$" || return
+    # Where the disk is too slow the result counts all the same, unless the machine loses its power now.
+    limited 10 sync "$result.$$" 2>/dev/null
+    mv "$result.$$" "$result"
+    limited 10 sync "$guards/$1" 2>/dev/null
+    rm -rf "${stage:?}/$1"
+}
+
+# forestall NAME: writes down that an attempt will never begin.
+forestall() {
+    true >"$guards/$1/stopped" || return
+    limited 20 sync "$guards/$1/stopped" "$guards/$1" "$guards"
+}
+
+# active_units: prints "NAME STATE" of each unit of ours that runs or is about to; else what systemctl complains of.
+active_units() {
+    have systemctl || { echo 'there is no such program' && return 1; }
+    shown=$(limited 20 systemctl show -p Id,ActiveState,Job -- 'stevedore-task-*.service' 2>&1)
+    code=$?
+    [ "$code" -eq 0 ] || { echo "exit code $code: $(last_line "$shown")" && return 1; }
+    printf '%s\n\n' "$shown" | {
+        name=
+        state=
+        job=
+        while IFS= read -r entry; do
+            case $entry in
+            Id=*) name=${entry#Id=} ;;
+            ActiveState=*) state=${entry#ActiveState=} ;;
+            Job=*) job=${entry#Job=} ;;
+            '')
+                case $name/$state/$job in
+                /* | */inactive/ | */failed/) ;;
+                *) printf '%s %s\n' "$name" "$state" ;;
+                esac
+                name=
+                state=
+                job=
+                ;;
+            esac
+        done
+    }
+}

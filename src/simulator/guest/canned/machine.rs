@@ -1,0 +1,40 @@
+//! What canned guests keep: on the disk of a machine, and in its memory.
+
+use std::collections::BTreeMap;
+
+use super::attempt::{Attempt, Moment};
+use crate::guest::tasks::AttemptId;
+use crate::simulator::guest_exec::{GuestEnd, GuestFacts};
+
+/// One machine, from its making to its end.
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    /// Its boot. What is in memory is lost when it changes.
+    boots: u64,
+    /// The guards, on the disk.
+    pub(super) attempts: BTreeMap<AttemptId, Attempt>,
+    /// The pieces of commands by attempt and number, in memory: the first line and the rest.
+    pub(super) pieces: BTreeMap<(String, String), Vec<u8>>,
+}
+
+impl Machine {
+    pub(super) fn boot(&mut self, boots: u64) {
+        if self.boots != boots {
+            self.boots = boots;
+            self.pieces.clear();
+        }
+    }
+
+    /// Notes when the boot ended that attempts ran in.
+    pub(super) fn went_down(&mut self, end: &GuestEnd) {
+        let of_it = self.attempts.values_mut().filter(|attempt| attempt.made.boots == end.boots);
+        for run in of_it.filter_map(|attempt| attempt.run.as_mut()) {
+            run.down.get_or_insert(end.uptime);
+        }
+    }
+}
+
+/// The present moment in a guest.
+pub(super) fn now(facts: &GuestFacts) -> Moment {
+    Moment { boots: facts.boots, wall: facts.clock, uptime: facts.uptime }
+}
