@@ -13,13 +13,12 @@ pub fn shown(bytes: &[u8], secrets: &[&str], most: usize) -> String {
         secrets.iter().flat_map(|value| parts(value)).map(|part| escaped(part.as_bytes())).collect();
     // The longest first: one may be a part of another.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    for value in &values {
-        text = text.replace(value.as_str(), MASK);
+    // First of all what was cut: a part of it may be a value, too.
+    if let Some(rest) = values.iter().filter_map(|value| cut_value(&text, value)).min_by_key(|rest| rest.len()) {
+        text = format!("{MASK}{rest}");
     }
     for value in &values {
-        if let Some(rest) = cut_value(&text, value) {
-            text = format!("{MASK}{rest}");
-        }
+        text = text.replace(value.as_str(), MASK);
     }
     last(&text, most)
 }

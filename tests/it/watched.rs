@@ -70,7 +70,7 @@ impl Stage {
             tasks: task_view,
             sessions: objects.sessions.store.clone(),
             disks: stevedore::controller::scheduling::disks::Disks::default(),
-            sessions_listed objects.sessions.listed.clone().and(objects.tasks.listed.clone()),
+            sessions_listed: objects.sessions.listed.clone().and(objects.tasks.listed.clone()),
             changed_sessions: session_bell,
             changed_tasks: task_bell,
             schedule: scheduler_bell,

@@ -168,7 +168,6 @@ impl World {
             Event::TestWanted => {
                 let request = self.facts.declared.test_request.as_ref().map_or("1".into(), |old| format!("{old}1"));
                 self.facts.declared.test_request = Some(request);
-                self.guest = Guest::Silent;
             }
             Event::TaskGiven => {
                 let number = self.facts.remembered.claims.len();
@@ -353,7 +352,10 @@ impl World {
                 vm.differences.retain(|difference| difference.takes == Takes::Grow);
             }),
             Effect::GrowDisk => self.change(|vm| vm.differences.clear()),
-            Effect::Start => self.power(Power::On),
+            Effect::Start => {
+                self.guest = Guest::Silent;
+                self.power(Power::On);
+            }
             Effect::ShutDown | Effect::PowerOff => self.power(Power::Off),
             Effect::Destroy => self.vm = None,
         }

@@ -108,7 +108,7 @@ impl Operator {
             tasks: Tasks::told(tasks),
             sessions,
             disks: stevedore::controller::scheduling::disks::Disks::default(),
-            sessions_listed stevedore::controller::listed::Listed::already(),
+            sessions_listed: stevedore::controller::listed::Listed::already(),
             changed_sessions: session_bell,
             changed_tasks: task_bell,
             schedule: scheduler_bell,

@@ -96,7 +96,7 @@ impl Rig {
             tasks: reflector::store().0.into(),
             sessions: reflector::store().0,
             disks: stevedore::controller::scheduling::disks::Disks::default(),
-            sessions_listed stevedore::controller::listed::Listed::already(),
+            sessions_listed: stevedore::controller::listed::Listed::already(),
             changed_sessions: unbounded_channel().0,
             changed_tasks: unbounded_channel().0,
             schedule: unbounded_channel().0,
