@@ -188,7 +188,8 @@ fn is_under_test(facts: &Facts, operation: Option<&Operation>) -> bool {
     }
 }
 
-/// Whether it takes tasks, as far as that lasts: a shutdown passes by itself.
+/// Whether it takes tasks, as far as that lasts: a shutdown passes by itself, and of a hypervisor that is away `Ready`
+/// speaks.
 fn schedulable(facts: &Facts) -> Option<Verdict> {
     let why = match availability(facts) {
         Availability::Not(why) => why,
@@ -206,9 +207,6 @@ fn schedulable(facts: &Facts) -> Option<Verdict> {
         TaskReason::Stalled => WorkerReason::Stalled,
         TaskReason::HostUnschedulable => WorkerReason::HostUnschedulable,
         TaskReason::Draining => WorkerReason::Draining,
-        TaskReason::HypervisorNotReady if facts.observed.away_for >= AWAY_TOLERANCE => {
-            return Some(Verdict::new(None, WorkerReason::HypervisorNotReady, why.message));
-        }
         _ => return None,
     };
     Some(Verdict::new(Some(false), reason, why.message))
