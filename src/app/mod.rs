@@ -23,6 +23,7 @@ use crate::controller::context::{Context, Gate, Patience};
 use crate::controller::driver::{self, Objects, Wakes};
 use crate::controller::events::Events;
 use crate::controller::scheduling::disks::Disks;
+use crate::controller::session::Runs;
 use crate::controller::tracks::Tracks;
 use crate::controller::watch::{watch, watch_tasks, watch_workers};
 use crate::domain::allowed::AllowedEndpoints;
@@ -298,6 +299,7 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         sessions: objects.sessions.store.clone(),
         sessions_listed: sessions_listed.clone(),
         disks: Disks::default(),
+        runs: Runs::default(),
         changed_sessions: session_bell,
         changed_tasks: task_bell,
         schedule: scheduler_bell,

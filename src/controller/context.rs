@@ -13,6 +13,7 @@ use super::events::Events;
 use super::listed::Listed;
 use super::roster::Roster;
 use super::scheduling::disks::Disks;
+use super::session::Runs;
 use super::tasks::Tasks;
 use super::tracks::Tracks;
 use super::unreadable::Unreadables;
@@ -58,6 +59,8 @@ pub struct Context {
     pub sessions_listed: Listed,
     /// The storages of VMs that sessions process.
     pub disks: Disks,
+    /// What this process remembers of each session.
+    pub runs: Runs,
     /// Takes the sessions whose tasks changed, or that are to be looked at soon.
     pub changed_sessions: UnboundedSender<ObjectRef<WorkerSession>>,
     /// Takes the tasks that are to be looked at soon.

@@ -2,7 +2,7 @@
 //!
 //! A process that is not the leader runs all of it, so that its caches are warm, but reconciles nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::AssertUnwindSafe;
@@ -220,6 +220,8 @@ impl Drivers {
         self.task.failures.keep(|key| context.tasks.get(key).is_some());
         context.tasks.settle_written();
         context.workers.settle_written();
+        let sessions: HashSet<_> = context.sessions.state().iter().filter_map(|one| one.metadata.uid.clone()).collect();
+        context.runs.keep(|uid| sessions.contains(uid));
     }
 }
 
@@ -302,6 +304,7 @@ async fn one_task(task: Arc<WorkerTask>, driver: Arc<Driver>) -> Result<Action, 
 fn on_failure<K: Resource>(object: Arc<K>, error: &Failed, driver: Arc<Driver>) -> Action {
     let soon = match error {
         Failed::Worker(error) => Option::<Duration>::from(error),
+        Failed::Session(error) => Option::<Duration>::from(error),
         _ => None,
     };
     if let Some(soon) = soon {

@@ -2,16 +2,15 @@
 //! and only if something other than times has changed.
 
 use jiff::Timestamp;
-use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
+use kube::api::Api;
 
+use super::apply;
 use super::record::WriteError;
 use crate::api::common::Quantity;
 use crate::api::conditions::{self, Answer, NewCondition};
 use crate::api::reasons::WorkerReason;
 use crate::api::worker_status::{Applied, EffectiveResources, VmStatus};
-use crate::api::{Worker, WorkerStatus, names};
+use crate::api::{Worker, WorkerStatus};
 use crate::domain::declare;
 use crate::domain::observation::{Declared, Problem};
 use crate::domain::phase::{PhaseFacts, phase};
@@ -185,16 +184,5 @@ pub async fn write(api: &Api<Worker>, worker: &Worker, status: WorkerStatus) -> 
     }
     // Both have writers of their own.
     let status = WorkerStatus { operation: None, assignments: Vec::new(), ..status };
-    let body = json!({
-        "apiVersion": format!("{}/{}", names::GROUP, names::VERSION),
-        "kind": "Worker",
-        "metadata": {
-            "name": worker.name_any(),
-            "namespace": worker.namespace(),
-            "resourceVersion": worker.resource_version(),
-        },
-        "status": status,
-    });
-    let params = PatchParams::apply(names::FIELD_MANAGER).force();
-    Ok(api.patch_status(&worker.name_any(), &params, &Patch::Apply(&body)).await?)
+    Ok(apply::status(api, worker, &status).await?)
 }

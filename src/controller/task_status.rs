@@ -66,6 +66,20 @@ pub fn waiting(task: &WorkerTask, reason: TaskReason, message: &str) -> WorkerTa
     status
 }
 
+/// It is none of ours: nothing is done about it.
+pub fn foreign(task: &WorkerTask, now: Timestamp) -> WorkerTaskStatus {
+    let mut status = before(task);
+    let text = "the operator has not made this task for the session that it names, and does nothing about it: delete it, \
+                and create a WorkerSession, for which tasks are made";
+    status.reason = Some(TaskReason::NotOurs.to_string());
+    status.message = Some(text.to_owned());
+    for (kind, answer) in [(conditions::READY, Answer::False), (conditions::STALLED, Answer::True)] {
+        let condition = NewCondition::new(kind, answer, TaskReason::NotOurs, text);
+        conditions::set(&mut status.conditions, condition.observed(task.metadata.generation), now);
+    }
+    status
+}
+
 /// Where a task is to be worked on, and what is known of its VM.
 #[derive(Debug, Clone)]
 pub struct Placed {

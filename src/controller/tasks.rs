@@ -64,6 +64,11 @@ impl Tasks {
         stored(&self.store, name).map(|task| self.written.newest(task))
     }
 
+    /// All tasks.
+    pub fn all(&self) -> Vec<Arc<WorkerTask>> {
+        self.newest_of(self.store.state())
+    }
+
     /// The tasks that say that they are, or were, with a Worker.
     pub fn of_worker(&self, worker: &Key) -> Vec<Arc<WorkerTask>> {
         self.newest_of(match &self.indices {

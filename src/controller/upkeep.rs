@@ -9,9 +9,12 @@ use tokio::sync::Notify;
 
 use super::connection::Key;
 use super::context::Context;
+use super::index::stored;
 use super::snapshot::{uids, workers_of};
-use super::unreadable;
+use super::{claims, tasks, unreadable};
 use crate::api::Hypervisor;
+use crate::api::task::TaskPhase;
+use crate::domain::ending;
 
 /// Between two times without a reason: what a reconcile remembers that runs while its object goes is forgotten then.
 const EVERY: Duration = Duration::from_secs(60);
@@ -28,6 +31,7 @@ pub async fn run(context: Arc<Context>, left: [Arc<Notify>; 4], also: impl Fn())
         }
         forget_gone(&context);
         wake_recovered(&context);
+        wake_bereaved(&context);
         unreadable::tend(&context).await;
         also();
     }
@@ -64,6 +68,22 @@ fn wake_workers(context: &Context, hypervisor: &Key) {
     for worker in workers_of(context, hypervisor) {
         // Nobody listens only while the process ends.
         let _ = context.changed.send(ObjectRef::from_obj(worker.as_ref()));
+    }
+}
+
+/// Has those tasks reconciled that have not ended and whose session or Worker is gone: nobody else tells them.
+pub fn wake_bereaved(context: &Context) {
+    for task in context.tasks.all() {
+        let phase = ending::phase(&task);
+        let has_session = stored(&context.sessions, &tasks::session_key(&task)).is_some();
+        let has_worker = || {
+            let worker = tasks::worker_key(&task).and_then(|key| stored(&context.workers, &key));
+            worker.is_some_and(|worker| claims::own_word(&task, &worker).is_some())
+        };
+        let is_with_one = matches!(phase, TaskPhase::Starting | TaskPhase::Running);
+        if !phase.has_ended() && (!has_session || is_with_one && !has_worker()) {
+            context.wake_task(&task);
+        }
     }
 }
 

@@ -180,6 +180,23 @@ async fn owners_and_namespaces_take_their_dependents_along() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_owner_may_leave_its_dependents_behind() {
+    let api = api();
+    let client = api.client("tester");
+    let owner = maps(&client).create(&PostParams::default(), &map("owner")).await.unwrap();
+    let dependent = json!({"metadata": {"name": "owned", "ownerReferences": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.metadata.uid},
+    ]}});
+    maps(&client).create(&PostParams::default(), &serde_json::from_value(dependent).unwrap()).await.unwrap();
+    maps(&client).delete("owner", &DeleteParams::orphan()).await.unwrap();
+    assert!(maps(&client).get_opt("owner").await.unwrap().is_some(), "the garbage collector comes first");
+    api.run_controllers();
+    assert!(maps(&client).get_opt("owner").await.unwrap().is_none());
+    let left = maps(&client).get("owned").await.unwrap();
+    assert_eq!(left.metadata.owner_references.unwrap_or_default().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn partial_objects_and_dry_runs() {
     let api = api();
     let client = api.client("tester");

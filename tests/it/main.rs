@@ -22,6 +22,7 @@ mod real;
 mod recorded;
 mod refusals;
 mod replaced;
+mod sessions;
 mod sharing;
 mod simulator;
 mod support;

@@ -71,6 +71,7 @@ impl Stage {
             sessions: objects.sessions.store.clone(),
             disks: stevedore::controller::scheduling::disks::Disks::default(),
             sessions_listed: objects.sessions.listed.clone().and(objects.tasks.listed.clone()),
+            runs: stevedore::controller::session::Runs::default(),
             changed_sessions: session_bell,
             changed_tasks: task_bell,
             schedule: scheduler_bell,

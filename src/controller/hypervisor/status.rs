@@ -1,8 +1,5 @@
 //! The status of a `Hypervisor`: made from what is known, written only if something other than times differs.
 
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
-
 use super::conditions;
 use super::error::Error;
 use super::facts::Facts;
@@ -12,10 +9,9 @@ use super::subject::Subject;
 use crate::api::common::Quantity;
 use crate::api::conditions::{Answer, Condition, READY, find, set};
 use crate::api::hypervisor_status::{HostStatus, MAX_HOSTS, MAX_ORPHANS, Orphan};
-use crate::api::names::{FIELD_MANAGER, GROUP, VERSION};
 use crate::api::reasons::HypervisorReason;
 use crate::api::{HypervisorStatus, hypervisor_status};
-use crate::controller::{budget, snapshot};
+use crate::controller::{apply, budget, snapshot};
 use crate::domain::identity::Mark;
 use crate::hypervisor::inventory::HostSummary;
 use crate::hypervisor::vm::{Power, VmRef};
@@ -133,14 +129,7 @@ fn orphan((at, name, mark): (VmRef, String, Mark)) -> Orphan {
 pub(super) async fn write(subject: &mut Subject<'_>, next: HypervisorStatus) -> Result<(), Error> {
     let before = HypervisorStatus { deletions: Vec::new(), ..subject.status() };
     if before != next {
-        let body = json!({
-            "apiVersion": format!("{GROUP}/{VERSION}"),
-            "kind": "Hypervisor",
-            "metadata": {"name": subject.key.1, "resourceVersion": subject.hypervisor.metadata.resource_version},
-            "status": next,
-        });
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let written = subject.api().patch_status(&subject.key.1, &params, &Patch::Apply(&body)).await;
+        let written = apply::status(&subject.api(), &subject.hypervisor, &next).await;
         let written = written.map_err(Error::of(format!("writing the status of Hypervisor {}", subject.name())))?;
         subject.replace(written);
         tell(subject, &before.conditions, &next.conditions);

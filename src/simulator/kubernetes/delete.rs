@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use super::call::Target;
 use super::error::{Answer, Refusal};
-use super::store::{ObjectKey, Store};
+use super::store::{ObjectKey, Store, Stored};
 use super::write::{Write, Written};
 
 const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
 
 impl Write<'_> {
     pub(super) fn delete_named(&mut self) -> Answer<Written> {
@@ -30,21 +31,26 @@ impl Write<'_> {
             return Ok(Written::answer(live.wire(), false));
         }
         let policy = self.call.body["propagationPolicy"].as_str().or(self.call.parameter("propagationPolicy"));
-        let foreground = policy == Some("Foreground");
-        Ok(begin(self.store, key, &self.now, foreground))
+        let finalizer = match policy {
+            Some("Foreground") => Some(FOREGROUND),
+            Some("Orphan") => Some(ORPHAN),
+            _ => None,
+        };
+        Ok(begin(self.store, key, &self.now, finalizer))
     }
 }
 
-/// Marks the object as being deleted, or removes it if nothing holds it.
-fn begin(store: &mut Store, key: &ObjectKey, now: &str, foreground: bool) -> Written {
+/// Marks the object as being deleted, or removes it if nothing holds it. `finalizer`: what the garbage collector is to do
+/// first.
+fn begin(store: &mut Store, key: &ObjectKey, now: &str, finalizer: Option<&str>) -> Written {
     let Some(mut stored) = store.objects.get(key).cloned() else { return Written::answer(Value::Null, false) };
     if stored.is_terminating() {
         return Written::answer(stored.wire(), false);
     }
     let is_namespace = *key == ObjectKey::namespace_object(&key.name);
-    if foreground {
+    if let Some(finalizer) = finalizer {
         let mut finalizers = stored.object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-        finalizers.push(json!(FOREGROUND));
+        finalizers.push(json!(finalizer));
         stored.object["metadata"]["finalizers"] = json!(finalizers);
     }
     if !stored.has_finalizers() && !is_namespace {
@@ -70,7 +76,10 @@ pub(super) fn collect(store: &mut Store, now: &str) -> bool {
     let keys: Vec<ObjectKey> = store.objects.keys().cloned().collect();
     let mut changed = false;
     for key in keys {
-        changed |= collect_orphan(store, &key, now) || end_namespace(store, &key, now) || end_foreground(store, &key);
+        changed |= collect_orphan(store, &key, now)
+            || end_namespace(store, &key, now)
+            || end_foreground(store, &key)
+            || end_orphaning(store, &key);
     }
     changed
 }
@@ -90,26 +99,52 @@ fn collect_orphan(store: &mut Store, key: &ObjectKey, now: &str) -> bool {
         })
     };
     let orphaned = owners(&stored.object).next().is_some() && !owners(&stored.object).any(alive);
-    orphaned && begin(store, key, now, false).changed
+    orphaned && begin(store, key, now, None).changed
 }
 
 fn end_foreground(store: &mut Store, key: &ObjectKey) -> bool {
-    let Some(stored) = store.objects.get(key).filter(|stored| stored.is_terminating()).cloned() else { return false };
-    let Some(finalizers) = stored.object["metadata"]["finalizers"].as_array() else { return false };
-    let uid = stored.object["metadata"]["uid"].as_str().unwrap_or_default();
+    let Some(uid) = held(store, key, FOREGROUND) else { return false };
     let has_children = store.objects.values().any(|other| owners(&other.object).any(|owner| owner == uid));
-    if has_children || !finalizers.contains(&json!(FOREGROUND)) {
-        return false;
+    if !has_children {
+        release(store, key, FOREGROUND);
     }
-    let left: Vec<&Value> = finalizers.iter().filter(|name| **name != json!(FOREGROUND)).collect();
-    let mut next = stored.clone();
-    next.object["metadata"]["finalizers"] = json!(left);
+    !has_children
+}
+
+/// Takes an owner from all that it owns, and then lets it go.
+fn end_orphaning(store: &mut Store, key: &ObjectKey) -> bool {
+    let Some(uid) = held(store, key, ORPHAN) else { return false };
+    let is_child = |stored: &Stored| owners(&stored.object).any(|owner| owner == uid);
+    let children = store.objects.iter().filter(|(_, stored)| is_child(stored));
+    let children: Vec<_> = children.map(|(key, stored)| (key.clone(), stored.clone())).collect();
+    for (child, mut stored) in children {
+        let references = stored.object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        let left: Vec<Value> = references.into_iter().filter(|owner| owner["uid"] != json!(uid)).collect();
+        stored.object["metadata"]["ownerReferences"] = json!(left);
+        store.put(child, stored);
+    }
+    release(store, key, ORPHAN);
+    true
+}
+
+/// The UID of an object that is being deleted and waits for the garbage collector to do what `finalizer` says.
+fn held(store: &Store, key: &ObjectKey, finalizer: &str) -> Option<String> {
+    let stored = store.objects.get(key).filter(|stored| stored.is_terminating())?;
+    let finalizers = stored.object["metadata"]["finalizers"].as_array()?;
+    finalizers.contains(&json!(finalizer)).then(|| stored.object["metadata"]["uid"].as_str().map(str::to_owned))?
+}
+
+/// Takes a finalizer from an object that is being deleted; it is gone if that was the last one.
+fn release(store: &mut Store, key: &ObjectKey, finalizer: &str) {
+    let Some(mut next) = store.objects.get(key).cloned() else { return };
+    let finalizers = next.object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let left: Vec<Value> = finalizers.into_iter().filter(|name| *name != json!(finalizer)).collect();
     let gone = left.is_empty();
+    next.object["metadata"]["finalizers"] = json!(left);
     store.put(key.clone(), next);
     if gone {
         store.remove(key);
     }
-    true
 }
 
 fn end_namespace(store: &mut Store, key: &ObjectKey, now: &str) -> bool {
@@ -124,7 +159,7 @@ fn end_namespace(store: &mut Store, key: &ObjectKey, now: &str) -> bool {
     }
     let mut changed = false;
     for inner in &inside {
-        changed |= begin(store, inner, now, false).changed;
+        changed |= begin(store, inner, now, None).changed;
     }
     changed
 }

@@ -77,6 +77,7 @@ async fn it_is_installed_upgraded_uninstalled_and_installed_again() {
     assert!(may(&plane, "patch", "workertasks.stevedore.dev/status", "default").await);
     assert!(may(&plane, "create", "workertasks.stevedore.dev", "default").await);
     assert!(may(&plane, "delete", "workersessions.stevedore.dev", "default").await);
+    assert!(may(&plane, "delete", "workertasks.stevedore.dev", "default").await);
     assert!(may(&plane, "get", "secrets", "default").await);
     assert!(may(&plane, "create", "leases.coordination.k8s.io", NAMESPACE).await);
     for (verb, resource) in [
@@ -85,7 +86,7 @@ async fn it_is_installed_upgraded_uninstalled_and_installed_again() {
         ("update", "workers.stevedore.dev"),
         ("create", "leases.coordination.k8s.io"),
         ("delete", "workers.stevedore.dev"),
-        ("delete", "workertasks.stevedore.dev"),
+        ("update", "workertasks.stevedore.dev"),
         ("create", "workersessions.stevedore.dev"),
         ("create", "pods"),
     ] {

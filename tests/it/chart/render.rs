@@ -116,8 +116,9 @@ fn the_operator_may_do_what_it_needs_and_no_more() {
             "events.k8s.io events: create,patch",
             "stevedore.dev hypervisors,workers,workersessions,workertasks: get,list,patch,watch",
             "stevedore.dev hypervisors/status,workers/status,workersessions/status,workertasks/status: get,patch",
-            "stevedore.dev workersessions: delete",
+            "stevedore.dev workersessions,workertasks: delete",
             "stevedore.dev workertasks: create",
+            "stevedore.dev workersessions/finalizers: update",
         ]
     );
     assert_eq!(rules("Role", "release-stevedore"), ["coordination.k8s.io leases: create,get,patch,update"]);

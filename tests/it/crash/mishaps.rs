@@ -22,7 +22,7 @@ const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// What happens at one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mishap {
+pub(crate) enum Mishap {
     /// The operator is killed before the call has its effect.
     KilledBefore,
     /// The operator is killed after the call had its effect, before the answer.
@@ -47,7 +47,7 @@ pub(super) enum Mishap {
 
 /// What of a status is erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(crate) enum Loss {
     /// The record of the worker's operation in flight.
     Operation,
     /// The worker's whole status.
@@ -58,7 +58,7 @@ pub(super) enum Loss {
 
 /// What becomes of the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
+pub(crate) enum Then {
     GoesOn,
     IsKilled,
 }
@@ -79,7 +79,7 @@ enum Fate {
 }
 
 /// All that can happen to a call.
-pub(super) const MISHAPS: [Mishap; 9] = [
+pub(crate) const MISHAPS: [Mishap; 9] = [
     Mishap::KilledBefore,
     Mishap::KilledAfter,
     Mishap::KilledOnTheWay,
@@ -157,7 +157,7 @@ impl Fate {
 
 /// Where the mishap strikes.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// The changing call to the hypervisor with this number.
     Hypervisor(u64),
     /// The n-th write to Kubernetes.
@@ -166,9 +166,9 @@ pub(super) enum Place {
 
 /// A mishap that was set up.
 #[derive(Default)]
-pub(super) struct Arranged {
+pub(crate) struct Arranged {
     /// Rings when the operator is to be killed.
-    pub(super) kill: Notify,
+    pub(crate) kill: Notify,
     /// Rings when something is to be erased.
     erase: Notify,
     /// How often it struck.
@@ -188,7 +188,7 @@ impl Arranged {
 }
 
 /// Sets the mishap up.
-pub(super) fn arrange(world: &World, place: Place, mishap: Mishap) -> Arc<Arranged> {
+pub(crate) fn arrange(world: &World, place: Place, mishap: Mishap) -> Arc<Arranged> {
     let arranged = Arc::new(Arranged::default());
     match place {
         Place::Hypervisor(nth) => at_hypervisor(world, nth, mishap, &arranged),

@@ -18,7 +18,7 @@ use stevedore::controller::events::Events;
 use stevedore::controller::tasks::Tasks;
 use stevedore::controller::tracks::Tracks;
 use stevedore::controller::unreadable::Unreadables;
-use stevedore::controller::{hypervisor, scheduling, session, task, worker};
+use stevedore::controller::{hypervisor, scheduling, session, task, upkeep, worker};
 use stevedore::runtime::fence::Permission;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
@@ -109,6 +109,7 @@ impl Operator {
             sessions,
             disks: stevedore::controller::scheduling::disks::Disks::default(),
             sessions_listed: stevedore::controller::listed::Listed::already(),
+            runs: stevedore::controller::session::Runs::default(),
             changed_sessions: session_bell,
             changed_tasks: task_bell,
             schedule: scheduler_bell,
@@ -197,11 +198,13 @@ impl Operator {
             let workers = self.world.all_workers();
             self.look_at(&workers, Item::Worker, |one| one.status.is_some());
             fill(&mut self.worker_writer, workers, |_| {});
+            upkeep::wake_bereaved(&self.context);
         }
         if self.is_news("workersessions", self.stale) {
             let sessions = self.world.all_sessions();
             self.look_at(&sessions, Item::Session, |one| one.status.is_some());
             fill(&mut self.session_writer, sessions, |_| {});
+            upkeep::wake_bereaved(&self.context);
         }
         if self.is_news("workertasks", self.stale) {
             let tasks = self.world.all_tasks();

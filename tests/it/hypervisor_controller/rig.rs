@@ -97,6 +97,7 @@ impl Rig {
             sessions: reflector::store().0,
             disks: stevedore::controller::scheduling::disks::Disks::default(),
             sessions_listed: stevedore::controller::listed::Listed::already(),
+            runs: stevedore::controller::session::Runs::default(),
             changed_sessions: unbounded_channel().0,
             changed_tasks: unbounded_channel().0,
             schedule: unbounded_channel().0,
