@@ -10,9 +10,12 @@ FEATURES := --features simulator
 # Where everything is built that is not the project's own: see tests/controlplane/build.sh.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/stevedore
 SCRIPTS := .ci/run tests/controlplane/build.sh $(wildcard images/worker/*.sh)
-# What runs inside guests is POSIX sh: each of these with common.sh in front of it, and the programs of simulated guests.
+# What runs inside guests is POSIX sh: each of these with what goes in front of it, and the programs of simulated guests.
 GUEST_COMMON := src/guest/scripts/common.sh
-GUEST_SCRIPTS := $(filter-out $(GUEST_COMMON),$(wildcard src/guest/scripts/*.sh))
+TASK_COMMON := $(GUEST_COMMON) src/guest/scripts/tasks.sh
+TASK_COMMAND := src/guest/scripts/task_command.sh
+TASK_SCRIPTS := $(filter-out $(TASK_COMMAND),$(wildcard src/guest/scripts/task_*.sh))
+GUEST_SCRIPTS := $(filter-out $(TASK_COMMON) $(TASK_COMMAND) $(TASK_SCRIPTS),$(wildcard src/guest/scripts/*.sh))
 STAND_INS := $(wildcard src/simulator/guest/stand_ins/*.sh)
 # What the worker image itself runs.
 IMAGE_SCRIPTS := images/worker/overlay/usr/lib/worker-image/root-uuid images/worker/leave-disks-alone
@@ -54,8 +57,9 @@ lint: $(DENY) ## check format, lints, documentation links, dependencies and scri
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(FEATURES)
 	$(DENY) check bans licenses sources
 	@for script in $(SCRIPTS); do bash -n $$script; done
-	@for script in $(STAND_INS) $(IMAGE_SCRIPTS); do sh -n $$script; done
+	@for script in $(STAND_INS) $(IMAGE_SCRIPTS) $(TASK_COMMAND); do sh -n $$script; done
 	@for script in $(GUEST_SCRIPTS); do cat $(GUEST_COMMON) $$script | sh -n || { echo "in $$script"; exit 1; }; done
+	@for script in $(TASK_SCRIPTS); do cat $(TASK_COMMON) $$script | sh -n || { echo "in $$script"; exit 1; }; done
 	@if command -v shellcheck >/dev/null; then $(MAKE) --no-print-directory shellcheck; \
 		else echo "shellcheck is not installed: scripts were only parsed"; fi
 
@@ -88,9 +92,11 @@ control-plane: ## build etcd, Kubernetes' control plane, kubectl and helm from t
 
 shellcheck:
 	@shellcheck $(SCRIPTS)
-	@shellcheck -s sh $(STAND_INS) $(IMAGE_SCRIPTS)
+	@shellcheck -s sh $(STAND_INS) $(IMAGE_SCRIPTS) $(TASK_COMMAND)
 	@for script in $(GUEST_SCRIPTS); do \
 		cat $(GUEST_COMMON) $$script | shellcheck -s sh - || { echo "in $$script, after $(GUEST_COMMON)"; exit 1; }; done
+	@for script in $(TASK_SCRIPTS); do \
+		cat $(TASK_COMMON) $$script | shellcheck -s sh - || { echo "in $$script, after $(TASK_COMMON)"; exit 1; }; done
 
 build-tests:
 	$(CARGO) test $(FEATURES) --lib --test it --no-run

@@ -8,5 +8,6 @@ mod images;
 mod parameters;
 mod reading;
 mod simulator;
+mod tasks;
 mod tls;
 mod window;

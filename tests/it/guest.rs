@@ -11,6 +11,7 @@ pub(crate) mod causes;
 pub(crate) mod checks;
 mod programs;
 mod scripts;
+mod task_scripts;
 mod tasks;
 
 /// Long enough for a loaded machine; nothing waits for it to pass.

@@ -41,7 +41,8 @@ clear_pieces() {
 # kept: brings the guard to the disk, with what tells its age.
 kept() {
     made=$(moment) && printf '%s %s\n' "$made" "$seconds" >"$guard/boot" && true >"$guard/output" &&
-        limited 30 sync "$guard/boot" "$guard" "$guards" "$guards/.." "$guards/../.."
+        printf '%8192s' '' >"$guard/room" &&
+        limited 30 sync "$guard/boot" "$guard/room" "$guard" "$guards" "$guards/.." "$guards/../.."
 } 2>/dev/null
 
 # in_time: whether the unit may still be started: a minute after its guard was made, an attempt without one counts as lost.

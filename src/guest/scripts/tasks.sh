@@ -4,6 +4,7 @@
 # and who finds it there starts nothing. It is on the disk and has
 #   boot     "BOOT EPOCH UPTIME SECONDS": in which life of the machine it was made and when, by both clocks; the time limit
 #   output   what the command printed
+#   room     nothing but room for the result, in case the command fills the disk
 #   result   "WORD VALUE BOOT EPOCH UPTIME", a text, "end": how it ended, and when
 #   stopped  empty: it was stopped before it began, and never will
 # What may not outlive the machine's life is in $stage/NAME, in memory: the command, which may hold secrets, and
@@ -39,6 +40,7 @@ last_words() { tail -c 1000 "$1" 2>/dev/null | tr '\000' ' ' | grep . | tail -n 
 # conclude NAME WORD VALUE TEXT: writes down how an attempt ended, whole or not at all, and takes its command away.
 conclude() {
     result=$guards/$1/result
+    rm -f "$guards/$1/room"
     printf '%s %s %s\n%s\nend\n' "$2" "$3" "$(moment)" "$4" >"$result.$$" || return
     # Where the disk is too slow the result counts all the same, unless the machine loses its power now.
     limited 10 sync "$result.$$" 2>/dev/null

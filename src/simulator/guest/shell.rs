@@ -33,12 +33,14 @@ pub struct ShellGuest {
     base: PathBuf,
     /// One for each guest, by its life.
     systems: Arc<Mutex<BTreeMap<String, Process1>>>,
+    /// Held while a folder is prepared: two programs that begin at once must not both make the same guest.
+    preparing: Arc<Mutex<()>>,
 }
 
 impl ShellGuest {
     /// Guests whose facts give them no folder get one below `base`.
     pub fn new(base: impl Into<PathBuf>) -> Self {
-        Self { base: base.into(), systems: Arc::default() }
+        Self { base: base.into(), systems: Arc::default(), preparing: Arc::default() }
     }
 
     /// The folder of the guest with these facts.
@@ -67,9 +69,13 @@ impl ShellGuest {
     async fn run(&self, call: ExecCall) -> io::Result<ExecOutcome> {
         let root = self.root_of(&call.facts);
         let ExecCall { argv, input, facts } = call;
-        let (folder, life) = (root.clone(), facts.life.clone());
+        let (folder, life, turn) = (root.clone(), facts.life.clone(), Arc::clone(&self.preparing));
         self.boot(&facts);
-        tokio::task::spawn_blocking(move || root::prepare(&folder, &facts)).await.map_err(io::Error::other)??;
+        let prepared = tokio::task::spawn_blocking(move || {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            root::prepare(&folder, &facts)
+        });
+        prepared.await.map_err(io::Error::other)??;
         let Some((program, args)) = argv.split_first() else { return Ok(ExecOutcome::not_started()) };
         let program = root.join("bin").join(program.rsplit('/').next().unwrap_or(program));
         if !program.exists() {

@@ -16,6 +16,7 @@ use stevedore::hypervisor::vm::{
 };
 use stevedore::secret::Secret;
 use stevedore::simulator::fault::{Effect, Failure, Rule};
+use stevedore::simulator::guest_exec::{EchoGuest, SharedGuestExec};
 use stevedore::simulator::proxmox::Simulator;
 use stevedore::simulator::scenario::{DEMO_SECRET, DEMO_TOKEN, Release, Scenario};
 use tokio::time::sleep;
@@ -33,8 +34,12 @@ impl Lab {
     }
 
     pub(super) fn with(scenario: Scenario) -> Self {
+        Self::with_guests(scenario, Arc::new(EchoGuest))
+    }
+
+    pub(super) fn with_guests(scenario: Scenario, guest: SharedGuestExec) -> Self {
         let clock = Arc::new(TimerClock::starting_at("2026-11-22T02:00:00Z".parse().unwrap()));
-        let simulator = Simulator::new(scenario, clock.clone());
+        let simulator = Simulator::with_guests(scenario, clock.clone(), guest);
         let token = Credential::Token { id: DEMO_TOKEN.to_owned(), secret: Secret::new(DEMO_SECRET.to_owned()) };
         let settings = ProxmoxSettings { clock, ..settings(&["https://pve1:8006", "https://pve2:8006"], token) };
         let client = Proxmox::new(settings, Arc::new(simulator.clone())).unwrap();

@@ -139,7 +139,7 @@ fn long_command(words: &[String]) -> Case {
     let argv: Vec<&str> = ["printf", "%s\\n"].into_iter().chain(words.iter().map(String::as_str)).collect();
     let mut case = ends("long-command", &argv, Ended::Exited(0));
     case.command.env = vec![("LONG".into(), "ö".repeat(8 * 1024))];
-    Case { prints: Some(words.iter().map(|word| format!("{word}\n")).collect()), ..case }
+    Case { prints: Some(words.join("\n") + "\n"), ..case }
 }
 
 /// The attempt with this number at one task.
@@ -177,9 +177,9 @@ pub(crate) async fn end_of(channel: &dyn GuestChannel, id: &AttemptId) -> Attemp
 /// Makes the attempt, and sees what comes of it.
 pub(crate) async fn try_out(channel: &dyn GuestChannel, case: &Case, id: &AttemptId) {
     let begin = || start(channel, id, &case.command, DEADLINE);
-    let (begun, name) = (disturb(channel, case, id).await, case.name);
+    let (starts, name) = (disturb(channel, case, id).await, case.name);
     assert_eq!(
-        begun.iter().filter(|begun| **begun == Begun::Started).count(),
+        starts.iter().filter(|begun| **begun == Begun::Started).count(),
         usize::from(!case.is_forestalled()),
         "{name}"
     );

@@ -94,14 +94,14 @@ async fn every_shell_runs_every_script_to_the_same_records() {
 }
 
 /// A root folder that has been filled for a healthy guest.
-async fn root(folder: &Path) -> PathBuf {
+pub(super) async fn root(folder: &Path) -> PathBuf {
     let guest = ShellGuest::new(folder);
     let facts = healthy("root");
     guest.exec(ExecCall { argv: vec!["true".into()], input: Vec::new(), facts: facts.clone() }).await;
     guest.root_of(&facts)
 }
 
-fn install(root: &Path, program: &str, text: &str) {
+pub(super) fn install(root: &Path, program: &str, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     let (original, path) = (root.join(program), root.join("bin").join(program));
     let _ = std::fs::remove_file(&path);

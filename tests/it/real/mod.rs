@@ -7,4 +7,5 @@ mod killed;
 mod lab;
 mod machine;
 mod stage;
+mod tasks;
 mod trial;

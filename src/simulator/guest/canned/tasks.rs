@@ -71,7 +71,7 @@ impl Playing<'_> {
             return None;
         };
         self.machine.pieces.retain(|(of, _), _| of != name);
-        let unknown = !self.inside.lacks("getent") && !self.inside.users().iter().any(|known| *known == user);
+        let unknown = !self.inside.lacks("getent") && !self.inside.users().contains(&user);
         let refused = || Course::refused(format!("the guest has no user {user}"));
         let course = if unknown { refused() } else { Course::of(&text) };
         let limit = Duration::from_secs(seconds.parse().unwrap_or(0));

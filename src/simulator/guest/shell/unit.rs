@@ -76,15 +76,11 @@ impl Unit {
     async fn stopped(&self, child: &mut Child, group: &Group, word: &'static str) -> io::Result<Ending> {
         self.tell("deactivating")?;
         group.signal(Signal::TERM);
-        let asked = timeout(self.order.grace, child.wait()).await;
-        let (word, status) = match asked {
-            Ok(status) => (word, status?),
-            Err(_) => {
-                group.signal(Signal::KILL);
-                ("timeout", child.wait().await?)
-            }
-        };
-        Ok(Ending { word, status: Some(status) })
+        if let Ok(status) = timeout(self.order.grace, child.wait()).await {
+            return Ok(Ending { word, status: Some(status?) });
+        }
+        group.signal(Signal::KILL);
+        Ok(Ending { word: "timeout", status: Some(child.wait().await?) })
     }
 
     /// What comes after the command.
