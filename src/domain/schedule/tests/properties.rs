@@ -24,7 +24,7 @@ fn check_limits(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn no_limit_is_exceeded(world in any_world()) {
