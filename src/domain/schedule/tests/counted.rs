@@ -12,7 +12,7 @@ pub(super) fn in_order(world: &World) -> Vec<(&Session, &Task)> {
 }
 
 /// How often each key is in use by tasks that hold a slot.
-pub(super) fn in_use<'a, K: Ord, I: IntoIterator<Item = K>>(
+fn in_use<'a, K: Ord, I: IntoIterator<Item = K>>(
     world: &'a World,
     keys: impl Fn(&'a Session, &'a Task) -> I,
 ) -> BTreeMap<K, usize> {

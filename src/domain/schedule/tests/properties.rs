@@ -23,6 +23,42 @@ fn check_limits(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Whether a task that still waits after a plan was carried out does so for this reason.
+fn is_true(world: &World, after: &World, wait: &Waiting) -> bool {
+    let tasks = in_order(after);
+    let place = tasks.iter().position(|(_, task)| task.uid == wait.task).unwrap();
+    let (session, task) = tasks[place];
+    let taking: Vec<&Worker> = open(world, session, task).into_iter().filter(|worker| is_taking(worker)).collect();
+    match wait.reason {
+        WaitReason::Busy => taking.iter().all(|worker| claims(after)[worker.name.as_str()] >= worker.slots),
+        WaitReason::Parallelism => {
+            let running = sessions(after).get(session.uid.as_str()).copied().unwrap_or(0);
+            session.parallelism.is_some_and(|most| running >= most)
+        }
+        WaitReason::VmBusy => is_vm_wanted(&tasks, place),
+        WaitReason::StorageLimit => task.storages.iter().any(|storage| is_short(after, &tasks[..place], storage)),
+        WaitReason::NoWorker => world.workers.iter().all(|worker| !session.workers.contains(&worker.name)),
+        _ => taking.is_empty(),
+    }
+}
+
+/// Whether another task has the VM of the one at `place`, or comes before it.
+fn is_vm_wanted(tasks: &[(&Session, &Task)], place: usize) -> bool {
+    let vm = &tasks[place].1.vm;
+    let mut others = tasks.iter().enumerate().filter(|(at, (_, other))| *at != place && other.vm == *vm);
+    let wants =
+        |(at, (_, other)): (usize, &(&Session, &Task))| at < place || matches!(other.state, TaskState::Holding { .. });
+    vm.is_some() && others.any(wants)
+}
+
+/// Whether a storage has no slot left, but perhaps one for a task that comes before.
+fn is_short(after: &World, before: &[(&Session, &Task)], storage: &String) -> bool {
+    let used = storages(after).get(storage.as_str()).copied().unwrap_or(0);
+    let waits = |task: &Task| matches!(task.state, TaskState::Waiting { .. });
+    let is_held = before.iter().any(|(_, other)| waits(other) && other.storages.contains(storage));
+    used + usize::from(is_held) >= after.tasks_per_storage
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -83,43 +119,8 @@ proptest! {
     fn a_reason_is_true(world in any_world()) {
         let plan = decide(&world);
         let after = carried_out(&world, &plan);
-        let (storages, sessions, claims) = (storages(&after), sessions(&after), claims(&after));
-        let tasks = in_order(&world);
         for wait in &plan.waiting {
-            let place = tasks.iter().position(|(_, task)| task.uid == wait.task).unwrap();
-            let (session, task) = tasks[place];
-            let open = open(&world, session, task);
-            let used = |storage: &String| storages.get(storage.as_str()).copied().unwrap_or(0);
-            match wait.reason {
-                WaitReason::Busy => {
-                    let free = open.iter().filter(|worker| is_taking(worker)).find(|w| claims[w.name.as_str()] < w.slots);
-                    prop_assert_eq!(free, None);
-                }
-                WaitReason::Parallelism => prop_assert!(session.parallelism <= sessions.get(session.uid.as_str()).copied().or(Some(0))),
-                WaitReason::VmBusy => {
-                    let is_same = |(at, (_, other)): (usize, &(&Session, &Task))| {
-                        let is_before = at < place || matches!(other.state, TaskState::Holding { .. });
-                        is_before && at != place && other.vm == task.vm
-                    };
-                    prop_assert!(task.vm.is_some() && tasks.iter().enumerate().any(is_same));
-                }
-                WaitReason::StorageLimit => {
-                    let most = world.tasks_per_storage;
-                    let is_awaited = |storage: &String| {
-                        tasks[..place].iter().any(|(_, other)| {
-                            other.storages.contains(storage) && plan.waiting.iter().any(|wait| wait.task == other.uid)
-                        })
-                    };
-                    let is_short = |storage: &String| {
-                        used(storage) >= most || used(storage) + 1 >= most && is_awaited(storage)
-                    };
-                    prop_assert!(task.storages.iter().any(is_short));
-                }
-                WaitReason::NoWorker => {
-                    prop_assert!(world.workers.iter().all(|worker| !session.workers.contains(&worker.name)));
-                }
-                _ => prop_assert!(!open.into_iter().any(is_taking)),
-            }
+            prop_assert!(is_true(&world, &after, wait), "{:?}", wait);
             prop_assert!(!wait.message.is_empty() && wait.message.chars().count() <= 300);
         }
     }
@@ -158,32 +159,6 @@ proptest! {
             world = carried_out(&world, &plan);
         }
         prop_assert!(false, "{tasks} tasks are assigned again and again");
-    }
-
-    #[test]
-    fn an_explanation_says_what_is_decided(world in any_world()) {
-        let plan = decide(&world);
-        for (session, task) in in_order(&world) {
-            let explained = explain(&world, &task.uid).unwrap();
-            let takes = |worker: &(String, Seen)| matches!(worker.1, Seen::Takes { .. });
-            let seen = |name: &str| explained.workers.iter().any(|one| one.0 == name && takes(one));
-            match &explained.outcome {
-                Outcome::Holds { worker } => prop_assert_eq!(&task.state, &TaskState::Holding { worker: worker.clone() }),
-                Outcome::Assigned { worker, local } => {
-                    let (task, session) = (task.uid.clone(), session.uid.clone());
-                    let assignment = Assignment { task, session, worker: worker.clone(), local: *local };
-                    prop_assert!(plan.assignments.contains(&assignment));
-                    prop_assert!(seen(worker) && explained.limits.is_empty());
-                }
-                Outcome::Waits { reason, message } => {
-                    let wait = plan.wait(&task.uid);
-                    prop_assert_eq!((wait.reason, &wait.message), (*reason, message));
-                    prop_assert!(!explained.limits.is_empty() || !explained.workers.iter().any(takes));
-                    prop_assert_eq!(explained.workers.len(), world.workers.len());
-                }
-            }
-            prop_assert_eq!(explain_session(&world, &session.uid).len(), session.tasks.len());
-        }
     }
 
     /// Workers are tested again only if they failed, and if somebody who could have them has none.
