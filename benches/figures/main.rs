@@ -8,6 +8,7 @@ mod machine;
 mod new_workers;
 mod one_worker;
 mod report;
+mod scheduling;
 mod settled;
 mod settling;
 mod stage;
@@ -48,6 +49,8 @@ struct Args {
 /// The parts of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    /// Decisions on many tasks, without anything around them.
+    Scheduling,
     /// One worker on a cluster that takes its time.
     One,
     /// Many new workers on clusters that take none.
@@ -90,6 +93,9 @@ async fn measure(args: &Args) -> Outcome<()> {
     report::say(&format!("on {machine}; the load is {} now", machine::load()?));
     let mut report = Report::default();
     let wanted = |part| is_whole || args.only.contains(&part);
+    if wanted(Part::Scheduling) {
+        scheduling::measure(&mut report)?;
+    }
     if wanted(Part::One) {
         one_worker::measure(&mut report).await?;
     }

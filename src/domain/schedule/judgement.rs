@@ -48,13 +48,11 @@ fn judge(candidates: &Candidates<'_, '_>) -> Judgement {
     if let Some(limit) = candidates.ledger.limits(candidates.turn.member).next().filter(|_| is_open) {
         return Judgement::Waits(Wait::at(&limit));
     }
-    match candidates.best() {
-        Some((place, standing)) => Judgement::Assigned(place, standing),
-        None => {
-            let (reason, message) = lack(candidates);
-            Judgement::Waits(Wait { reason, message: bounded(message), holds: is_open, lacks_worker: true })
-        }
+    if let Some((place, standing)) = candidates.best() {
+        return Judgement::Assigned(place, standing);
     }
+    let (reason, message) = lack(candidates);
+    Judgement::Waits(Wait { reason, message: bounded(message), holds: is_open, lacks_worker: true })
 }
 
 impl Wait {

@@ -1,5 +1,6 @@
 //! Small worlds, and what is decided for them.
 
+mod counted;
 mod examples;
 mod explained;
 mod properties;

@@ -1,5 +1,9 @@
 //! What a person is told who asks about a task or a session.
 
+use proptest::prelude::*;
+
+use super::counted::in_order;
+use super::worlds::any_world;
 use super::*;
 
 fn lab() -> World {
@@ -81,4 +85,34 @@ fn a_session_is_explained_in_its_order() {
 fn what_is_not_there_is_not_explained() {
     assert_eq!(explain(&lab(), "x"), None);
     assert_eq!(explain_session(&lab(), "x"), Vec::new());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn an_explanation_says_what_is_decided(world in any_world()) {
+        let plan = decide(&world);
+        for (session, task) in in_order(&world) {
+            let explained = explain(&world, &task.uid).unwrap();
+            prop_assert!(explain_session(&world, &session.uid).contains(&explained));
+            let takes = |worker: &(String, Seen)| matches!(worker.1, Seen::Takes { .. });
+            let seen = |name: &str| explained.workers.iter().any(|one| one.0 == name && takes(one));
+            match &explained.outcome {
+                Outcome::Holds { worker } => prop_assert_eq!(&task.state, &TaskState::Holding { worker: worker.clone() }),
+                Outcome::Assigned { worker, local } => {
+                    let (task, session) = (task.uid.clone(), session.uid.clone());
+                    let assignment = Assignment { task, session, worker: worker.clone(), local: *local };
+                    prop_assert!(plan.assignments.contains(&assignment));
+                    prop_assert!(seen(worker) && explained.limits.is_empty());
+                }
+                Outcome::Waits { reason, message } => {
+                    let wait = plan.wait(&task.uid);
+                    prop_assert_eq!((wait.reason, &wait.message), (*reason, message));
+                    prop_assert!(!explained.limits.is_empty() || !explained.workers.iter().any(takes));
+                    prop_assert_eq!(explained.workers.len(), world.workers.len());
+                }
+            }
+        }
+    }
 }

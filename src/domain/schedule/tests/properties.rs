@@ -1,94 +1,12 @@
-//! Properties of every plan, whatever the world. What they need to know of a world they count for themselves.
+//! Properties of every plan, whatever the world.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::counted::{claims, exceeded, in_order, is_taking, open, sessions, storages, vms};
 use super::worlds::{any_world, any_world_and_a_worker};
 use super::*;
-
-/// Sessions with their tasks, in the order of the turns.
-fn in_order(world: &World) -> Vec<(&Session, &Task)> {
-    let mut sessions: Vec<&Session> = world.sessions.iter().collect();
-    sessions.sort_by_key(|session| (session.kind == Kind::Backup, session.created, &session.uid));
-    sessions.into_iter().flat_map(|session| session.tasks.iter().map(move |task| (session, task))).collect()
-}
-
-/// How often each key is in use by tasks that hold a slot.
-fn in_use<'a, K: Ord, I: IntoIterator<Item = K>>(
-    world: &'a World,
-    keys: impl Fn(&'a Session, &'a Task) -> I,
-) -> BTreeMap<K, usize> {
-    let mut counts = BTreeMap::new();
-    for (session, task) in in_order(world) {
-        let is_holding = matches!(task.state, TaskState::Holding { .. });
-        for key in keys(session, task).into_iter().filter(|_| is_holding) {
-            *counts.entry(key).or_default() += 1;
-        }
-    }
-    counts
-}
-
-fn storages(world: &World) -> BTreeMap<&str, usize> {
-    in_use(world, |_, task| task.storages.iter().map(String::as_str))
-}
-
-fn vms(world: &World) -> BTreeMap<&str, usize> {
-    in_use(world, |_, task| task.vm.as_deref())
-}
-
-fn sessions(world: &World) -> BTreeMap<&str, usize> {
-    in_use(world, |session, _| [session.uid.as_str()])
-}
-
-fn claims(world: &World) -> BTreeMap<&str, usize> {
-    let mut counts = in_use(world, |_, task| match &task.state {
-        TaskState::Holding { worker } => Some(worker.as_str()),
-        TaskState::Waiting { .. } => None,
-    });
-    for worker in &world.workers {
-        *counts.entry(&worker.name).or_default() += worker.foreign_claims;
-    }
-    counts
-}
-
-/// What is in use more than it was, and more than it may be.
-fn exceeded<'a>(
-    before: &BTreeMap<&str, usize>,
-    after: &BTreeMap<&'a str, usize>,
-    most: impl Fn(&str) -> usize,
-) -> Vec<&'a str> {
-    let grown = after.iter().filter(|(key, count)| before.get(*key).is_none_or(|before| before < count));
-    grown.filter(|(key, count)| **count > most(key)).map(|(key, _)| *key).collect()
-}
-
-fn avoided(task: &Task) -> &BTreeSet<String> {
-    match &task.state {
-        TaskState::Waiting { avoid } => avoid,
-        TaskState::Holding { .. } => panic!("{} does not wait", task.uid),
-    }
-}
-
-/// The workers that could ever take a task, while they take tasks at all or do so again soon.
-fn open<'a>(world: &'a World, session: &Session, task: &Task) -> Vec<&'a Worker> {
-    let is_near = |worker: &Worker| {
-        session.placement == Placement::PreferSameHost || task.host.is_some() && task.host == worker.host
-    };
-    let is_there = |worker: &Worker| match &worker.availability {
-        Availability::Not(unavailable) => unavailable.reason == Unfit::ShuttingDown,
-        _ => true,
-    };
-    let fits = |worker: &&Worker| {
-        session.workers.contains(&worker.name) && is_near(worker) && is_there(worker) && worker.slots > 0
-    };
-    let all: Vec<&Worker> = world.workers.iter().filter(fits).collect();
-    let others: Vec<&Worker> = all.iter().copied().filter(|worker| !avoided(task).contains(&worker.name)).collect();
-    if others.is_empty() { all } else { others }
-}
-
-fn is_taking(worker: &Worker) -> bool {
-    !matches!(worker.availability, Availability::Not(_))
-}
 
 fn check_limits(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
     let after = carried_out(world, plan);
@@ -105,8 +23,44 @@ fn check_limits(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Whether a task that still waits after a plan was carried out does so for this reason.
+fn is_true(world: &World, after: &World, wait: &Waiting) -> bool {
+    let tasks = in_order(after);
+    let place = tasks.iter().position(|(_, task)| task.uid == wait.task).unwrap();
+    let (session, task) = tasks[place];
+    let taking: Vec<&Worker> = open(world, session, task).into_iter().filter(|worker| is_taking(worker)).collect();
+    match wait.reason {
+        WaitReason::Busy => taking.iter().all(|worker| claims(after)[worker.name.as_str()] >= worker.slots),
+        WaitReason::Parallelism => {
+            let running = sessions(after).get(session.uid.as_str()).copied().unwrap_or(0);
+            session.parallelism.is_some_and(|most| running >= most)
+        }
+        WaitReason::VmBusy => is_vm_wanted(&tasks, place),
+        WaitReason::StorageLimit => task.storages.iter().any(|storage| is_short(after, &tasks[..place], storage)),
+        WaitReason::NoWorker => world.workers.iter().all(|worker| !session.workers.contains(&worker.name)),
+        _ => taking.is_empty(),
+    }
+}
+
+/// Whether another task has the VM of the one at `place`, or comes before it.
+fn is_vm_wanted(tasks: &[(&Session, &Task)], place: usize) -> bool {
+    let vm = &tasks[place].1.vm;
+    let mut others = tasks.iter().enumerate().filter(|(at, (_, other))| *at != place && other.vm == *vm);
+    let wants =
+        |(at, (_, other)): (usize, &(&Session, &Task))| at < place || matches!(other.state, TaskState::Holding { .. });
+    vm.is_some() && others.any(wants)
+}
+
+/// Whether a storage has no slot left, but perhaps one for a task that comes before.
+fn is_short(after: &World, before: &[(&Session, &Task)], storage: &String) -> bool {
+    let used = storages(after).get(storage.as_str()).copied().unwrap_or(0);
+    let waits = |task: &Task| matches!(task.state, TaskState::Waiting { .. });
+    let is_held = before.iter().any(|(_, other)| waits(other) && other.storages.contains(storage));
+    used + usize::from(is_held) >= after.tasks_per_storage
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn no_limit_is_exceeded(world in any_world()) {
@@ -165,43 +119,8 @@ proptest! {
     fn a_reason_is_true(world in any_world()) {
         let plan = decide(&world);
         let after = carried_out(&world, &plan);
-        let (storages, sessions, claims) = (storages(&after), sessions(&after), claims(&after));
-        let tasks = in_order(&world);
         for wait in &plan.waiting {
-            let place = tasks.iter().position(|(_, task)| task.uid == wait.task).unwrap();
-            let (session, task) = tasks[place];
-            let open = open(&world, session, task);
-            let used = |storage: &String| storages.get(storage.as_str()).copied().unwrap_or(0);
-            match wait.reason {
-                WaitReason::Busy => {
-                    let free = open.iter().filter(|worker| is_taking(worker)).find(|w| claims[w.name.as_str()] < w.slots);
-                    prop_assert_eq!(free, None);
-                }
-                WaitReason::Parallelism => prop_assert!(session.parallelism <= sessions.get(session.uid.as_str()).copied().or(Some(0))),
-                WaitReason::VmBusy => {
-                    let is_same = |(at, (_, other)): (usize, &(&Session, &Task))| {
-                        let is_before = at < place || matches!(other.state, TaskState::Holding { .. });
-                        is_before && at != place && other.vm == task.vm
-                    };
-                    prop_assert!(task.vm.is_some() && tasks.iter().enumerate().any(is_same));
-                }
-                WaitReason::StorageLimit => {
-                    let most = world.tasks_per_storage;
-                    let is_awaited = |storage: &String| {
-                        tasks[..place].iter().any(|(_, other)| {
-                            other.storages.contains(storage) && plan.waiting.iter().any(|wait| wait.task == other.uid)
-                        })
-                    };
-                    let is_short = |storage: &String| {
-                        used(storage) >= most || used(storage) + 1 >= most && is_awaited(storage)
-                    };
-                    prop_assert!(task.storages.iter().any(is_short));
-                }
-                WaitReason::NoWorker => {
-                    prop_assert!(world.workers.iter().all(|worker| !session.workers.contains(&worker.name)));
-                }
-                _ => prop_assert!(!open.into_iter().any(is_taking)),
-            }
+            prop_assert!(is_true(&world, &after, wait), "{:?}", wait);
             prop_assert!(!wait.message.is_empty() && wait.message.chars().count() <= 300);
         }
     }
@@ -223,7 +142,7 @@ proptest! {
         })
     ) {
         let (workers, sessions) = shuffled;
-        let other = World { workers, sessions, ..world.clone() };
+        let other = World { sessions, workers, ..world.clone() };
         prop_assert_eq!(decide(&world), decide(&other));
     }
 
@@ -240,32 +159,6 @@ proptest! {
             world = carried_out(&world, &plan);
         }
         prop_assert!(false, "{tasks} tasks are assigned again and again");
-    }
-
-    #[test]
-    fn an_explanation_says_what_is_decided(world in any_world()) {
-        let plan = decide(&world);
-        for (session, task) in in_order(&world) {
-            let explained = explain(&world, &task.uid).unwrap();
-            let takes = |worker: &(String, Seen)| matches!(worker.1, Seen::Takes { .. });
-            let seen = |name: &str| explained.workers.iter().any(|one| one.0 == name && takes(one));
-            match &explained.outcome {
-                Outcome::Holds { worker } => prop_assert_eq!(&task.state, &TaskState::Holding { worker: worker.clone() }),
-                Outcome::Assigned { worker, local } => {
-                    let (task, session) = (task.uid.clone(), session.uid.clone());
-                    let assignment = Assignment { task, session, worker: worker.clone(), local: *local };
-                    prop_assert!(plan.assignments.contains(&assignment));
-                    prop_assert!(seen(worker) && explained.limits.is_empty());
-                }
-                Outcome::Waits { reason, message } => {
-                    let wait = plan.wait(&task.uid);
-                    prop_assert_eq!((wait.reason, &wait.message), (*reason, message));
-                    prop_assert!(!explained.limits.is_empty() || !explained.workers.iter().any(takes));
-                    prop_assert_eq!(explained.workers.len(), world.workers.len());
-                }
-            }
-            prop_assert_eq!(explain_session(&world, &session.uid).len(), session.tasks.len());
-        }
     }
 
     /// Workers are tested again only if they failed, and if somebody who could have them has none.
@@ -291,15 +184,18 @@ proptest! {
 fn worlds_are_nasty_enough() {
     // Guards the properties above against worlds in which nothing happens.
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let (mut seen, mut assigned, mut held, mut retested) = (BTreeSet::new(), 0, 0, 0);
+    let (mut reasons, mut assigned, mut retested, mut messages) = (BTreeSet::new(), 0, 0, Vec::new());
     for _ in 0..4000 {
         let tree = any_world().new_tree(&mut runner).unwrap();
         let plan = decide(&proptest::strategy::ValueTree::current(&tree));
         assigned += plan.assignments.len();
         retested += plan.retest.len();
-        held += plan.waiting.iter().filter(|wait| wait.message.contains("held back")).count();
-        seen.extend(plan.waiting.iter().map(|wait| wait.reason));
+        reasons.extend(plan.waiting.iter().map(|wait| wait.reason));
+        messages.extend(plan.waiting.into_iter().map(|wait| wait.message));
     }
-    assert_eq!(seen, WaitReason::ALL.iter().copied().collect());
-    assert!(assigned > 2000 && held > 300 && retested > 300, "{assigned} assigned, {held} held, {retested} retested");
+    assert_eq!(reasons, WaitReason::ALL.iter().copied().collect());
+    let count = |text: &str| messages.iter().filter(|message| message.contains(text)).count();
+    let (held, avoided) = (count("held back"), count("earlier attempts failed"));
+    let counts = format!("{assigned} assigned, {retested} retested, {held} held back, {avoided} avoided");
+    assert!(assigned > 2000 && retested > 200 && held > 500 && avoided > 30, "{counts}");
 }

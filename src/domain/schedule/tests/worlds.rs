@@ -9,10 +9,13 @@ use super::*;
 pub(super) const STORAGES: [&str; 3] = ["A", "B", "C"];
 pub(super) const HOSTS: [&str; 2] = ["h1", "h2"];
 const WORKERS: [&str; 4] = ["w0", "w1", "w2", "w3"];
-const VMS: [&str; 5] = ["100", "101", "102", "103", "104"];
+const VMS: [&str; 7] = ["100", "101", "102", "103", "104", "105", "106"];
 
-fn names(from: &'static [&'static str], most: usize) -> impl Strategy<Value = BTreeSet<String>> {
-    subsequence(from, 0..=most).prop_map(|names| names.into_iter().map(ToOwned::to_owned).collect())
+fn names(
+    from: &'static [&'static str],
+    size: std::ops::RangeInclusive<usize>,
+) -> impl Strategy<Value = BTreeSet<String>> {
+    subsequence(from, size).prop_map(|names| names.into_iter().map(ToOwned::to_owned).collect())
 }
 
 fn any_host() -> impl Strategy<Value = Option<String>> {
@@ -20,9 +23,10 @@ fn any_host() -> impl Strategy<Value = Option<String>> {
 }
 
 fn any_availability() -> impl Strategy<Value = Availability> {
-    let not = select(Unfit::ALL).prop_map(|reason| Availability::Not(Unavailable { reason, message: "so".into() }));
+    let unfit = prop_oneof![Just(Unfit::TestFailed), select(Unfit::ALL)];
+    let not = unfit.prop_map(|reason| Availability::Not(Unavailable { reason, message: "so".into() }));
     prop_oneof![
-        4 => Just(Availability::Running),
+        5 => Just(Availability::Running),
         1 => Just(Availability::Launching),
         2 => Just(Availability::Off),
         2 => not,
@@ -31,7 +35,10 @@ fn any_availability() -> impl Strategy<Value = Availability> {
 
 prop_compose! {
     fn any_worker(name: &'static str)(
-        host in any_host(), slots in 0_usize..4, foreign_claims in 0_usize..2, availability in any_availability(),
+        host in any_host(),
+        slots in prop_oneof![1 => Just(0), 9 => 1_usize..5],
+        foreign_claims in prop_oneof![3 => Just(0), 1 => 1_usize..3],
+        availability in any_availability(),
     ) -> Worker {
         Worker { name: name.into(), host, slots, foreign_claims, availability }
     }
@@ -43,8 +50,8 @@ fn any_state(avoiding: bool) -> impl Strategy<Value = TaskState> {
     let avoid = if avoiding { 2 } else { 0 };
     prop_oneof![
         5 => Just(TaskState::Waiting { avoid: BTreeSet::new() }),
-        avoid => names(&WORKERS, 3).prop_map(|avoid| TaskState::Waiting { avoid }),
-        2 => worker.prop_map(|worker| TaskState::Holding { worker: worker.into() }),
+        avoid => names(&WORKERS, 0..=3).prop_map(|avoid| TaskState::Waiting { avoid }),
+        1 => worker.prop_map(|worker| TaskState::Holding { worker: worker.into() }),
     ]
 }
 
@@ -52,7 +59,7 @@ prop_compose! {
     fn any_task(avoiding: bool)(
         vm in proptest::option::weighted(0.8, select(&VMS[..])),
         host in any_host(),
-        storages in names(&STORAGES, 3),
+        storages in names(&STORAGES, 0..=3),
         state in any_state(avoiding),
     ) -> Task {
         Task { uid: String::new(), name: String::new(), vm: vm.map(ToOwned::to_owned), host, storages, state }
@@ -63,9 +70,9 @@ prop_compose! {
     fn any_session(avoiding: bool)(
         created in 0_i64..3,
         kind in select(vec![Kind::Restore, Kind::Backup]),
-        required: bool,
-        parallelism in proptest::option::weighted(0.4, 0_usize..4),
-        workers in names(&WORKERS, 4),
+        required in proptest::bool::weighted(0.3),
+        parallelism in proptest::option::weighted(0.3, 0_usize..4),
+        workers in prop_oneof![1 => names(&WORKERS, 0..=1), 4 => names(&WORKERS, 2..=4)],
         tasks in vec(any_task(avoiding), 0..6),
     ) -> Session {
         let placement = if required { Placement::RequireSameHost } else { Placement::PreferSameHost };
@@ -89,13 +96,14 @@ fn christened(mut sessions: Vec<Session>) -> Vec<Session> {
 
 fn any_workers() -> impl Strategy<Value = Vec<Worker>> {
     let all: Vec<_> = WORKERS.iter().map(|name| any_worker(name)).collect();
-    (all, 0..=WORKERS.len()).prop_map(|(workers, count)| workers.into_iter().take(count).collect())
+    (all, prop_oneof![1 => Just(0), 9 => 1..=WORKERS.len()])
+        .prop_map(|(workers, count)| workers.into_iter().take(count).collect())
 }
 
 prop_compose! {
     /// Any world.
     pub(super) fn any_world()(
-        workers in any_workers(), sessions in vec(any_session(true), 0..5), tasks_per_storage in 0_usize..4,
+        workers in any_workers(), sessions in vec(any_session(true), 0..5), tasks_per_storage in prop_oneof![1 => Just(0), 12 => 1_usize..5],
     ) -> World {
         World { sessions: christened(sessions), workers, tasks_per_storage }
     }
@@ -105,7 +113,7 @@ prop_compose! {
     /// A world in which every session has all workers that there are, wherever they are, and avoids none; and one worker
     /// more.
     pub(super) fn any_world_and_a_worker()(
-        workers in any_workers(), sessions in vec(any_session(false), 1..5), tasks_per_storage in 0_usize..4,
+        workers in any_workers(), sessions in vec(any_session(false), 1..5), tasks_per_storage in prop_oneof![1 => Just(0), 12 => 1_usize..5],
         more in any_worker("w9"),
     ) -> (World, Worker) {
         let mut sessions = christened(sessions);
