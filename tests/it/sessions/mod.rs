@@ -1,6 +1,7 @@
 //! Sessions and their tasks, from creation to deletion: with the simulated hypervisor and the Kubernetes API in memory, in
 //! virtual time.
 
+mod run;
 mod created;
 mod crowd;
 mod disturbed;
