@@ -8,6 +8,7 @@ mod deletion;
 mod ends;
 mod members;
 mod memory;
+mod resolving;
 mod status;
 mod telling;
 mod trouble;
@@ -91,6 +92,8 @@ struct Pass<'a> {
     session: WorkerSession,
     /// Whether `session` was read live, or comes from a write of this pass.
     fresh: bool,
+    /// The tasks, if this pass has asked for them.
+    asked: Option<Slots>,
     /// Whether the cache has caught up with what `session` says of its tasks.
     seen_by_all: bool,
 }
@@ -125,6 +128,7 @@ impl<'a> Pass<'a> {
             uid,
             session,
             fresh: false,
+            asked: None,
             seen_by_all: true,
         }
     }
@@ -238,7 +242,7 @@ impl<'a> Pass<'a> {
         self.context.runs.with(&self.uid, |run| run.making = making);
         let stage = Stage { slots, blocked, created: false, certain: true, trouble: None, again: None };
         match made {
-            Ok(Progress::Made) => Ok(Stage { created: true, again: Some(Duration::ZERO), ..stage }),
+            Ok(Progress::Made) => Ok(Stage { created: true, ..stage }),
             Ok(Progress::More) => Ok(Stage { again: Some(Duration::ZERO), ..stage }),
             Ok(Progress::Waits(text)) => {
                 let trouble = trouble::preparing(text);

@@ -130,9 +130,7 @@ impl Pass<'_> {
         let act = bereaved::act(&task, session, now);
         let status = match &act {
             Act::Requeue(why) => task_status::requeued(&task, why, &task_status::Result::default()),
-            Act::Finish(finish) => {
-                task_status::finished(&task, finish, &task_status::Result::of(finish, None, now))
-            }
+            Act::Finish(finish) => task_status::finished(&task, finish, &task_status::Result::of(finish, None, now)),
             _ => return Ok((task, None)),
         };
         tracing::info!(namespace = self.namespace, task = %task.name_any(), "its worker is gone");

@@ -14,6 +14,7 @@ use super::snapshot::{uids, workers_of};
 use super::{claims, tasks, unreadable};
 use crate::api::Hypervisor;
 use crate::api::task::TaskPhase;
+use crate::domain::belonging::is_named;
 use crate::domain::ending;
 
 /// Between two times without a reason: what a reconcile remembers that runs while its object goes is forgotten then.
@@ -75,7 +76,8 @@ fn wake_workers(context: &Context, hypervisor: &Key) {
 pub fn wake_bereaved(context: &Context) {
     for task in context.tasks.all() {
         let phase = ending::phase(&task);
-        let has_session = stored(&context.sessions, &tasks::session_key(&task)).is_some();
+        let session = stored(&context.sessions, &tasks::session_key(&task));
+        let has_session = session.is_some_and(|session| is_named(&task, &session));
         let has_worker = || {
             let worker = tasks::worker_key(&task).and_then(|key| stored(&context.workers, &key));
             worker.is_some_and(|worker| claims::own_word(&task, &worker).is_some())

@@ -139,13 +139,18 @@ impl View {
     /// just being made. Those whose marks contradict themselves may have been put right: they are read again when they
     /// look different, and when they were read last before `again`.
     pub fn to_read(&self, inventory: &Inventory, range: (u32, u32), again: BootTime) -> Vec<VmRef> {
-        let is_candidate = |id: &str, vm: &VmSummary| vm.tags.iter().any(|tag| tag == TAG) || in_range(id, range);
         inventory
             .vms
             .iter()
-            .filter(|(id, vm)| is_candidate(id, vm) && self.is_stale(id, vm, again))
+            .filter(|(id, vm)| is_candidate(id, vm, range) && self.is_stale(id, vm, again))
             .map(|(id, vm)| VmRef { host: vm.host.clone(), id: id.clone() })
             .collect()
+    }
+
+    /// Whether a VM may be a worker's, and has not been read yet, or must be read anew.
+    pub fn is_unread(&self, id: &str, range: (u32, u32)) -> bool {
+        let vm = self.inventory.vms.get(id).filter(|_| !self.shown.contains_key(id));
+        vm.is_some_and(|vm| is_candidate(id, vm, range))
     }
 
     fn is_stale(&self, id: &str, vm: &VmSummary, again: BootTime) -> bool {
@@ -279,6 +284,11 @@ fn contradicts(shown: &Shown) -> bool {
         Some(mark) => mark.vm_id != shown.vm_id || !shown.tagged || shown.uuid != Some(mark.uuid().to_string()),
         None => shown.tagged,
     }
+}
+
+/// Whether a VM may be a worker's: it is tagged as one, or has an id that one may have.
+fn is_candidate(id: &str, vm: &VmSummary, range: (u32, u32)) -> bool {
+    vm.tags.iter().any(|tag| tag == TAG) || in_range(id, range)
 }
 
 fn in_range(id: &str, (min, max): (u32, u32)) -> bool {

@@ -95,7 +95,9 @@ mod tests {
 
     #[test]
     fn a_task_that_is_to_end_ends() {
-        for (mode, phase) in [("Command", "Starting"), ("Command", "Running"), ("Lease", "Starting"), ("Lease", "Running")] {
+        for (mode, phase) in
+            [("Command", "Starting"), ("Command", "Running"), ("Lease", "Starting"), ("Lease", "Running")]
+        {
             let Act::Finish(finish) = act(&task(mode, phase, 0), None, "2026-11-01T00:10:00Z".parse().unwrap()) else {
                 panic!("{mode} {phase}")
             };

@@ -133,7 +133,7 @@ fn end(session: &WorkerSession, tally: &Tally) -> Outcome {
         counts.total, counts.succeeded, counts.failed, counts.cancelled
     );
     let (phase, reason, message) = if counts.failed > 0 {
-        let (reason, message) = failure(session, tally, all);
+        let (reason, message) = failure(session, tally, &all);
         (SessionPhase::Failed, reason, message)
     } else if session.spec.state == SessionState::Cancelled && counts.cancelled > 0 {
         (SessionPhase::Cancelled, SessionReason::Cancelled, all)
@@ -145,7 +145,7 @@ fn end(session: &WorkerSession, tally: &Tally) -> Outcome {
     Outcome { phase, reason, message }
 }
 
-fn failure(session: &WorkerSession, tally: &Tally, all: String) -> (SessionReason, String) {
+fn failure(session: &WorkerSession, tally: &Tally, all: &str) -> (SessionReason, String) {
     if has_missed_its_start(session) {
         return (SessionReason::StartDeadlineExceeded, missed(session));
     }

@@ -63,7 +63,7 @@ impl<'a> Resolver<'a> {
                 let before = *first.entry(id.clone()).or_insert(index);
                 if before != index {
                     let text = format!("the session names VM {id} twice; the task of index {before} processes it");
-                    resolved.refusal = refusal(TaskReason::Duplicate, text);
+                    resolved.refusal = Some(Refusal { reason: TaskReason::Duplicate, message: text });
                 }
             }
             all.push(resolved);
@@ -88,7 +88,7 @@ impl<'a> Resolver<'a> {
             Ok(_) => {
                 let name = made.name.as_deref().unwrap_or_default();
                 let text = format!("there was no VM named {name:?} when the session's tasks were made");
-                refusal(TaskReason::NotFound, text)
+                Some(Refusal { reason: TaskReason::NotFound, message: text })
             }
         };
         Resolved { vm: made.clone(), refusal }
@@ -133,10 +133,6 @@ impl<'a> Resolver<'a> {
     }
 }
 
-fn refusal(reason: TaskReason, message: String) -> Option<Refusal> {
-    Some(Refusal { reason, message })
-}
-
 /// Whether a task may hold this name: its definition is strict, and a name is not worth a task.
 fn is_sayable(name: &str) -> bool {
     let fits = !name.is_empty() && name.chars().count() <= LONGEST_NAME && name.trim() == name;
@@ -158,7 +154,8 @@ mod tests {
             lock: None,
             template: None,
         };
-        let vms = [("101", "web"), ("102", "db"), ("103", "db"), ("104", ""), ("105", "a\u{2028}b"), ("5000", "worker")];
+        let vms =
+            [("101", "web"), ("102", "db"), ("103", "db"), ("104", ""), ("105", "a\u{2028}b"), ("5000", "worker")];
         let host = HostSummary { online: true, maintenance: false, cpus: 4, memory: 1 };
         Inventory {
             quorate: true,
@@ -206,9 +203,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_processed_says_why() {
+        use TaskReason::{Duplicate, HostMissing, IsWorker, NotFound};
         let wanted = [id("999"), name("nobody"), id("5000"), name("worker"), host("pve9"), id("101"), name("web")];
         let reasons: Vec<_> = resolve(&wanted, &[]).into_iter().map(|(_, reason)| reason).collect();
-        use TaskReason::{Duplicate, HostMissing, IsWorker, NotFound};
         let expected =
             [Some(NotFound), Some(NotFound), Some(IsWorker), Some(IsWorker), Some(HostMissing), None, Some(Duplicate)];
         assert_eq!(reasons, expected);

@@ -1,7 +1,6 @@
 //! The tasks of a session are made: once, one for each VM, each with the VM that it means. After a crash in the middle
 //! what exists is found again, and nothing is made twice.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -16,13 +15,10 @@ use crate::api::task::{SessionRef, TaskMode, TaskPhase};
 use crate::api::{WorkerTask, WorkerTaskSpec, names};
 use crate::controller::connection::Connection;
 use crate::controller::record::WriteError;
-use crate::controller::snapshot::named_ids;
 use crate::controller::{task_record, task_status};
 use crate::domain::attend::Finish;
 use crate::domain::belonging::{belongs, is_held, is_named, task_name};
-use crate::domain::identity::Mark;
-use crate::domain::resolve::{Refusal, Resolved, Resolver};
-use crate::api::reasons::TaskReason;
+use crate::domain::resolve::{Refusal, Resolved};
 
 /// Tasks that are made in one pass, at most.
 const IN_ONE_PASS: usize = 50;
@@ -62,12 +58,12 @@ impl Pass<'_> {
         let Some(resolved) = self.resolve(connection, &making.made) else {
             return Ok(Progress::Waits("some of its VMs are not known yet; the hypervisor is asked again".to_owned()));
         };
-        let todo: Vec<usize> = (0..resolved.len()).filter(|index| !self.is_settled(*index, &resolved, making)).collect();
+        let todo: Vec<usize> =
+            (0..resolved.len()).filter(|index| !self.is_settled(*index, &resolved, making)).collect();
         let chosen: Vec<_> = todo.iter().take(IN_ONE_PASS).map(|index| (*index, resolved[*index].clone())).collect();
-        let pass = &*self;
         let steps = chosen.into_iter().map(|(index, resolved)| {
             let made = making.made.get(&index).cloned();
-            async move { (index, pass.one(index, &resolved, made).await) }
+            async move { (index, self.one(index, &resolved, made).await) }
         });
         let steps: Vec<_> = futures::stream::iter(steps).buffer_unordered(AT_A_TIME).collect().await;
         let waits = self.settle(making, steps)?;
@@ -86,39 +82,6 @@ impl Pass<'_> {
             Some(task) => resolved[index].refusal.is_none() || has_phase(task),
             None => making.blocked.contains(&index) || is_gone(),
         }
-    }
-
-    /// What the entries of the session mean; `None` if a VM is missing, and the last poll is from before the session.
-    fn resolve(&self, connection: &Connection, made: &BTreeMap<usize, WorkerTask>) -> Option<Vec<Resolved>> {
-        let now = self.context.clock.boot();
-        let workers = self.worker_vms(connection);
-        let made = made.iter().map(|(index, task)| (*index, task.spec.virtual_machine.clone())).collect();
-        let (resolved, polled) = connection.view(|view| {
-            let resolver = Resolver::new(view.inventory(), &workers);
-            (resolver.all(&self.session.spec.virtual_machines, &made), view.latest())
-        });
-        let seen = self.context.runs.with(&self.uid, |run| run.seen(now));
-        if resolved.iter().any(is_absent) && polled.is_none_or(|polled| polled < seen) {
-            connection.hurry(now);
-            return None;
-        }
-        Some(resolved)
-    }
-
-    /// The VMs that are workers: of our making, or named by a Worker.
-    fn worker_vms(&self, connection: &Connection) -> BTreeSet<String> {
-        let mut hypervisors = connection.sharers();
-        hypervisors.insert(self.hypervisor());
-        let mut ids = named_ids(self.context, &hypervisors, None);
-        let installation = &self.context.installation;
-        let is_ours = |id: &String, mark: &Mark| mark.installation == *installation && mark.vm_id == *id;
-        connection.view(|view| {
-            let marked = view.known().filter(|(id, _, shown)| {
-                Mark::parse(&shown.description).is_some_and(|mark| is_ours(id, &mark))
-            });
-            ids.extend(marked.map(|(id, _, _)| id.clone()));
-        });
-        ids
     }
 
     /// Makes one task, unless it exists, and ends it if its VM cannot be processed.
@@ -217,11 +180,7 @@ impl Pass<'_> {
     }
 
     /// Remembers what became of some tasks; the answer is what has to be waited for.
-    fn settle(
-        &self,
-        making: &mut Making,
-        steps: Vec<(usize, Result<Step, Error>)>,
-    ) -> Result<Option<String>, Error> {
+    fn settle(&self, making: &mut Making, steps: Vec<(usize, Result<Step, Error>)>) -> Result<Option<String>, Error> {
         let (mut waits, mut trouble) = (None, None);
         for (index, step) in steps {
             match step {
@@ -253,9 +212,4 @@ impl Making {
 
 fn has_phase(task: &WorkerTask) -> bool {
     task.status.as_ref().is_some_and(|status| status.phase.is_some())
-}
-
-fn is_absent(resolved: &Resolved) -> bool {
-    let reason = resolved.refusal.as_ref().map(|why| why.reason);
-    matches!(reason, Some(TaskReason::NotFound | TaskReason::HostMissing))
 }

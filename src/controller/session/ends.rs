@@ -51,6 +51,7 @@ impl Pass<'_> {
             async move { task_record::write(tasks, &task, task_status::finished(&task, &finish, &result)).await }
         });
         let writes: Vec<_> = futures::stream::iter(writes).buffer_unordered(AT_A_TIME).collect().await;
+        self.asked = None;
         let mut overtaken = false;
         for write in writes {
             match write {
@@ -110,7 +111,8 @@ impl Pass<'_> {
         if status.is_some_and(|status| status.finished_at.is_some()) {
             return None;
         }
-        let start = status.is_none_or(|status| status.started_at.is_none()).then(|| ending::start_deadline(&self.session));
+        let start =
+            status.is_none_or(|status| status.started_at.is_none()).then(|| ending::start_deadline(&self.session));
         let deadlines = [start.flatten(), ending::deadline(&self.session)];
         let coming = deadlines.into_iter().flatten().filter(|deadline| *deadline >= now).min()?;
         // It has passed only when it is over.

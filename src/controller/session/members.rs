@@ -40,7 +40,10 @@ pub(super) fn placed(session: &WorkerSession, tasks: impl IntoIterator<Item = Ar
 
 impl Pass<'_> {
     /// The session's tasks. A cache that is behind is no proof that one was deleted.
-    pub(super) async fn members(&self) -> Result<Members, Error> {
+    pub(super) async fn members(&mut self) -> Result<Members, Error> {
+        if let Some(slots) = self.asked.clone() {
+            return Ok(Members { slots, certain: true });
+        }
         let context = self.context;
         let mut slots = placed(&self.session, context.tasks.of_session(&self.key));
         let is_open = !self.is_created() && !is_over(&self.session, context.clock.wall());
@@ -59,6 +62,7 @@ impl Pass<'_> {
                 // What was never made may be made yet, should the session be given more time.
                 let gone = if self.is_created() { self::lacking(&slots) } else { BTreeSet::new() };
                 context.runs.with(&self.uid, |run| run.gone.extend(gone));
+                self.asked = Some(slots.clone());
             }
             None => {}
         }

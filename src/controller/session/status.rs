@@ -64,7 +64,8 @@ pub(super) fn kept(session: &WorkerSession, now: Timestamp) -> WorkerSessionStat
 pub(super) fn leaving(session: &WorkerSession, left: usize, now: Timestamp) -> WorkerSessionStatus {
     let mut status = session.status.clone().unwrap_or_default();
     status.observed_generation = session.metadata.generation;
-    let text = format!("it is being deleted; {left} of its tasks are still there, and those that run are stopped first");
+    let text =
+        format!("it is being deleted; {left} of its tasks are still there, and those that run are stopped first");
     for (kind, answer) in [(conditions::READY, Answer::False), (conditions::RECONCILING, Answer::True)] {
         let condition = NewCondition::new(kind, answer, SessionReason::Deleting, text.clone());
         conditions::set(&mut status.conditions, condition.observed(session.metadata.generation), now);
@@ -79,13 +80,7 @@ pub(super) fn summary(status: &WorkerSessionStatus) -> String {
     conditions::find(&status.conditions, conditions::READY).map(|ready| ready.message.clone()).unwrap_or_default()
 }
 
-fn judge(
-    status: &mut WorkerSessionStatus,
-    generation: Option<i64>,
-    tally: &Tally,
-    outcome: &Outcome,
-    now: Timestamp,
-) {
+fn judge(status: &mut WorkerSessionStatus, generation: Option<i64>, tally: &Tally, outcome: &Outcome, now: Timestamp) {
     let list = &mut status.conditions;
     let mut set = |kind, answer: bool, reason: SessionReason, message: &str| {
         let condition = NewCondition::new(kind, Answer::from(answer), reason, message);

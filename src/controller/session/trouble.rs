@@ -31,9 +31,12 @@ pub(super) fn usable(context: &Context, key: &Key) -> Result<Arc<Connection>, Tr
     let Some(hypervisor) = stored(&context.hypervisors, key) else {
         if let Some(unreadable) = context.unreadable_hypervisors.get(key) {
             let error = &unreadable.error;
-            return Err(not_ready(format!("Hypervisor {name} cannot be read by this version of the operator ({error})")));
+            return Err(not_ready(format!(
+                "Hypervisor {name} cannot be read by this version of the operator ({error})"
+            )));
         }
-        let text = format!("there is no Hypervisor {name} in namespace {namespace}: create it, and the session goes on");
+        let text =
+            format!("there is no Hypervisor {name} in namespace {namespace}: create it, and the session goes on");
         return Err(Trouble { reason: SessionReason::HypervisorMissing, message: text });
     };
     let connection = context.connections.get(key);

@@ -13,6 +13,7 @@ fn session(vms: usize, patch: &Value) -> WorkerSession {
     serde_json::from_value(session).unwrap()
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "the shape of a slot")]
 fn task(index: usize, status: &Value) -> Option<Box<WorkerTask>> {
     let task = json!({
         "metadata": {"name": format!("night-{index}")},
@@ -58,8 +59,7 @@ fn tasks_are_counted_by_phase() {
         task(7, &json!({"phase": "FromALaterVersion", "worker": "w4"})),
     ];
     let found = tally(&session(8, &json!({})), &slots, &[]);
-    let counts =
-        TaskCounts { total: 8, pending: 1, starting: 1, running: 3, succeeded: 1, failed: 1, cancelled: 1 };
+    let counts = TaskCounts { total: 8, pending: 1, starting: 1, running: 3, succeeded: 1, failed: 1, cancelled: 1 };
     assert_eq!(found.counts, counts);
     assert_eq!(Vec::from_iter(&found.workers), ["w1", "w2", "w4"]);
     assert_eq!((found.ready, found.late, found.failed), (1, true, vec!["night-6".to_owned()]));
@@ -69,7 +69,8 @@ fn tasks_are_counted_by_phase() {
 #[test]
 fn reasons_for_waiting_are_grouped_with_the_most_frequent_first() {
     let waits = |index, reason: &str| task(index, &json!({"reason": reason, "message": format!("{reason} {index}")}));
-    let mut slots = vec![waits(0, "Busy"), waits(1, "VmBusy"), waits(2, "VmBusy"), task(3, &Value::Null), ended(4, "Failed")];
+    let mut slots =
+        vec![waits(0, "Busy"), waits(1, "VmBusy"), waits(2, "VmBusy"), task(3, &Value::Null), ended(4, "Failed")];
     let found = tally(&session(5, &json!({})), &slots, &[]).waiting;
     let expected = |reason: &str, tasks, index| WaitingTasks {
         reason: reason.into(),

@@ -172,7 +172,7 @@ pub(crate) struct Arranged {
     /// Rings when something is to be erased.
     erase: Notify,
     /// How often it struck.
-    pub(super) struck: AtomicU64,
+    pub(crate) struck: AtomicU64,
 }
 
 impl Arranged {

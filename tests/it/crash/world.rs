@@ -114,18 +114,18 @@ impl<K> Default for Shelf<K> {
 
 impl<K: Resource + DeserializeOwned + Clone> Shelf<K> {
     fn read(&self, world: &World, resource: &str) -> Vec<K> {
-        let mut shelf = self.0.lock().unwrap();
+        let mut kept = self.0.lock().unwrap();
         let version = world.version(resource);
-        if shelf.0.replace(version) != Some(version) {
-            let mut known: HashMap<_, _> = shelf.1.drain(..).map(|one| (one.resource_version(), one)).collect();
+        if kept.0.replace(version) != Some(version) {
+            let mut known: HashMap<_, _> = kept.1.drain(..).map(|one| (one.resource_version(), one)).collect();
             let objects = world.kube.objects("stevedore.dev", resource).into_iter();
             let newest = objects.map(|object| {
                 let version = object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
                 known.remove(&version).unwrap_or_else(|| serde_json::from_value(object).unwrap())
             });
-            shelf.1 = newest.collect();
+            kept.1 = newest.collect();
         }
-        shelf.1.clone()
+        kept.1.clone()
     }
 }
 

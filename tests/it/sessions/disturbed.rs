@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
+use stevedore::api::WorkerSession;
 use stevedore::simulator::kubernetes::Verb;
 
 use super::lab::{Lab, of, session};
@@ -16,10 +19,18 @@ use crate::support::seed::{self, seed};
 /// Longer, in virtual time, than any life takes, back-offs included.
 const LONG: Duration = Duration::from_secs(4 * 3600);
 
-/// A VM that waits for a worker until it is too late, one that is not there, one that is named twice: all of them end, and
-/// the session goes by itself.
-fn story() -> Value {
-    let patch = json!({"spec": {"startDeadline": "10m", "ttlAfterFinished": "5m"}});
+/// Who sees to it that a session goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Goes {
+    /// Nobody: its tasks end, and its time comes.
+    ByItself,
+    /// A person, as soon as all tasks are made.
+    Deleted,
+}
+
+/// A VM that waits for a worker until it is too late, one that is not there, one that is named twice.
+fn night() -> Value {
+    let patch = json!({"spec": {"startDeadline": "2m", "ttlAfterFinished": "30s"}});
     session("night", &json!([{"id": "101"}, {"id": "999"}, {"name": "files"}, {"id": "102"}]), &patch)
 }
 
@@ -68,14 +79,19 @@ fn expected() -> End {
 }
 
 /// One life, by operators one after the other, each until it is killed.
-async fn life(world: &World, arranged: &Arranged, stale: Duration) -> Result<(), String> {
-    world.create(story()).await;
-    let seen = Mutex::new(None);
+async fn life(world: &World, goes: Goes, arranged: &Arranged, stale: Duration) -> Result<(), String> {
+    world.create(night()).await;
+    let (seen, deleted) = (Mutex::new(None), AtomicBool::new(goes == Goes::ByItself));
     let gone = async |world: &World| {
         if let Some(end) = end(world) {
             seen.lock().unwrap().get_or_insert(end);
         }
-        world.session("night").await.is_none() && of(world, "night").is_empty()
+        let created = |one: WorkerSession| one.status.is_some_and(|status| status.tasks_created == Some(true));
+        if !deleted.load(Ordering::Relaxed) && world.all_sessions().into_iter().any(created) {
+            deleted.store(true, Ordering::Relaxed);
+            world.sessions().delete("night", &DeleteParams::default()).await.unwrap();
+        }
+        world.all_sessions().is_empty() && world.all_tasks().is_empty()
     };
     for _ in 0..6 {
         let mut operator = world.operator().with_stale_cache(stale);
@@ -87,11 +103,15 @@ async fn life(world: &World, arranged: &Arranged, stale: Duration) -> Result<(),
             return Err(format!("it is still there: {:?}\n{:?}", world.all_sessions(), of(world, "night")));
         }
         let seen = seen.lock().unwrap().take().unwrap_or_default();
-        if seen != expected() {
+        if goes == Goes::ByItself && seen != expected() {
             return Err(format!("it ended as {seen:?}"));
         }
         let made = made(world);
-        return if made.len() == 4 && made.values().all(|times| *times == 1) { Ok(()) } else { Err(format!("{made:?}")) };
+        return if made.len() == 4 && made.values().all(|times| *times == 1) {
+            Ok(())
+        } else {
+            Err(format!("{made:?}"))
+        };
     }
     Err("killed more often than was arranged".to_owned())
 }
@@ -101,44 +121,55 @@ async fn world() -> World {
     lab.world
 }
 
-fn writes() -> u64 {
+fn writes(goes: Goes) -> u64 {
     in_virtual_time(async {
         let world = world().await;
-        life(&world, &Arranged::default(), Duration::ZERO).await.unwrap();
+        life(&world, goes, &Arranged::default(), Duration::ZERO).await.unwrap();
         world.kube.writes().iter().filter(|write| is_ours(&write.call)).count() as u64
     })
 }
 
-async fn disturbed(number: u64, mishap: Mishap, stale: Duration) -> Result<(), String> {
+async fn disturbed(goes: Goes, number: u64, mishap: Mishap) -> Result<(), String> {
     let world = world().await;
     let arranged = arrange(&world, Place::Kubernetes(number), mishap);
-    life(&world, &arranged, stale).await
+    life(&world, goes, &arranged, Duration::ZERO).await?;
+    let struck = arranged.struck.load(Ordering::Relaxed);
+    if struck == 1 { Ok(()) } else { Err(format!("the mishap struck {struck} times")) }
 }
 
-#[test]
-fn every_write_of_a_sessions_life_survives_every_mishap() {
-    let (writes, mut lives, mut violations) = (writes(), 0, Vec::new());
+fn at_each_write(goes: Goes) {
+    let (writes, mut lives, mut violations) = (writes(goes), 0, Vec::new());
     for number in 1..=writes {
         for mishap in MISHAPS {
             lives += 1;
-            if let Err(text) = in_virtual_time(disturbed(number, mishap, Duration::ZERO)) {
+            if let Err(text) = in_virtual_time(disturbed(goes, number, mishap)) {
                 violations.push(format!("write {number}, {mishap:?}: {text}"));
             }
         }
     }
-    seed::tell(&format!("sessions: {lives} lives, {} violations", violations.len()));
+    seed::tell(&format!("sessions, {goes:?}: {lives} lives, {} violations", violations.len()));
     assert!(violations.is_empty(), "seed {}\n{}", seed(), violations.join("\n"));
+}
+
+#[test]
+fn every_write_of_a_sessions_life_survives_every_mishap() {
+    at_each_write(Goes::ByItself);
+}
+
+#[test]
+fn every_write_of_a_sessions_deletion_survives_every_mishap() {
+    at_each_write(Goes::Deleted);
 }
 
 #[test]
 fn watches_that_are_late_change_nothing() {
     let mut violations = Vec::new();
-    for seconds in [1, 3, 10, 30] {
+    for (goes, seconds) in [1, 3, 10, 30].into_iter().flat_map(|late| [(Goes::ByItself, late), (Goes::Deleted, late)]) {
         let lived = in_virtual_time(async {
             let world = world().await;
-            life(&world, &Arranged::default(), Duration::from_secs(seconds)).await
+            life(&world, goes, &Arranged::default(), Duration::from_secs(seconds)).await
         });
-        violations.extend(lived.err().map(|text| format!("{seconds} s late: {text}")));
+        violations.extend(lived.err().map(|text| format!("{goes:?}, {seconds} s late: {text}")));
     }
     assert!(violations.is_empty(), "{}", violations.join("\n"));
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use stevedore::api::WorkerTask;
 use stevedore::simulator::scenario::Scenario;
 
 use super::lab::{Lab, end, of, runs, says, session};
@@ -102,7 +103,12 @@ fn what_still_runs_when_a_session_should_be_over_is_stopped() {
 fn a_session_that_is_cancelled_stops_what_runs() {
     in_virtual_time(async {
         let mut lab = Lab::with_worker().await;
-        lab.declare(session("night", &json!([{"id": "101"}, {"id": "102"}, {"id": "103"}]), &runs(&["sleep", "36000"]))).await;
+        lab.declare(session(
+            "night",
+            &json!([{"id": "101"}, {"id": "102"}, {"id": "103"}]),
+            &runs(&["sleep", "36000"]),
+        ))
+        .await;
         lab.until("night", |status| status.tasks.unwrap_or_default().running == 2).await;
         lab.world.edit_session("night", json!({"spec": {"state": "Cancelled"}})).await;
         let status = lab.phase("night", "Cancelled").await;
@@ -130,14 +136,16 @@ fn a_session_that_is_cancelled_before_its_tasks_are_made_ends_without_them() {
 fn a_lease_ends_with_what_its_client_reports() {
     in_virtual_time(async {
         let mut lab = Lab::with_worker().await;
-        lab.declare(session("lease", &json!([{"id": "101"}, {"id": "102"}, {"id": "103"}, {"id": "999"}]), &json!({}))).await;
+        lab.declare(session("lease", &json!([{"id": "101"}, {"id": "102"}, {"id": "103"}, {"id": "999"}]), &json!({})))
+            .await;
         let status = lab.until("lease", |status| status.tasks.unwrap_or_default().running == 2).await;
         assert_eq!(says(&status.conditions, "WorkersAvailable"), "True/WorkerReady");
         let reported = json!({"spec": {"result": {"outcome": "Succeeded", "message": "42 GiB"}}});
         lab.world.tasks().patch("lease-0", &PatchParams::default(), &Patch::Merge(reported)).await.unwrap();
         let done = lab.task("lease-0", |task| task.status.as_ref().is_some_and(|one| one.finished_at.is_some())).await;
         assert_eq!(done.status.unwrap().message.as_deref(), Some("42 GiB"));
-        lab.until("lease", |status| status.tasks.unwrap_or_default().running == 2).await;
+        let runs = |task: &WorkerTask| task.status.as_ref().is_some_and(|one| one.phase.as_deref() == Some("Running"));
+        lab.task("lease-2", runs).await;
         lab.world.edit_session("lease", json!({"spec": {"state": "Completed"}})).await;
         lab.phase("lease", "Failed").await;
         let expected = [

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use stevedore::api::WorkerTask;
 
-use super::lab::{LONG, Lab, runs, says, session, task};
+use super::lab::{LONG, Lab, says, session, task};
 use crate::crash::world::in_virtual_time;
 
 /// Each way in which a task may be no session's: what it is called, which index it has, and what is merged into it.
@@ -29,8 +29,9 @@ fn is_disowned(task: &WorkerTask) -> bool {
 #[test]
 fn a_task_that_somebody_else_made_is_left_alone() {
     in_virtual_time(async {
-        let mut lab = Lab::with_worker().await;
-        lab.declare(session("night", &json!([{"id": "102"}]), &runs(&["sleep", "600"]))).await;
+        let mut lab = Lab::new().await.unscheduled();
+        let patch = json!({"spec": {"startDeadline": "10m"}});
+        lab.declare(session("night", &json!([{"id": "102"}]), &patch)).await;
         let owner = lab.world.session("night").await.unwrap();
         let strangers = strangers(&owner.uid().unwrap());
         for (name, index, patch) in &strangers {
@@ -41,7 +42,7 @@ fn a_task_that_somebody_else_made_is_left_alone() {
             assert_eq!(says(&told.conditions, "Ready"), "False/NotOurs");
             assert!(told.message.unwrap().contains("create a WorkerSession"));
         }
-        let status = lab.phase("night", "Succeeded").await;
+        let status = lab.phase("night", "Failed").await;
         assert_eq!(status.tasks.unwrap().total, 1);
         for (name, ..) in &strangers {
             let left = lab.world.task(name).await.unwrap();
@@ -58,11 +59,11 @@ fn a_task_that_somebody_else_made_is_left_alone() {
 #[test]
 fn a_session_takes_no_task_of_a_person_along() {
     in_virtual_time(async {
-        let mut lab = Lab::new().await;
+        let mut lab = Lab::new().await.unscheduled();
         lab.declare(session("night", &json!([{"id": "101"}]), &json!({}))).await;
         let owner = lab.world.session("night").await.unwrap();
         lab.world.create(task("mine", &owner, 0, &json!({}))).await;
-        lab.until("night", |status| !status.waiting.is_empty()).await;
+        lab.until("night", |status| status.tasks_created == Some(true)).await;
         lab.delete("night", &kube::api::DeleteParams::default()).await;
         let gone = lab.operator.run(LONG, async |world| world.session("night").await.is_none()).await;
         assert!(gone, "{:#?}", lab.world.session("night").await);

@@ -60,6 +60,11 @@ impl Lab {
         Self::in_world(World::with(seed(), Scenario::default_demo(), patch).await)
     }
 
+    /// The same, in which no task is given to a worker.
+    pub(super) fn unscheduled(self) -> Self {
+        Self { operator: self.operator.unscheduled(), ..self }
+    }
+
     pub(super) fn in_world(world: World) -> Self {
         let operator = world.operator();
         Self { world, operator }
@@ -90,7 +95,8 @@ impl Lab {
         name: &str,
         is: impl Fn(&WorkerSessionStatus) -> bool,
     ) -> WorkerSessionStatus {
-        let find = async |world: &World| world.session(name).await.and_then(|one| one.status).filter(|status| is(status));
+        let find =
+            async |world: &World| world.session(name).await.and_then(|one| one.status).filter(|status| is(status));
         let done = self.operator.run(limit, async |world| find(world).await.is_some()).await;
         assert!(done, "{:#?}\n{:#?}", self.world.session(name).await, self.statuses(name));
         find(&self.world).await.unwrap()

@@ -130,7 +130,9 @@ fn tasks_whose_session_is_gone_are_cancelled_and_left() {
         lab.strip("night").await;
         assert!(lab.world.session("night").await.is_none());
         let over = async |world: &crate::crash::world::World| {
-            of(world, "night").iter().all(|task| task.status.as_ref().is_some_and(|status| status.finished_at.is_some()))
+            of(world, "night")
+                .iter()
+                .all(|task| task.status.as_ref().is_some_and(|status| status.finished_at.is_some()))
         };
         assert!(lab.operator.run(LONG, over).await, "{:#?}", lab.statuses("night"));
         let expected = [vec![end("Cancelled", "SessionDeleted"); 3], vec![end("Failed", "NotFound")]].concat();

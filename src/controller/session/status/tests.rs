@@ -40,8 +40,12 @@ fn said(status: &WorkerSessionStatus) -> Vec<String> {
 fn tools_that_wait_for_a_session_see_every_end() {
     let plain = session(&json!({}));
     let going = rendered(&plain, &tally(1, 1, 0, 0), 60);
-    let expected =
-        ["Ready=False/Running", "WorkersAvailable=True/WorkerReady", "Finished=False/Running", "Reconciling=True/Running"];
+    let expected = [
+        "Ready=False/Running",
+        "WorkersAvailable=True/WorkerReady",
+        "Finished=False/Running",
+        "Reconciling=True/Running",
+    ];
     assert_eq!(said(&going), expected);
     let mut later = plain.clone();
     later.status = Some(going);
