@@ -8,7 +8,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
-use stevedore::api::Worker;
+use stevedore::api::{Worker, WorkerSession};
 use stevedore::simulator::fault::LoggedCall;
 use stevedore::simulator::kubernetes::Call;
 use stevedore::simulator::scenario::Scenario;
@@ -75,6 +75,8 @@ pub(super) enum Until {
     TestedOrOutdated,
     /// The test that was asked for with this value was made.
     Asked(&'static str),
+    /// Every session has succeeded, each task by one start, and every worker is off.
+    Succeeded,
     /// No worker is left.
     Gone,
 }
@@ -153,18 +155,49 @@ impl Until {
                 let handled = worker.status.as_ref().and_then(|status| status.last_handled_test_request.as_deref());
                 is_tested(worker) && handled == Some(*value)
             }),
+            Self::Succeeded => {
+                all(&|worker| phase(worker) == Some("ShutDown") && is_settled(worker)) && has_succeeded(world)
+            }
             Self::Gone => workers.is_empty(),
         }
     }
 
     /// Whether the workers' VMs are off and complete now.
     fn is_at_rest(&self) -> bool {
-        matches!(self, Self::Tested | Self::TestedOrOutdated | Self::Applied(..) | Self::Asked(_))
+        matches!(self, Self::Tested | Self::TestedOrOutdated | Self::Applied(..) | Self::Asked(_) | Self::Succeeded)
     }
 }
 
 fn phase(worker: &Worker) -> Option<&str> {
     worker.status.as_ref()?.phase.as_deref()
+}
+
+fn has_succeeded(world: &World) -> bool {
+    let is_done = |session: &WorkerSession| {
+        session.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Succeeded"))
+    };
+    let sessions = world.all_sessions();
+    !sessions.is_empty() && sessions.iter().all(is_done)
+}
+
+/// What must hold of tasks at every moment: no attempt is begun twice, no task where no guest has failed either, and no
+/// worker has more than it takes.
+fn tasks_hold(world: &World) -> Result<(), String> {
+    let starts = world.guests.starts();
+    let mut by_task = BTreeMap::new();
+    for (id, times) in &starts {
+        *by_task.entry(&id.task).or_insert(0) += times;
+    }
+    if let Some((task, times)) = by_task.iter().find(|(_, times)| **times > 1) {
+        return Err(format!("task {task} was begun {times} times: {starts:?}"));
+    }
+    for worker in world.all_workers() {
+        let held = worker.status.as_ref().map_or(0, |status| status.assignments.len());
+        if held > usize::try_from(worker.spec.max_concurrent_tasks).unwrap() {
+            return Err(format!("{} holds {held} tasks", worker.name_any()));
+        }
+    }
+    Ok(())
 }
 
 fn is_settled(worker: &Worker) -> bool {
@@ -191,6 +224,7 @@ pub(super) fn invariants(world: &World, story: &Story, strangers: &BTreeMap<u32,
     if story.knows_its_source() && world.all_workers().iter().any(|worker| has_reason(worker, "OrphanLock")) {
         return Err("a person is told to unlock a VM that a task works on".to_owned());
     }
+    tasks_hold(world)?;
     if world.strangers() != *strangers {
         return Err("a VM of somebody else was changed".to_owned());
     }
@@ -224,7 +258,8 @@ pub(super) async fn live(
         }
         if !finished {
             let statuses: Vec<_> = world.all_workers().into_iter().map(|worker| worker.status).collect();
-            return Err(format!("not {until:?}: {statuses:?}\n{:?}", world.ours()));
+            let tasks: Vec<_> = world.all_tasks().into_iter().map(|task| task.status).collect();
+            return Err(format!("not {until:?}: {statuses:?}\n{:?}\n{tasks:?}", world.ours()));
         }
         return Ok(());
     }

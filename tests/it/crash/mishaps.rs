@@ -50,6 +50,8 @@ pub(crate) enum Mishap {
 pub(crate) enum Loss {
     /// The record of the worker's operation in flight.
     Operation,
+    /// The claims of the tasks that are with the worker.
+    Claims,
     /// The worker's whole status.
     Status,
     /// The whole status of the Hypervisor.
@@ -211,6 +213,7 @@ pub(crate) fn arrange(world: &World, place: Place, mishap: Mishap) -> Arc<Arrang
 pub(super) async fn erase(world: &World, loss: Loss) {
     let path = match loss {
         Loss::Operation => "/status/operation",
+        Loss::Claims => "/status/assignments",
         Loss::Status | Loss::HypervisorStatus => "/status",
     };
     let removal = Patch::Json::<()>(serde_json::from_value(json!([{"op": "remove", "path": path}])).unwrap());
@@ -225,7 +228,7 @@ pub(super) async fn erase(world: &World, loss: Loss) {
 fn at_hypervisor(world: &World, nth: u64, mishap: Mishap, arranged: &Arc<Arranged>) {
     let arranged = Arc::clone(arranged);
     world.pve.faults().set_hook(Arc::new(move |moment: Moment, call: &LoggedCall| {
-        if call.number != nth || !is_effect(&call.method, &call.path) || moment != Moment::Before {
+        if call.number != nth || !is_effect(call) || moment != Moment::Before {
             return None;
         }
         arranged.strike(mishap);

@@ -7,6 +7,7 @@ mod lost;
 mod matrix;
 pub(crate) mod mishaps;
 pub(crate) mod operator;
+mod sessions;
 mod suspended;
 pub(crate) mod world;
 mod worlds;

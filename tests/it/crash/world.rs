@@ -42,6 +42,7 @@ pub(crate) const INSTALLATION: &str = "6a0f3f8e-8a86-4bd2-8f0a-2d9d64f7a001";
 pub(crate) struct World {
     pub(crate) kube: KubeApi,
     pub(crate) pve: Simulator,
+    pub(crate) guests: Arc<CannedGuest>,
     pub(crate) clock: SharedClock,
     pub(super) seed: u64,
     operators: Arc<AtomicU64>,
@@ -173,12 +174,13 @@ impl World {
             kube.install(&crd);
         }
         let scenario = Scenario { seed, ..scenario };
-        let pve = Simulator::with_guests(scenario, clock.clone(), Arc::new(CannedGuest::default()));
+        let guests = Arc::new(CannedGuest::default());
+        let pve = Simulator::with_guests(scenario, clock.clone(), guests.clone());
         let versions = Arc::<Versions>::default();
         let moves = Arc::clone(&versions);
         kube.observe(move |write| moves.one_more(&write.call.target.resource));
         let requests = Arc::default();
-        Self { kube, pve, clock, seed, operators: Arc::default(), versions, shelves: Arc::default(), requests }
+        Self { kube, pve, guests, clock, seed, operators: Arc::default(), versions, shelves: Arc::default(), requests }
     }
 
     /// The way of an operator to the Kubernetes API, as it is in production: with deadlines, and writing with
@@ -307,7 +309,7 @@ impl World {
     /// The calls so far that changed something, or were to change something, at the hypervisor. Running a script in a
     /// guest changes nothing there.
     pub(crate) fn effects(&self) -> Vec<LoggedCall> {
-        self.pve.faults().changes().into_iter().filter(|call| is_effect(&call.method, &call.path)).collect()
+        self.pve.faults().changes().into_iter().filter(is_effect).collect()
     }
 
     /// Every VM that is not a worker's: name, configuration, power. It must never change.
@@ -354,9 +356,17 @@ fn our_ids(world: &pve::World) -> impl Iterator<Item = u32> + use<> {
     world.machines().into_iter().map(|(id, _)| id).filter(|id| (5000..=5099).contains(id))
 }
 
-/// Whether a call changes something at the hypervisor.
-pub(crate) fn is_effect(method: &str, path: &str) -> bool {
-    method != "GET" && !path.contains("/agent/")
+/// Scripts that change something in a guest.
+const CHANGING_SCRIPTS: [&str; 4] = ["task_stage", "task_start", "task_stop", "task_forget"];
+
+/// Whether a call changes something at the hypervisor, or in a guest.
+pub(crate) fn is_effect(call: &LoggedCall) -> bool {
+    let runs = |script: &&str| {
+        let says_so = format!("record script {script} ");
+        call.params.iter().any(|(_, value)| value.contains(&says_so))
+    };
+    let in_guest = call.path.contains("/agent/");
+    call.method != "GET" && (!in_guest || CHANGING_SCRIPTS.iter().any(|script| runs(&script)))
 }
 
 /// A Hypervisor as people declare it.

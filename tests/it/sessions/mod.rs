@@ -1,7 +1,6 @@
 //! Sessions and their tasks, from creation to deletion: with the simulated hypervisor and the Kubernetes API in memory, in
 //! virtual time.
 
-mod run;
 mod created;
 mod crowd;
 mod disturbed;
@@ -10,3 +9,4 @@ mod foreign;
 mod lab;
 mod left;
 mod refused;
+mod run;

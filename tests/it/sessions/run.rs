@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::lab::{Lab, LONG, runs, session};
+use super::lab::{LONG, Lab, runs, session};
 use crate::crash::world::{in_virtual_time, worker};
 
 fn vms() -> serde_json::Value {
@@ -19,7 +19,16 @@ fn its_tasks_run_and_its_workers_are_shut_down() {
         lab.declare(session("nightly", &vms(), &runs(&["sleep", "60"]))).await;
         for _ in 0..40 {
             lab.operator.pass(Duration::from_secs(15)).await;
-            eprintln!("{:?} {:?}", lab.statuses("nightly"), lab.world.worker("w1").await.unwrap().status.map(|s| (s.phase, s.tasks, s.operation.map(|o| format!("{} {}", o["kind"], o["step"])), s.launch)));
+            eprintln!(
+                "{:?} {:?}",
+                lab.statuses("nightly"),
+                lab.world.worker("w1").await.unwrap().status.map(|s| (
+                    s.phase,
+                    s.tasks,
+                    s.operation.map(|o| format!("{} {}", o["kind"], o["step"])),
+                    s.launch
+                ))
+            );
         }
         lab.phase("nightly", "Succeeded").await;
         let off = lab.operator.run(LONG, async |world| {
