@@ -9,19 +9,18 @@ mod ends;
 mod members;
 mod memory;
 mod resolving;
+mod stage;
 mod status;
 mod telling;
 mod trouble;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Api, ResourceExt};
 use thiserror::Error;
 
-use self::creation::Progress;
-use self::members::{Slots, placed};
+use self::members::Slots;
 use self::memory::Making;
 pub use self::memory::Runs;
 use super::connection::Key;
@@ -30,8 +29,6 @@ use super::finalizer;
 use super::index::name_of;
 use super::record::WriteError;
 use crate::api::{WorkerSession, WorkerTask, names};
-use crate::domain::outcome::{self, Trouble};
-use crate::domain::tally::Roll;
 
 /// Decisions within one pass; a pass that needs more goes on with the next one.
 const MOST_ROUNDS: u32 = 8;
@@ -104,18 +101,8 @@ enum Turn {
     Done(Option<Duration>),
 }
 
-/// How far a session is with the making of its tasks.
-struct Stage {
-    slots: Slots,
-    blocked: BTreeSet<usize>,
-    /// Whether all tasks are made.
-    created: bool,
-    /// Whether those that are not there are known not to be.
-    certain: bool,
-    trouble: Option<Trouble>,
-    /// When to look again.
-    again: Option<Duration>,
-}
+/// What a step of a round gives, unless the round ends with it.
+type Step<T> = Result<Result<T, Turn>, Error>;
 
 impl<'a> Pass<'a> {
     fn new(context: &'a Context, session: WorkerSession) -> Self {
@@ -212,54 +199,5 @@ impl<'a> Pass<'a> {
     /// Namespace and name of its Hypervisor.
     fn hypervisor(&self) -> Key {
         (self.key.0.clone(), self.session.spec.hypervisor_ref.name.clone())
-    }
-
-    /// Makes tasks if some are not made yet; else looks at those that there are.
-    async fn stage(&mut self) -> Result<Result<Stage, Turn>, Error> {
-        let (mut trouble, mut again) = (None, None);
-        if !self.is_created() && !outcome::is_over(&self.session, self.context.clock.wall()) {
-            match trouble::complete(self.context, &self.hypervisor()) {
-                Ok(_) if !self.fresh => return self.refresh().await.map(Err),
-                Ok(connection) => return self.prepare(&connection).await.map(Ok),
-                Err(why) => (trouble, again) = (Some(why), Some(PASSES)),
-            }
-        } else if self.is_created() {
-            trouble = trouble::usable(self.context, &self.hypervisor()).err();
-            again = trouble.is_some().then_some(PASSES);
-        }
-        let members = self.members().await?;
-        let again = if members.certain { again } else { Some(SHOWS) };
-        let created = self.is_created();
-        let (slots, certain) = (members.slots, members.certain);
-        Ok(Ok(Stage { slots, blocked: BTreeSet::new(), created, certain, trouble, again }))
-    }
-
-    async fn prepare(&mut self, connection: &super::connection::Connection) -> Result<Stage, Error> {
-        let mut making = self.context.runs.with(&self.uid, |run| std::mem::take(&mut run.making));
-        let made = self.make(connection, &mut making).await;
-        let slots = placed(&self.session, making.tasks());
-        let blocked = making.blocked.clone();
-        self.context.runs.with(&self.uid, |run| run.making = making);
-        let stage = Stage { slots, blocked, created: false, certain: true, trouble: None, again: None };
-        match made {
-            Ok(Progress::Made) => Ok(Stage { created: true, ..stage }),
-            Ok(Progress::More) => Ok(Stage { again: Some(Duration::ZERO), ..stage }),
-            Ok(Progress::Waits(text)) => {
-                let trouble = trouble::preparing(text);
-                Ok(Stage { trouble: Some(trouble), again: Some(SHOWS * 2), ..stage })
-            }
-            Err(error) => {
-                let trouble = Some(trouble::failed(&error));
-                // It is said before the next try, which is made after a while.
-                let _ = self.tell(&Stage { trouble, ..stage }).await?;
-                Err(error)
-            }
-        }
-    }
-
-    /// Adds up.
-    fn tally(&self, stage: &Stage) -> crate::domain::tally::Tally {
-        let roll = Roll { slots: &stage.slots, blocked: &stage.blocked };
-        roll.tally(&self.session, self.context.clock.wall())
     }
 }

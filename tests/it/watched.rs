@@ -2,6 +2,7 @@
 //! the Kubernetes API in memory, in virtual time.
 
 mod gone;
+mod sessions;
 mod trimmed;
 mod unreadable;
 

@@ -9,7 +9,8 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::creation::AT_A_TIME;
 use super::members::Slots;
-use super::{Error, PASSES, Pass, SOON, Stage, Turn};
+use super::stage::Stage;
+use super::{Error, PASSES, Pass, SOON, Turn};
 use crate::api::WorkerTask;
 use crate::api::session::SessionState;
 use crate::api::task::TaskPhase;

@@ -61,6 +61,11 @@ impl Run {
         *self.seen.get_or_insert(now)
     }
 
+    /// How long it has been known here.
+    pub(super) fn age(&mut self, now: BootTime) -> Duration {
+        now.since(self.seen(now))
+    }
+
     /// How long its status must not be written yet.
     pub(super) fn rests(&self, now: BootTime) -> Duration {
         self.written.map_or(Duration::ZERO, |written| PACE.saturating_sub(now.since(written)))

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Resource, ResourceExt};
 
-use super::{Error, Pass, SHOWS, Stage, Turn, status};
+use super::stage::Stage;
+use super::{Error, Pass, SHOWS, Step, status};
 use crate::api::session_status::SessionPhase;
 use crate::api::{WorkerSession, WorkerSessionStatus};
 use crate::controller::apply;
@@ -17,7 +18,7 @@ use crate::domain::outcome::{self, outcome};
 
 impl Pass<'_> {
     /// Writes the status if it says something new, and may be written now. The answer is when to look again.
-    pub(super) async fn tell(&mut self, stage: &Stage) -> Result<Result<Option<Duration>, Turn>, Error> {
+    pub(super) async fn tell(&mut self, stage: &Stage) -> Step<Option<Duration>> {
         let caught_up = (!self.seen_by_all).then_some(SHOWS);
         if !stage.certain {
             return Ok(Ok(caught_up));
@@ -42,7 +43,7 @@ impl Pass<'_> {
         if outcome::ended(&self.session).is_some() {
             return status::kept(&self.session, now);
         }
-        let tally = self.tally(stage);
+        let tally = stage.tally(self);
         let outcome = outcome(&self.session, &tally, stage.trouble.as_ref(), now);
         status::render(&self.session, &tally, &outcome, stage.created, now)
     }
@@ -82,7 +83,7 @@ impl Pass<'_> {
     }
 
     /// Deletes the session when it has been over for as long as it says. The answer is when that is.
-    pub(super) async fn expire(&mut self) -> Result<Result<Option<Duration>, Turn>, Error> {
+    pub(super) async fn expire(&mut self) -> Step<Option<Duration>> {
         let Some(expires) = expires(&self.session) else { return Ok(Ok(None)) };
         let now = self.context.clock.wall();
         if now < expires {

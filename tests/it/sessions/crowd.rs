@@ -1,10 +1,12 @@
 //! A session of a thousand VMs: bounded work, bounded objects.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stevedore::simulator::kubernetes::Verb;
+use stevedore::simulator::kubernetes::{Fault, Verb};
+use tokio::time::Instant;
 
 use super::lab::{Lab, of, says, session};
 use crate::crash::mishaps::is_ours;
@@ -23,6 +25,8 @@ fn a_thousand_vms_that_are_not_there_end_one_by_one() {
         let mut lab = Lab::new().await;
         lab.operator.pass(Duration::from_secs(60)).await;
         lab.world.kube.forget_writes();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        watch(&lab, Arc::clone(&told));
         let name = "n".repeat(57);
         let vms: Vec<_> = (0..VMS).map(|index| json!({"name": format!("{index:a>63}")})).collect();
         lab.declare(session(&name, &json!(vms), &json!({}))).await;
@@ -39,8 +43,22 @@ fn a_thousand_vms_that_are_not_there_end_one_by_one() {
             assert!(largest < LARGEST, "{resource}: {largest} bytes");
         }
         costs(&lab);
+        let told = told.lock().unwrap();
+        let gap = told.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
+        assert!(gap >= Duration::from_secs(1), "two writes of the session's status within {gap:?}");
+        drop(told);
         lab.delete(&name, &kube::api::DeleteParams::foreground()).await;
         lab.gone(&name).await;
+    });
+}
+
+/// Notes when the session's status is written.
+fn watch(lab: &Lab, told: Arc<Mutex<Vec<Instant>>>) {
+    lab.world.kube.intercept(move |call| {
+        if is_ours(call) && call.verb == Verb::Apply && call.target.resource == "workersessions" {
+            told.lock().unwrap().push(Instant::now());
+        }
+        Fault::None
     });
 }
 
