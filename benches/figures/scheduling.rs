@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use stevedore::domain::schedule::{
-    Availability, Kind, Placement, Session, Task, TaskState, Unavailable, Unfit, Worker, World, decide,
-};
+use stevedore::api::reasons::TaskReason;
+use stevedore::domain::availability::{Availability, Unavailable};
+use stevedore::domain::schedule::{Kind, Placement, Session, Task, TaskState, Worker, World, decide};
 
 use crate::report::{Bound, Figure, Report, say};
 use crate::stage::Outcome;
@@ -50,7 +50,8 @@ pub(crate) fn measure(report: &mut Report) -> Outcome<()> {
 
 /// In what state all workers are, and how many of their slots are taken.
 fn states() -> [(&'static str, Availability, usize); 3] {
-    let failed = Unavailable { reason: Unfit::TestFailed, message: "guest answers: no answer within 5 min".into() };
+    let failed =
+        Unavailable { reason: TaskReason::TestFailed, message: "guest answers: no answer within 5 min".into() };
     [
         ("All workers off", Availability::Off, 0),
         ("all of them full", Availability::Running, 4),

@@ -51,11 +51,11 @@ pub struct Context {
     pub unreadable_hypervisors: Unreadables,
     /// Takes the workers whose VM, or whose hypervisor, looks different from before: they are reconciled.
     pub changed: UnboundedSender<ObjectRef<Worker>>,
-    /// All WorkerTasks, as the watch shows them.
+    /// All `WorkerTask`s, as the watch shows them.
     pub tasks: Tasks,
-    /// All WorkerSessions, as the watch shows them.
+    /// All `WorkerSession`s, as the watch shows them.
     pub sessions: Store<WorkerSession>,
-    /// Whether all WorkerTasks and WorkerSessions are known: not just after the start.
+    /// Whether all `WorkerTask`s and `WorkerSession`s are known: not just after the start.
     pub sessions_listed: Listed,
     /// The storages of VMs that sessions process.
     pub disks: Disks,

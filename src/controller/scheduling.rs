@@ -4,7 +4,6 @@
 mod assign;
 pub mod disks;
 mod gather;
-mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -166,8 +165,7 @@ async fn explain(context: &Context, key: &Key, gathered: &Gathered, plan: &Plan)
         }
         written += 1;
         let api = Api::namespaced(context.client.clone(), &namespace);
-        match task_record::write(&api, task, task_status::waiting(task, words::reason(waiting.reason), &message)).await
-        {
+        match task_record::write(&api, task, task_status::waiting(task, waiting.reason, &message)).await {
             Ok(task) => {
                 context.tasks.note(&task);
                 context.wake_session(&task);

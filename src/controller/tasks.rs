@@ -1,4 +1,4 @@
-//! The WorkerTasks as the watch shows them, never older than what this process has written itself; by the Worker that
+//! The `WorkerTask`s as the watch shows them, never older than what this process has written itself; by the Worker that
 //! they are with, and by the session that they belong to.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::fresh::Written;
 use super::index::{Index, stored};
 use crate::api::WorkerTask;
 
-/// All WorkerTasks. Cheap to clone.
+/// All `WorkerTask`s. Cheap to clone.
 #[derive(Clone)]
 pub struct Tasks {
     store: Store<WorkerTask>,
@@ -25,7 +25,7 @@ struct Indices {
     by_session: Index<WorkerTask>,
 }
 
-/// A store that is filled by hand: to find a few WorkerTasks it looks at all.
+/// A store that is filled by hand: to find a few `WorkerTask`s it looks at all.
 impl From<Store<WorkerTask>> for Tasks {
     fn from(store: Store<WorkerTask>) -> Self {
         Self { store, indices: None, written: Written::default() }

@@ -45,7 +45,7 @@ pub fn watch_workers(client: kube::Client) -> (Watched<Worker>, Roster) {
     (watch_into(client, store, writer, trim, move |event| told.settle(event)), roster)
 }
 
-/// Watches all WorkerTasks.
+/// Watches all `WorkerTask`s.
 pub fn watch_tasks(client: kube::Client) -> (Watched<WorkerTask>, Tasks) {
     let (store, writer) = reflector::store();
     let tasks = Tasks::told(store.clone());

@@ -1,5 +1,7 @@
 //! The end of a command's output, as it can stand in a status: text, cut, and without the values of secrets.
 
+use std::fmt::Write;
+
 /// Stands in the place of a secret value.
 const MASK: &str = "***";
 /// Values that are shorter are no secrets worth the name, and would be found everywhere.
@@ -43,15 +45,20 @@ fn escaped(bytes: &[u8]) -> String {
             match character {
                 '\n' | '\t' => text.push(character),
                 '\r' => text.push_str("\\r"),
-                other if other.is_control() => text.push_str(&format!("\\x{:02x}", u32::from(other))),
+                other if other.is_control() => push_code(&mut text, u32::from(other)),
                 other => text.push(other),
             }
         }
         for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
+            push_code(&mut text, u32::from(*byte));
         }
     }
     text
+}
+
+fn push_code(text: &mut String, code: u32) {
+    // Writing into a text never fails.
+    let _ = write!(text, "\\x{code:02x}");
 }
 
 /// The last `most` bytes of a text, cut between two characters.

@@ -16,6 +16,7 @@ use crate::controller::connection::{Connection, Key};
 use crate::controller::context::Context;
 use crate::controller::index::name_of;
 use crate::domain::availability::{Availability, Unavailable};
+use crate::domain::belonging::{belongs, had_worker};
 use crate::domain::ending::{self, phase};
 use crate::domain::schedule::{self, Kind, Placement, TaskState, World};
 use crate::hypervisor::vm::VmRef;
@@ -96,7 +97,7 @@ impl Gathering<'_> {
             host: posted.as_ref().map(|posted| posted.host.clone()),
             slots: usize::try_from(worker.spec.max_concurrent_tasks).unwrap_or(0),
             foreign_claims: foreign,
-            availability: super::words::availability(posted.map_or_else(unseen, |posted| posted.availability)),
+            availability: posted.map_or_else(unseen, |posted| posted.availability),
         });
         self.out.workers.insert(name, worker);
     }
@@ -117,7 +118,8 @@ impl Gathering<'_> {
         let open = is_open(session, self.now);
         let uid = session.uid().unwrap_or_default();
         let mut tasks = self.context.tasks.of_session(&name_of(session.as_ref()));
-        tasks.retain(|task| task.spec.session_ref.uid == uid);
+        // A person's own is never given to a worker.
+        tasks.retain(|task| task.spec.session_ref.uid == uid && (belongs(task, session) || had_worker(task)));
         tasks.sort_by_key(|task| task.spec.index);
         let tasks: Vec<schedule::Task> = tasks.into_iter().filter_map(|task| self.task(&uid, task, open)).collect();
         if tasks.is_empty() {

@@ -95,6 +95,7 @@ impl Holdup {
 }
 
 /// What a decision says to people.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they come in every combination")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Whether the declaration is met; `None` leaves the condition as it is.
@@ -191,12 +192,9 @@ fn is_under_test(facts: &Facts, operation: Option<&Operation>) -> bool {
 /// Whether it takes tasks, as far as that lasts: a shutdown passes by itself, and of a hypervisor that is away `Ready`
 /// speaks.
 fn schedulable(facts: &Facts) -> Option<Verdict> {
-    let why = match availability(facts) {
-        Availability::Not(why) => why,
-        _ => {
-            let text = "takes tasks; it is launched when a session needs it";
-            return Some(Verdict::new(Some(true), WorkerReason::Schedulable, text));
-        }
+    let Availability::Not(why) = availability(facts) else {
+        let text = "takes tasks; it is launched when a session needs it";
+        return Some(Verdict::new(Some(true), WorkerReason::Schedulable, text));
     };
     let reason = match why.reason {
         TaskReason::Deleting => WorkerReason::Deleting,

@@ -4,9 +4,11 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::ledger::Ledger;
-use super::reason::Unfit;
+use super::reason::passes;
 use super::roll::{Roll, Turn};
-use super::world::{Availability, Placement, Unavailable, Worker};
+use super::world::{Placement, Worker};
+use crate::api::reasons::TaskReason;
+use crate::domain::availability::{Availability, Unavailable};
 
 /// The workers, seen from a task whose turn has come.
 #[derive(Debug)]
@@ -110,7 +112,7 @@ impl<'r, 'a> Candidates<'r, 'a> {
     /// The workers that would be among these if they had not failed their tests.
     pub(super) fn failed(&self) -> impl Iterator<Item = usize> {
         self.verdicts().filter_map(|(place, verdict)| match verdict {
-            Verdict::Unavailable(Unavailable { reason: Unfit::TestFailed, .. }) => {
+            Verdict::Unavailable(Unavailable { reason: TaskReason::TestFailed, .. }) => {
                 (!self.is_spared(self.roll.workers[place])).then_some(place)
             }
             _ => None,
@@ -152,7 +154,7 @@ impl<'r, 'a> Candidates<'r, 'a> {
         worker.slots > 0
             && self.is_in_reach(worker)
             && match &worker.availability {
-                Availability::Not(unavailable) => unavailable.reason.passes(),
+                Availability::Not(unavailable) => passes(unavailable.reason),
                 Availability::Running | Availability::Launching | Availability::Off => true,
             }
     }

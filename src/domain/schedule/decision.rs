@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::reason::WaitReason;
+use crate::api::reasons::TaskReason;
 
 /// What is decided for a world, in the order in which the tasks had their turns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Waiting {
     /// UID of its session.
     pub session: String,
     /// Why, in one word.
-    pub reason: WaitReason,
+    pub reason: TaskReason,
     /// Why, for people.
     pub message: String,
 }

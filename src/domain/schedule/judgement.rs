@@ -4,8 +4,8 @@ use super::candidates::{Candidates, Standing};
 use super::lack::lack;
 use super::ledger::Ledger;
 use super::limit::Limit;
-use super::reason::WaitReason;
 use super::roll::{Roll, Turn};
+use crate::api::reasons::TaskReason;
 
 /// The longest message, in letters.
 const LONGEST: usize = 300;
@@ -22,7 +22,7 @@ pub(super) enum Judgement {
 /// Why a task waits, and what that means for others.
 #[derive(Debug)]
 pub(super) struct Wait {
-    pub(super) reason: WaitReason,
+    pub(super) reason: TaskReason,
     pub(super) message: String,
     /// Whether it keeps what it needs from those that come later.
     holds: bool,

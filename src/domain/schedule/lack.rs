@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::candidates::{Candidates, Verdict};
-use super::reason::{Unfit, WaitReason};
-use super::world::{Placement, Unavailable};
+use super::reason::{of_many, of_one};
+use super::world::Placement;
+use crate::api::reasons::TaskReason;
+use crate::domain::availability::Unavailable;
 
 /// Workers that are named in one sentence; the others are counted.
 const MOST_NAMES: usize = 3;
@@ -15,7 +17,7 @@ struct Lack<'a> {
     full: Group<'a>,
     avoided: Group<'a>,
     /// With what the first of them says.
-    unfit: BTreeMap<Unfit, (Group<'a>, &'a str)>,
+    unfit: BTreeMap<TaskReason, (Group<'a>, &'a str)>,
 }
 
 /// Workers of which the same can be said.
@@ -27,13 +29,13 @@ struct Group<'a> {
 }
 
 /// Why no worker takes the task: the word, and the sentence.
-pub(super) fn lack(candidates: &Candidates<'_, '_>) -> (WaitReason, String) {
+pub(super) fn lack(candidates: &Candidates<'_, '_>) -> (TaskReason, String) {
     if candidates.selected().is_empty() {
-        return (WaitReason::NoWorker, "the session's selector selects no worker".into());
+        return (TaskReason::NoWorker, "the session's selector selects no worker".into());
     }
     let lack = Lack::of(candidates);
     if lack.count() == 0 {
-        return (WaitReason::NoWorkerOnHost, none_on_host(candidates));
+        return (TaskReason::NoWorkerOnHost, none_on_host(candidates));
     }
     (lack.reason(), lack.message(&place(candidates)))
 }
@@ -82,12 +84,12 @@ impl<'a> Lack<'a> {
         self.full.count + self.avoided.count + self.unfit.values().map(|(group, _)| group.count).sum::<usize>()
     }
 
-    fn reason(&self) -> WaitReason {
+    fn reason(&self) -> TaskReason {
         let mut kinds = self.unfit.keys();
         match (self.full.count, kinds.next(), kinds.next()) {
-            (0, Some(only), None) => (*only).into(),
-            (0, ..) => WaitReason::Unavailable,
-            _ => WaitReason::Busy,
+            (0, Some(only), None) => *only,
+            (0, ..) => TaskReason::Unavailable,
+            _ => TaskReason::Busy,
         }
     }
 
@@ -96,7 +98,7 @@ impl<'a> Lack<'a> {
         let mut parts = Vec::new();
         parts.extend(self.full.says("is full", "are full", all, place));
         for (unfit, (group, message)) in &self.unfit {
-            let mut part = group.says(unfit.of_one(), unfit.of_many(), all, place).unwrap_or_default();
+            let mut part = group.says(of_one(*unfit), of_many(*unfit), all, place).unwrap_or_default();
             // What is wrong with a worker matters to whom no other is left.
             if self.full.count == 0 && group.count == 1 && !message.is_empty() {
                 part = format!("{part}: {message}");

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::reason::WaitReason;
 use super::roll::Member;
+use crate::api::reasons::TaskReason;
 
 /// One thing that holds a task back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,11 +49,11 @@ pub enum Limit {
 
 impl Limit {
     /// The reason for which the task waits.
-    pub const fn reason(&self) -> WaitReason {
+    pub const fn reason(&self) -> TaskReason {
         match self {
-            Self::Parallelism { .. } => WaitReason::Parallelism,
-            Self::VmProcessed { .. } | Self::VmAwaited { .. } => WaitReason::VmBusy,
-            Self::StorageFull { .. } | Self::StorageHeld { .. } => WaitReason::StorageLimit,
+            Self::Parallelism { .. } => TaskReason::Parallelism,
+            Self::VmProcessed { .. } | Self::VmAwaited { .. } => TaskReason::VmBusy,
+            Self::StorageFull { .. } | Self::StorageHeld { .. } => TaskReason::StorageLimit,
         }
     }
 }

@@ -21,7 +21,7 @@
 //! Three cases need a word more:
 //!
 //! - A task that no worker could take holds nothing back: it would keep things for somebody who does not come. But a
-//!   worker that is shutting down counts as one that is full ([`Unfit::passes`]): otherwise those that come later could
+//!   worker that is shutting down counts as one that is full : otherwise those that come later could
 //!   take the storage in the very minute in which the worker of a waiting task goes down, again and again.
 //! - A task that its session's parallelism holds back holds nothing back itself. Other tasks of its session can have
 //!   the place for which it waits, but a session has only so many.
@@ -55,8 +55,7 @@ pub use candidates::Readiness;
 pub use decision::{Assignment, Plan, Waiting};
 pub use explain::{Explanation, Outcome, Seen, explain, explain_session};
 pub use limit::Limit;
-pub use reason::{Unfit, WaitReason};
-pub use world::{Availability, Kind, Placement, Session, Task, TaskState, Unavailable, Worker, World};
+pub use world::{Kind, Placement, Session, Task, TaskState, Worker, World};
 
 use judgement::Judgement;
 use roll::Roll;

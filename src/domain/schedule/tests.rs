@@ -10,6 +10,9 @@ mod worlds;
 
 use jiff::Timestamp;
 
+use crate::api::reasons::TaskReason;
+use crate::domain::availability::{Availability, Unavailable};
+
 use super::*;
 
 fn at(second: i64) -> Timestamp {
@@ -31,7 +34,7 @@ impl Worker {
         Self { availability, ..self }
     }
 
-    fn isnt(self, reason: Unfit, message: &str) -> Self {
+    fn isnt(self, reason: TaskReason, message: &str) -> Self {
         self.is(Availability::Not(Unavailable { reason, message: message.into() }))
     }
 
@@ -113,7 +116,7 @@ impl Plan {
         self.waiting.iter().find(|one| one.task == task).unwrap_or_else(|| panic!("{task} does not wait: {self:?}"))
     }
 
-    fn says(&self, task: &str) -> (WaitReason, &str) {
+    fn says(&self, task: &str) -> (TaskReason, &str) {
         let wait = self.wait(task);
         (wait.reason, &wait.message)
     }

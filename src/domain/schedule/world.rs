@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::reason::Unfit;
+use crate::domain::availability::Availability;
 
 /// All that shares the workers and storages of one hypervisor. The order of sessions and workers in it means nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -111,26 +111,4 @@ pub struct Worker {
     pub foreign_claims: usize,
     /// Whether it takes tasks.
     pub availability: Availability,
-}
-
-/// Whether a worker takes tasks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Availability {
-    /// It is launched.
-    Running,
-    /// It is being launched.
-    Launching,
-    /// It can be launched.
-    Off,
-    /// It takes none now.
-    Not(Unavailable),
-}
-
-/// Why a worker takes no tasks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unavailable {
-    /// In one word.
-    pub reason: Unfit,
-    /// What more there is to say to a person, such as the check that failed; may be empty.
-    pub message: String,
 }

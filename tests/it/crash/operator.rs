@@ -50,8 +50,6 @@ pub(crate) struct Operator {
     bells: Bells,
     due: HashMap<Item, Option<Instant>>,
     seen: HashMap<Item, u64>,
-    /// Whether tasks are given to workers.
-    schedules: bool,
     /// The watches show workers, sessions and tasks this much late.
     stale: Duration,
     /// The version of each kind that its watch showed last, and when it did.
@@ -139,7 +137,6 @@ impl Operator {
             },
             due: HashMap::new(),
             seen: HashMap::new(),
-            schedules: true,
             stale: Duration::ZERO,
             shown: HashMap::new(),
         }
@@ -148,11 +145,6 @@ impl Operator {
     /// The same with a watch that is late by up to this long.
     pub(crate) fn with_stale_cache(self, stale: Duration) -> Self {
         Self { stale, ..self }
-    }
-
-    /// The same, which gives no task to a worker.
-    pub(crate) fn unscheduled(self) -> Self {
-        Self { schedules: false, ..self }
     }
 
     /// The same with bounds to what it may reach.
@@ -297,7 +289,6 @@ impl Operator {
                 let found = context.tasks.get(&(NAMESPACE.to_owned(), name.clone()))?;
                 again(item, task::reconcile(found, context).await)
             }
-            Item::Schedule(_) if !self.schedules => None,
             Item::Schedule(key) => again(item, scheduling::schedule(context, key).await.map(|()| None)),
         }
     }

@@ -101,7 +101,7 @@ fn a_vm_that_was_made_just_before_the_session_is_found() {
 #[test]
 fn a_task_that_a_person_made_keeps_its_place_and_that_of_the_session_fails() {
     in_virtual_time(async {
-        let mut lab = Lab::new().await.unscheduled();
+        let mut lab = Lab::new().await;
         lab.declare(session("night", &json!([{"id": "999"}, {"id": "102"}]), &json!({}))).await;
         let made = lab.world.session("night").await.unwrap();
         lab.world.create(task("night-1", &made, 1, &json!({}))).await;

@@ -29,7 +29,7 @@ fn is_disowned(task: &WorkerTask) -> bool {
 #[test]
 fn a_task_that_somebody_else_made_is_left_alone() {
     in_virtual_time(async {
-        let mut lab = Lab::new().await.unscheduled();
+        let mut lab = Lab::new().await;
         let patch = json!({"spec": {"startDeadline": "10m"}});
         lab.declare(session("night", &json!([{"id": "102"}]), &patch)).await;
         let owner = lab.world.session("night").await.unwrap();
@@ -59,7 +59,7 @@ fn a_task_that_somebody_else_made_is_left_alone() {
 #[test]
 fn a_session_takes_no_task_of_a_person_along() {
     in_virtual_time(async {
-        let mut lab = Lab::new().await.unscheduled();
+        let mut lab = Lab::new().await;
         lab.declare(session("night", &json!([{"id": "101"}]), &json!({}))).await;
         let owner = lab.world.session("night").await.unwrap();
         lab.world.create(task("mine", &owner, 0, &json!({}))).await;

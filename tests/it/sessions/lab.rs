@@ -60,11 +60,6 @@ impl Lab {
         Self::in_world(World::with(seed(), Scenario::default_demo(), patch).await)
     }
 
-    /// The same, in which no task is given to a worker.
-    pub(super) fn unscheduled(self) -> Self {
-        Self { operator: self.operator.unscheduled(), ..self }
-    }
-
     pub(super) fn in_world(world: World) -> Self {
         let operator = world.operator();
         Self { world, operator }

@@ -13,8 +13,8 @@ fn ten_at_once_over_two_storages_of_four_are_eight() {
     let plan = decide(&world(workers, vec![backup("s", 0, &["w1", "w2", "w3"], tasks).at_most(10)]));
     let assigned: Vec<&str> = plan.pairs().into_iter().map(|(task, _)| task).collect();
     assert_eq!(assigned, ["a1", "a2", "a3", "a4", "b1", "b2", "b3", "b4"]);
-    assert_eq!(plan.says("a5"), (WaitReason::StorageLimit, "storage A runs 4 of 4 tasks"));
-    assert_eq!(plan.says("b5"), (WaitReason::StorageLimit, "storage B runs 4 of 4 tasks"));
+    assert_eq!(plan.says("a5"), (TaskReason::StorageLimit, "storage A runs 4 of 4 tasks"));
+    assert_eq!(plan.says("b5"), (TaskReason::StorageLimit, "storage B runs 4 of 4 tasks"));
 }
 
 /// The worker that one task of a VM on `h1` gets from these.
@@ -72,7 +72,7 @@ fn a_vm_on_another_host_takes_the_worker_there() {
     let plan = decide(&world(workers, vec![backup("s", 0, &["w1", "w2"], tasks)]));
     let local: Vec<bool> = plan.assignments.iter().map(|one| one.local).collect();
     assert_eq!((plan.pairs(), local), (vec![("t1", "w2"), ("t2", "w1")], vec![true, false]));
-    assert_eq!(plan.says("t3"), (WaitReason::Busy, "all 2 workers are full (w1 1/1, w2 1/1)"));
+    assert_eq!(plan.says("t3"), (TaskReason::Busy, "all 2 workers are full (w1 1/1, w2 1/1)"));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_required_host_is_waited_for() {
     let tasks = vec![task("t1", &[]), task("t2", &[])];
     let plan = decide(&world(workers, vec![backup("s", 0, &["w1", "w2"], tasks).requires_host()]));
     assert_eq!(plan.pairs(), [("t1", "w1")]);
-    assert_eq!(plan.says("t2"), (WaitReason::Busy, "w1 is full (1/1)"));
+    assert_eq!(plan.says("t2"), (TaskReason::Busy, "w1 is full (1/1)"));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_restore_holds_back_backups_on_its_storage() {
     let plan = decide(&world(workers, sessions));
     assert_eq!(plan.pairs(), [("b1", "w2"), ("b2", "w2"), ("b3", "w2")]);
     let text = "storage ceph runs 3 of 4 tasks, and the last slot is held back for restore erp";
-    assert_eq!(plan.says("b4"), (WaitReason::StorageLimit, text));
+    assert_eq!(plan.says("b4"), (TaskReason::StorageLimit, text));
 }
 
 #[test]
@@ -123,8 +123,8 @@ fn the_earlier_of_two_sessions_gets_the_vm() {
     ];
     let plan = decide(&world(vec![worker("w1", "h1", 9)], sessions));
     assert_eq!(plan.pairs(), [("early", "w1"), ("tie", "w1")]);
-    assert_eq!(plan.says("late"), (WaitReason::VmBusy, "the same VM is processed by backup z"));
-    assert_eq!(plan.says("twice"), (WaitReason::VmBusy, "the same VM is processed by task tie of the same session"));
+    assert_eq!(plan.says("late"), (TaskReason::VmBusy, "the same VM is processed by backup z"));
+    assert_eq!(plan.says("twice"), (TaskReason::VmBusy, "the same VM is processed by task tie of the same session"));
 }
 
 #[test]
@@ -135,9 +135,9 @@ fn a_vm_is_kept_for_the_earlier_one_that_waits() {
     ];
     let workers = vec![worker("w1", "h1", 1).with_claims(1), worker("w2", "h1", 1)];
     let plan = decide(&world(workers.clone(), sessions.clone()));
-    assert_eq!(plan.says("t2"), (WaitReason::VmBusy, "the same VM is held back for backup first"));
+    assert_eq!(plan.says("t2"), (TaskReason::VmBusy, "the same VM is held back for backup first"));
     // But not for one that no worker could take.
-    let workers = vec![workers[0].clone().isnt(Unfit::Disabled, ""), workers[1].clone()];
+    let workers = vec![workers[0].clone().isnt(TaskReason::Disabled, ""), workers[1].clone()];
     assert_eq!(decide(&world(workers, sessions)).pairs(), [("t2", "w2")]);
 }
 
@@ -158,8 +158,8 @@ fn what_runs_counts() {
     let plan = decide(&World { tasks_per_storage: 2, ..world(vec![worker("w1", "h1", 3)], sessions) });
     assert_eq!(plan.pairs(), [("t2", "w1")]);
     let parallelism = "the session runs 2 tasks, and its parallelism is 2";
-    assert_eq!(plan.says("t3"), (WaitReason::Parallelism, parallelism));
-    assert_eq!(plan.says("t5"), (WaitReason::StorageLimit, "storage A runs 2 of 2 tasks"));
+    assert_eq!(plan.says("t3"), (TaskReason::Parallelism, parallelism));
+    assert_eq!(plan.says("t5"), (TaskReason::StorageLimit, "storage A runs 2 of 2 tasks"));
 }
 
 #[test]
@@ -171,12 +171,12 @@ fn another_worker_is_tried_where_one_failed() {
     let far = worker("w2", "h2", 1).is(Availability::Off);
     assert_eq!(with(vec![near.clone(), far.clone()]).pairs(), [("t", "w2")]);
     let plan = with(vec![near.clone(), far.clone().with_claims(1)]);
-    assert_eq!(plan.says("t"), (WaitReason::Busy, "w2 is full (1/1); earlier attempts failed on w1"));
-    let plan = with(vec![near.clone(), far.clone().isnt(Unfit::ShuttingDown, "")]);
+    assert_eq!(plan.says("t"), (TaskReason::Busy, "w2 is full (1/1); earlier attempts failed on w1"));
+    let plan = with(vec![near.clone(), far.clone().isnt(TaskReason::ShuttingDown, "")]);
     let text = "w2 is shutting down; earlier attempts failed on w1";
-    assert_eq!(plan.says("t"), (WaitReason::ShuttingDown, text), "it is soon back");
+    assert_eq!(plan.says("t"), (TaskReason::ShuttingDown, text), "it is soon back");
     // There is no other.
-    assert_eq!(with(vec![near.clone(), far.isnt(Unfit::Disabled, "")]).pairs(), [("t", "w1")]);
+    assert_eq!(with(vec![near.clone(), far.isnt(TaskReason::Disabled, "")]).pairs(), [("t", "w1")]);
     assert_eq!(with(vec![near]).pairs(), [("t", "w1")]);
 }
 
@@ -186,12 +186,12 @@ fn a_session_has_the_workers_that_it_selects() {
     // A name that is in no world is no worker.
     let sessions = vec![backup("s", 0, &["w0", "w2"], many("t", 2, &[]))];
     let plan = decide(&world(workers, sessions));
-    assert_eq!((plan.pairs(), plan.wait("t2").reason), (vec![("t1", "w2")], WaitReason::Busy));
+    assert_eq!((plan.pairs(), plan.wait("t2").reason), (vec![("t1", "w2")], TaskReason::Busy));
 }
 
 #[test]
 fn failed_workers_are_tested_again_for_those_who_lack_one() {
-    let failed = |name: &str, host: &str| worker(name, host, 4).isnt(Unfit::TestFailed, "");
+    let failed = |name: &str, host: &str| worker(name, host, 4).isnt(TaskReason::TestFailed, "");
     let workers =
         vec![failed("w1", "h1"), failed("w2", "h2"), failed("w3", "h1"), worker("w4", "h1", 1), failed("w5", "h1")];
     let of = |tasks: Vec<Task>| {

@@ -10,10 +10,10 @@ fn lab() -> World {
     let workers = vec![
         worker("w1", "h1", 2).with_claims(1),
         worker("w2", "h2", 4).is(Availability::Off),
-        worker("w3", "h1", 4).isnt(Unfit::TestFailed, "guest answers: no answer in 5 min"),
+        worker("w3", "h1", 4).isnt(TaskReason::TestFailed, "guest answers: no answer in 5 min"),
         worker("w4", "h1", 4),
         worker("w5", "h1", 1).with_claims(1),
-        worker("w6", "h1", 1).isnt(Unfit::Disabled, ""),
+        worker("w6", "h1", 1).isnt(TaskReason::Disabled, ""),
     ];
     let tasks = vec![
         task("n-0", &["A"]).holds("w2"),

@@ -30,14 +30,14 @@ fn is_true(world: &World, after: &World, wait: &Waiting) -> bool {
     let (session, task) = tasks[place];
     let taking: Vec<&Worker> = open(world, session, task).into_iter().filter(|worker| is_taking(worker)).collect();
     match wait.reason {
-        WaitReason::Busy => taking.iter().all(|worker| claims(after)[worker.name.as_str()] >= worker.slots),
-        WaitReason::Parallelism => {
+        TaskReason::Busy => taking.iter().all(|worker| claims(after)[worker.name.as_str()] >= worker.slots),
+        TaskReason::Parallelism => {
             let running = sessions(after).get(session.uid.as_str()).copied().unwrap_or(0);
             session.parallelism.is_some_and(|most| running >= most)
         }
-        WaitReason::VmBusy => is_vm_wanted(&tasks, place),
-        WaitReason::StorageLimit => task.storages.iter().any(|storage| is_short(after, &tasks[..place], storage)),
-        WaitReason::NoWorker => world.workers.iter().all(|worker| !session.workers.contains(&worker.name)),
+        TaskReason::VmBusy => is_vm_wanted(&tasks, place),
+        TaskReason::StorageLimit => task.storages.iter().any(|storage| is_short(after, &tasks[..place], storage)),
+        TaskReason::NoWorker => world.workers.iter().all(|worker| !session.workers.contains(&worker.name)),
         _ => taking.is_empty(),
     }
 }
@@ -100,8 +100,8 @@ proptest! {
         for (place, (session, task)) in tasks.iter().enumerate() {
             let Some(wait) = plan.waiting.iter().find(|wait| wait.task == task.uid) else { continue };
             let open = open(&world, session, task);
-            if open.is_empty() || wait.reason == WaitReason::Parallelism { continue }
-            let is_limited = matches!(wait.reason, WaitReason::StorageLimit | WaitReason::VmBusy);
+            if open.is_empty() || wait.reason == TaskReason::Parallelism { continue }
+            let is_limited = matches!(wait.reason, TaskReason::StorageLimit | TaskReason::VmBusy);
             for (_, later) in &tasks[place + 1..] {
                 let Some(worker) = got.get(later.uid.as_str()) else { continue };
                 prop_assert!(task.vm.is_none() || later.vm != task.vm, "{} took the VM of {}", later.uid, task.uid);
@@ -167,7 +167,7 @@ proptest! {
         let (plan, tasks) = (decide(&world), in_order(&world));
         for name in &plan.retest {
             let worker = world.workers.iter().find(|worker| worker.name == *name).unwrap();
-            let has_failed = matches!(&worker.availability, Availability::Not(why) if why.reason == Unfit::TestFailed);
+            let has_failed = matches!(&worker.availability, Availability::Not(why) if why.reason == TaskReason::TestFailed);
             prop_assert!(has_failed);
             let mut healthy = world.clone();
             healthy.workers = vec![Worker { availability: Availability::Running, slots: 9, ..worker.clone() }];
@@ -193,7 +193,7 @@ fn worlds_are_nasty_enough() {
         reasons.extend(plan.waiting.iter().map(|wait| wait.reason));
         messages.extend(plan.waiting.into_iter().map(|wait| wait.message));
     }
-    assert_eq!(reasons, WaitReason::ALL.iter().copied().collect());
+    assert_eq!(reasons, TaskReason::ALL.iter().copied().collect());
     let count = |text: &str| messages.iter().filter(|message| message.contains(text)).count();
     let (held, avoided) = (count("held back"), count("earlier attempts failed"));
     let counts = format!("{assigned} assigned, {retested} retested, {held} held back, {avoided} avoided");

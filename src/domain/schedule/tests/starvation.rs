@@ -69,7 +69,7 @@ impl Stream {
             worker.availability = match &worker.availability {
                 _ if busy.contains(&worker.name) => Availability::Running,
                 Availability::Running => {
-                    Availability::Not(Unavailable { reason: Unfit::ShuttingDown, message: String::new() })
+                    Availability::Not(Unavailable { reason: TaskReason::ShuttingDown, message: String::new() })
                 }
                 _ => Availability::Off,
             };
@@ -128,16 +128,16 @@ fn who_needs_two_storages_gets_both() {
 
 #[test]
 fn a_worker_that_shuts_down_is_waited_for() {
-    let workers = vec![worker("w1", "h1", 1).isnt(Unfit::ShuttingDown, ""), worker("w2", "h2", 4)];
+    let workers = vec![worker("w1", "h1", 1).isnt(TaskReason::ShuttingDown, ""), worker("w2", "h2", 4)];
     let early = backup("early", 0, &["w1"], vec![task("t1", &["A"]).of_vm("100")]);
     let late = backup("late", 1, &["w2"], vec![task("t2", &["A"]), task("t3", &[]).of_vm("100")]);
     let world = World { tasks_per_storage: 1, ..world(workers, vec![early, late]) };
     let plan = decide(&world);
-    assert_eq!(plan.says("t1"), (WaitReason::ShuttingDown, "w1 is shutting down"));
-    assert_eq!((plan.wait("t2").reason, plan.wait("t3").reason), (WaitReason::StorageLimit, WaitReason::VmBusy));
+    assert_eq!(plan.says("t1"), (TaskReason::ShuttingDown, "w1 is shutting down"));
+    assert_eq!((plan.wait("t2").reason, plan.wait("t3").reason), (TaskReason::StorageLimit, TaskReason::VmBusy));
     // What does not pass by itself is not waited for.
     let mut world = world;
-    world.workers[0] = worker("w1", "h1", 1).isnt(Unfit::Draining, "");
+    world.workers[0] = worker("w1", "h1", 1).isnt(TaskReason::Draining, "");
     assert_eq!(decide(&world).pairs(), [("t2", "w2"), ("t3", "w2")]);
 }
 
@@ -162,7 +162,7 @@ fn one_slot_of_a_storage_is_held_back_for_all_that_wait() {
     let plan = decide(&world(workers, sessions));
     assert_eq!(plan.pairs(), [("l0", "w2"), ("l1", "w2"), ("l2", "w2")]);
     let text = "storage A runs 3 of 4 tasks, and the last slot is held back for backup early";
-    assert_eq!(plan.says("l3"), (WaitReason::StorageLimit, text));
+    assert_eq!(plan.says("l3"), (TaskReason::StorageLimit, text));
 }
 
 prop_compose! {

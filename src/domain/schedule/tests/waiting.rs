@@ -3,11 +3,11 @@
 use super::*;
 
 /// What one task of a VM on `h1` is told, given these workers.
-fn told(workers: Vec<Worker>) -> (WaitReason, String) {
+fn told(workers: Vec<Worker>) -> (TaskReason, String) {
     told_of(|session| session, workers)
 }
 
-fn told_of(session: impl Fn(Session) -> Session, workers: Vec<Worker>) -> (WaitReason, String) {
+fn told_of(session: impl Fn(Session) -> Session, workers: Vec<Worker>) -> (TaskReason, String) {
     let names: Vec<String> = workers.iter().map(|worker| worker.name.clone()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let plan = decide(&world(workers, vec![session(backup("s", 0, &names, vec![task("t", &[])]))]));
@@ -19,28 +19,42 @@ fn full(name: &str) -> Worker {
     worker(name, "h1", 4).with_claims(4)
 }
 
-fn says(reason: WaitReason, message: &str) -> (WaitReason, String) {
+fn says(reason: TaskReason, message: &str) -> (TaskReason, String) {
     (reason, message.to_owned())
 }
 
 #[test]
 fn full_workers_are_counted_and_the_others_named() {
-    let disabled = worker("w3", "h1", 4).isnt(Unfit::Disabled, "spec.enabled is false");
+    let disabled = worker("w3", "h1", 4).isnt(TaskReason::Disabled, "spec.enabled is false");
     let text = "2 of 3 workers are full (w1 4/4, w2 4/4); w3 is disabled";
-    assert_eq!(told(vec![full("w1"), full("w2"), disabled]), says(WaitReason::Busy, text));
-    assert_eq!(told(vec![full("w1")]), says(WaitReason::Busy, "w1 is full (4/4)"));
+    assert_eq!(told(vec![full("w1"), full("w2"), disabled]), says(TaskReason::Busy, text));
+    assert_eq!(told(vec![full("w1")]), says(TaskReason::Busy, "w1 is full (4/4)"));
     let none = Worker { slots: 0, ..worker("w1", "h1", 0) };
-    assert_eq!(told(vec![none]), says(WaitReason::Busy, "w1 is full (0/0)"));
+    assert_eq!(told(vec![none]), says(TaskReason::Busy, "w1 is full (0/0)"));
     let many = (0..40).map(|number| full(&format!("w{number:02}"))).collect();
     let text = "all 40 workers are full (w00 4/4, w01 4/4, w02 4/4 and 37 more)";
-    assert_eq!(told(many), says(WaitReason::Busy, text));
+    assert_eq!(told(many), says(TaskReason::Busy, text));
 }
+
+const UNFIT: &[TaskReason] = &[
+    TaskReason::Disabled,
+    TaskReason::Paused,
+    TaskReason::TestFailed,
+    TaskReason::Draining,
+    TaskReason::ShuttingDown,
+    TaskReason::Deleting,
+    TaskReason::Stalled,
+    TaskReason::HostUnschedulable,
+    TaskReason::HostOffline,
+    TaskReason::HypervisorNotReady,
+    TaskReason::Unavailable,
+];
 
 #[test]
 fn one_reason_of_all_workers_is_the_reason() {
-    for unfit in Unfit::ALL {
+    for unfit in UNFIT {
         let (reason, message) = told(vec![worker("w1", "h1", 4).isnt(*unfit, "for a cause")]);
-        assert_eq!(reason, WaitReason::from(*unfit));
+        assert_eq!(reason, *unfit);
         assert!(message.starts_with("w1 ") && message.ends_with(": for a cause"), "{message}");
         let two = ["w1", "w2"].map(|name| worker(name, "h1", 4).isnt(*unfit, "")).to_vec();
         let (reason, message) = told(two);
@@ -52,34 +66,34 @@ fn one_reason_of_all_workers_is_the_reason() {
 #[test]
 fn several_reasons_are_told_one_by_one() {
     let workers = vec![
-        worker("w1", "h1", 4).isnt(Unfit::TestFailed, "guest answers: no"),
-        worker("w2", "h1", 4).isnt(Unfit::Disabled, ""),
-        worker("w3", "h1", 4).isnt(Unfit::Disabled, ""),
+        worker("w1", "h1", 4).isnt(TaskReason::TestFailed, "guest answers: no"),
+        worker("w2", "h1", 4).isnt(TaskReason::Disabled, ""),
+        worker("w3", "h1", 4).isnt(TaskReason::Disabled, ""),
     ];
     let text = "2 of 3 workers are disabled (w2, w3); w1 failed its test: guest answers: no";
-    assert_eq!(told(workers), says(WaitReason::Unavailable, text));
+    assert_eq!(told(workers), says(TaskReason::Unavailable, text));
 }
 
 #[test]
 fn a_session_without_workers_is_told_so() {
-    assert_eq!(told(Vec::new()), says(WaitReason::NoWorker, "the session's selector selects no worker"));
+    assert_eq!(told(Vec::new()), says(TaskReason::NoWorker, "the session's selector selects no worker"));
 }
 
 #[test]
 fn a_host_without_workers_is_named() {
     let far = |name: &str| worker(name, "h2", 4);
     let text = "the one worker that the session selects is not on h1, where the VM is";
-    assert_eq!(told_of(Session::requires_host, vec![far("w1")]), says(WaitReason::NoWorkerOnHost, text));
+    assert_eq!(told_of(Session::requires_host, vec![far("w1")]), says(TaskReason::NoWorkerOnHost, text));
     let text = "none of the 2 workers that the session selects is on h1, where the VM is";
     let workers = vec![far("w1"), Worker { host: None, ..far("w2") }];
-    assert_eq!(told_of(Session::requires_host, workers), says(WaitReason::NoWorkerOnHost, text));
+    assert_eq!(told_of(Session::requires_host, workers), says(TaskReason::NoWorkerOnHost, text));
     let text = "all 2 workers on h1 are full (w1 4/4, w2 4/4)";
     let workers = vec![full("w1"), full("w2"), far("w3")];
-    assert_eq!(told_of(Session::requires_host, workers), says(WaitReason::Busy, text));
+    assert_eq!(told_of(Session::requires_host, workers), says(TaskReason::Busy, text));
     let text = "the host of the VM is not known, and the session requires a worker on it";
     let lost = |session: Session| Session { tasks: vec![task("t", &[]).nowhere()], ..session.requires_host() };
     let workers = vec![worker("w1", "h1", 4), Worker { host: None, ..far("w2") }];
-    assert_eq!(told_of(lost, workers), says(WaitReason::NoWorkerOnHost, text));
+    assert_eq!(told_of(lost, workers), says(TaskReason::NoWorkerOnHost, text));
 }
 
 #[test]
@@ -92,24 +106,16 @@ fn want_of_a_worker_is_told_before_limits() {
         let world = World { tasks_per_storage: 1, ..world(workers(first), vec![held.clone(), waits.clone()]) };
         decide(&world).wait("t").reason
     };
-    assert_eq!(reason(worker("w1", "h1", 4).isnt(Unfit::Disabled, "")), WaitReason::Disabled);
-    assert_eq!(reason(full("w1")), WaitReason::Parallelism);
+    assert_eq!(reason(worker("w1", "h1", 4).isnt(TaskReason::Disabled, "")), TaskReason::Disabled);
+    assert_eq!(reason(full("w1")), TaskReason::Parallelism);
 }
 
 #[test]
 fn a_message_has_an_end() {
     let long = "ü".repeat(250);
     let name = |number: usize| format!("{}{number}", "w".repeat(250));
-    let workers = (0..5).map(|number| worker(&name(number), "h1", 4).isnt(Unfit::Stalled, &long)).collect();
+    let workers = (0..5).map(|number| worker(&name(number), "h1", 4).isnt(TaskReason::Stalled, &long)).collect();
     let (reason, message) = told(workers);
-    assert_eq!((reason, message.chars().count()), (WaitReason::Stalled, 300));
+    assert_eq!((reason, message.chars().count()), (TaskReason::Stalled, 300));
     assert!(message.ends_with('…'), "{message}");
-}
-
-#[test]
-fn every_reason_has_a_word_of_its_own() {
-    for reason in WaitReason::ALL {
-        assert_eq!(reason.as_str(), format!("{reason:?}"));
-    }
-    assert_eq!(WaitReason::ALL.iter().collect::<BTreeSet<_>>().len(), WaitReason::ALL.len());
 }
