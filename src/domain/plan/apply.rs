@@ -1,5 +1,6 @@
 //! Operations on a VM without a test: bringing its configuration up to date, and powering it off.
 
+use super::work::DEAD;
 use super::{Decision, Effect, Facts, Look, MOST_SENDS, SLOW, Takes, named, power_down, takes, target};
 use crate::api::reasons::WorkerReason;
 use crate::domain::fault::FaultKind;
@@ -85,12 +86,12 @@ pub(super) fn fence(facts: &Facts, operation: &Operation) -> Decision {
         Power::Unknown => facts.busy(operation),
         Power::Off => facts.close(operation),
         Power::On if facts.looks.task == Some(TaskState::Running) => facts.busy(operation),
-        Power::On if operation.sends > 0 => facts.act(operation, Effect::PowerOff),
+        Power::On if operation.sends > 0 && operation.step == Step::PowerOff => facts.act(operation, Effect::PowerOff),
         Power::On => match &facts.looks.inside {
             None => facts.look(Look::Inside(vm.at.clone()), operation),
-            Some(Inside::Silent(_)) => facts.act(operation, Effect::PowerOff),
-            // It is back.
-            Some(Inside::Told(_)) => facts.close(operation),
+            Some(Inside::Silent(since)) if *since >= DEAD => facts.act(operation, Effect::PowerOff),
+            // It is back, or the time has begun anew with this process.
+            Some(_) => facts.close(operation),
         },
     }
 }

@@ -15,6 +15,31 @@ use crate::domain::availability::{Availability, Unavailable};
 
 use super::*;
 
+/// Why a worker may take no tasks.
+const UNFIT: &[TaskReason] = &[
+    TaskReason::Disabled,
+    TaskReason::Paused,
+    TaskReason::TestFailed,
+    TaskReason::Draining,
+    TaskReason::ShuttingDown,
+    TaskReason::Deleting,
+    TaskReason::Stalled,
+    TaskReason::HostUnschedulable,
+    TaskReason::HostOffline,
+    TaskReason::HypervisorNotReady,
+    TaskReason::Unavailable,
+];
+
+/// Why a task may wait, besides.
+const WAITS: &[TaskReason] = &[
+    TaskReason::Busy,
+    TaskReason::StorageLimit,
+    TaskReason::VmBusy,
+    TaskReason::Parallelism,
+    TaskReason::NoWorker,
+    TaskReason::NoWorkerOnHost,
+];
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }

@@ -72,7 +72,9 @@ pub(super) fn open<'a>(world: &'a World, session: &Session, task: &Task) -> Vec<
         session.placement == Placement::PreferSameHost || task.host.is_some() && task.host == worker.host
     };
     let is_there = |worker: &Worker| match &worker.availability {
-        Availability::Not(unavailable) => unavailable.reason == TaskReason::ShuttingDown,
+        Availability::Not(unavailable) => {
+            matches!(unavailable.reason, TaskReason::ShuttingDown | TaskReason::Unavailable)
+        }
         _ => true,
     };
     let fits = |worker: &&Worker| {

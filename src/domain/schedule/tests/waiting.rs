@@ -36,20 +36,6 @@ fn full_workers_are_counted_and_the_others_named() {
     assert_eq!(told(many), says(TaskReason::Busy, text));
 }
 
-const UNFIT: &[TaskReason] = &[
-    TaskReason::Disabled,
-    TaskReason::Paused,
-    TaskReason::TestFailed,
-    TaskReason::Draining,
-    TaskReason::ShuttingDown,
-    TaskReason::Deleting,
-    TaskReason::Stalled,
-    TaskReason::HostUnschedulable,
-    TaskReason::HostOffline,
-    TaskReason::HypervisorNotReady,
-    TaskReason::Unavailable,
-];
-
 #[test]
 fn one_reason_of_all_workers_is_the_reason() {
     for unfit in UNFIT {

@@ -23,7 +23,7 @@ fn any_host() -> impl Strategy<Value = Option<String>> {
 }
 
 fn any_availability() -> impl Strategy<Value = Availability> {
-    let unfit = prop_oneof![Just(TaskReason::TestFailed), select(TaskReason::ALL)];
+    let unfit = prop_oneof![Just(TaskReason::TestFailed), select(UNFIT)];
     let not = unfit.prop_map(|reason| Availability::Not(Unavailable { reason, message: "so".into() }));
     prop_oneof![
         5 => Just(Availability::Running),
