@@ -60,10 +60,9 @@ pub async fn start(
                 return Ok(begun);
             }
         }
-        Err(Fault::new(
-            FaultKind::Busy,
-            "the guest lost the pieces of its command, because another start of it came between",
-        ))
+        let why =
+            "the pieces of its command do not make a whole: another start came between, or the channel changes them";
+        Err(Fault::new(FaultKind::Busy, why))
     };
     begun.await.map_err(|fault| fault.context(format_args!("beginning the attempt {id} in the guest")))
 }

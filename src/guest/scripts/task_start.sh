@@ -27,7 +27,7 @@ put_together() {
 
 # fetched: leaves the whole command in a file of this script's own.
 fetched() {
-    read -r key bytes && put_together >"$own/command.$$" && [ "$(($(wc -c <"$own/command.$$")))" -eq "$bytes" ]
+    read -r key bytes && put_together >"$own/command.$$" && size=$(wc -c <"$own/command.$$") && [ "$size" -eq "$bytes" ]
 }
 
 # clear_pieces: takes away what was staged. Whoever then finds some of it gone finds a guard, too.
@@ -72,7 +72,7 @@ run_unit() {
 
 # refuse TEXT: the attempt ends before its command could be started.
 refuse() {
-    if conclude "$name" failed - "$1" 2>/dev/null; then
+    if not_begun "$name" "$1" 2>/dev/null; then
         record started "$name"
     else
         record problem sh "$1, which could not be written down either"

@@ -14,13 +14,8 @@ outlasted() {
 
 # never_began: the command was not started, because it was asked to stop before or because it cannot be.
 never_began() {
-    if [ -e "$own/asked" ]; then
-        forestall "$name"
-        rm -rf "$own"
-        return
-    fi
     why=$(last_words "$guard/output")
-    conclude "$name" failed - "${why:-systemd could not set it up; in the guest, journalctl -u $(unit_of "$name") says why}"
+    not_begun "$name" "${why:-systemd could not set it up; in the guest, journalctl -u $(unit_of "$name") says why}"
 }
 
 # over CODE STATUS RESULT: the command ran, and ended as systemd tells.
@@ -38,14 +33,15 @@ over() {
 }
 
 case $1 in
-# Whoever stops an attempt leaves this mark before asking for its unit, which may not have been there yet.
-before) [ ! -e "$own/asked" ] ;;
+# Whoever stops an attempt leaves a mark before asking for its unit, which may not have been there yet. The first mark goes
+# when the second is there.
+before) [ ! -e "$own/asked" ] && [ ! -e "$guard/stopped" ] ;;
 # The shell has its command open by now. What else the unit runs needs something to open, too.
 begun) true >"$own/command.$$" && mv "$own/command.$$" "$own/command" ;;
 ended)
     case ${EXIT_CODE-}/$(limited 5 systemctl is-system-running 2>/dev/null) in
     # A machine that goes down takes the command with it. That is no end of its own, so nothing is written down.
-    ?*/stopping) rm -rf "$own" ;;
+    */stopping) rm -rf "$own" ;;
     /*) never_began ;;
     *) over "$EXIT_CODE" "$EXIT_STATUS" "${SERVICE_RESULT-}" ;;
     esac

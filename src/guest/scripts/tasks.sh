@@ -55,6 +55,15 @@ forestall() {
     limited 20 sync "$guards/$1/stopped" "$guards/$1" "$guards"
 }
 
+# not_begun NAME TEXT: writes down that the command was not started: it was stopped before, or TEXT says why.
+not_begun() {
+    if [ -e "$stage/$1/asked" ] || [ -e "$guards/$1/stopped" ]; then
+        forestall "$1" && rm -rf "${stage:?}/$1"
+    else
+        conclude "$1" failed - "$2"
+    fi
+}
+
 # active_units: prints "NAME STATE" of each unit of ours that runs or is about to; else what systemctl complains of.
 active_units() {
     have systemctl || { echo 'there is no such program' && return 1; }

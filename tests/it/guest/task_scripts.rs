@@ -179,6 +179,9 @@ async fn what_is_stopped_before_it_begins_never_begins_and_what_the_machine_take
         assert!(stage.unit("ended", "a.1", &[("SERVICE_RESULT", "exit-code")]), "{shell}");
         assert!(stage.guard("a.1").join("stopped").exists() && !stage.guard("a.1").join("result").exists(), "{shell}");
         stage.begin("a.2", "1", &piece("k", "", "")).unwrap();
+        std::fs::write(stage.guard("a.2").join("stopped"), "").unwrap();
+        assert!(!stage.unit("before", "a.2", &[]), "{shell}");
+        std::fs::remove_file(stage.guard("a.2").join("stopped")).unwrap();
         install(&root, "systemctl", "#!/bin/sh\necho stopping\nexit 1\n");
         assert!(stage.unit("ended", "a.2", &told("success", "killed", "TERM")), "{shell}");
         let guard = stage.guard("a.2");

@@ -153,7 +153,8 @@ async fn a_unit_whose_guard_was_taken_away_is_a_stray_that_can_be_stopped() {
     let sight = look(&channel, DEADLINE).await.unwrap();
     assert_eq!((sight.strays, sight.attempts), (vec![id(1).unit()], Vec::new()));
     stop(&channel, &id(1), DEADLINE).await.unwrap();
-    while !look(&channel, DEADLINE).await.unwrap().strays.is_empty() {}
+    let AttemptState::Ended(end) = end_of(&channel, &id(1)).await else { panic!("no end") };
+    assert_eq!((end.result, look(&channel, DEADLINE).await.unwrap().strays), (Ended::Stopped, Vec::new()));
     assert_eq!(start(&channel, &id(1), &command(&["true"]), DEADLINE).await.unwrap(), Begun::Guarded);
 }
 
