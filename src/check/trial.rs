@@ -187,8 +187,9 @@ impl Trial {
         }
         self.done("making the VM", created).await?;
         if wish.uefi {
-            // Where its cloud-init drive goes depends on that.
+            // The template's own cloud-init drive is on IDE, where it would not be seen.
             self.set(wish, "bios", "ovmf").await?;
+            self.set(wish, "delete", "ide2").await?;
         }
         let look = |fault| TrialError::Call { what: "looking at the VM", fault };
         let seen = self.client.vm(&at).await.map_err(look)?;
