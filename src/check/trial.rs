@@ -186,15 +186,16 @@ impl Trial {
             created = self.changes().create(&order).await;
         }
         self.done("making the VM", created).await?;
+        if wish.uefi {
+            // The template's own cloud-init drive is on IDE, where it would not be seen.
+            self.set(wish, "bios", "ovmf").await?;
+            self.set(wish, "delete", "ide2").await?;
+        }
         let look = |fault| TrialError::Call { what: "looking at the VM", fault };
         let seen = self.client.vm(&at).await.map_err(look)?;
         self.done("configuring the VM", self.changes().configure(&wanted, &seen).await).await?;
         let seen = self.client.vm(&at).await.map_err(look)?;
-        self.done("growing the VM's disk", self.changes().grow_disk(&wanted, &seen).await).await?;
-        if wish.uefi {
-            self.set(wish, "bios", "ovmf").await?;
-        }
-        Ok(())
+        self.done("growing the VM's disk", self.changes().grow_disk(&wanted, &seen).await).await
     }
 
     /// Changes an option of a machine's configuration, as a person would.

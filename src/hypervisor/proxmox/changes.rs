@@ -135,11 +135,8 @@ impl Review<'_> {
     fn cloud_init(&mut self) {
         let wanted = self.wanted;
         if !self.config.iter().any(|(key, value)| is_cloud_init_drive(key, value)) {
-            let free = |key: &&str| {
-                self.get(key).is_none_or(|value| Properties::parse(value, "file").get("file") == Some("none"))
-            };
-            let key = CLOUD_INIT_BUSES.into_iter().find(free).unwrap_or(CLOUD_INIT_BUSES[0]);
-            self.change(key, CLOUD_INIT_DRIVE, Some(format!("{}:cloudinit", wanted.storage)));
+            let key = self.cloud_init_place();
+            self.change(&key, CLOUD_INIT_DRIVE, Some(format!("{}:cloudinit", wanted.storage)));
         }
         // Set is the default, and makes every first boot upgrade all packages, for minutes.
         let upgrades = self.get("ciupgrade").and_then(truth).unwrap_or(true);
@@ -154,6 +151,22 @@ impl Review<'_> {
         let domains = words(self.get("searchdomain"));
         let to = wanted.search_domains.join(" ");
         self.want("searchdomain", "dns.searchDomains", to, domains == wanted.search_domains);
+    }
+
+    /// Where a cloud-init drive goes: beside CD drives, as Proxmox VE does it, but for VMs with OVMF. That leaves the IDE
+    /// controller of the default machine type switched off, and Linux sees no drive on it; so there it goes to where the
+    /// disk is, or to SATA.
+    fn cloud_init_place(&self) -> String {
+        let free = |key: &String| {
+            self.get(key).is_none_or(|value| Properties::parse(value, "file").get("file") == Some("none"))
+        };
+        let ide = CLOUD_INIT_BUSES.map(str::to_owned).to_vec();
+        let places: Vec<String> = match boot_disk(self.config) {
+            _ if self.get("bios") != Some("ovmf") => ide,
+            Some((disk, _)) if disk.starts_with("scsi") => (1..31).map(|n| format!("scsi{n}")).collect(),
+            _ => (0..6).map(|n| format!("sata{n}")).collect(),
+        };
+        places.iter().find(|key| free(key)).unwrap_or(&places[0]).clone()
     }
 
     /// The keys lie percent-encoded in the configuration, and are shown decoded.

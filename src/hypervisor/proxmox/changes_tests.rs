@@ -178,3 +178,24 @@ fn keys_are_shown_decoded() {
     let found = with("sshkeys", Some("ssh-rsa%20OLD%20x"));
     assert_eq!((found[0].from.as_str(), found[0].to.as_str()), ("ssh-rsa OLD x", "ssh-ed25519 AAAA+/ me@home"));
 }
+
+#[test]
+fn with_ovmf_a_cloud_init_drive_goes_to_where_linux_finds_it() {
+    let place = |disk: &str, taken: Option<(&'static str, &'static str)>| {
+        let mut config = fitting();
+        config.retain(|(key, value)| *key != "ide2" && !value.contains("-disk-0"));
+        config.push(("bios", "ovmf".into()));
+        let disk = match disk {
+            "scsi0" => "scsi0",
+            _ => "virtio0",
+        };
+        config.extend([("boot", format!("order={disk}")), (disk, "fast:vm-5000-disk-0,size=100G".into())]);
+        config.extend(taken.map(|(key, value)| (key, value.to_owned())));
+        let found = changes(&wanted(), &seen(&config));
+        let [change] = found.as_slice() else { panic!("{found:?}") };
+        change.key.clone()
+    };
+    assert_eq!(place("scsi0", None), "scsi1");
+    assert_eq!(place("scsi0", Some(("scsi1", "fast:vm-5000-disk-1,size=1G"))), "scsi2");
+    assert_eq!(place("virtio0", None), "sata0");
+}
