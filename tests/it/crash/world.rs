@@ -366,7 +366,7 @@ pub(crate) fn is_effect(call: &LoggedCall) -> bool {
         call.params.iter().any(|(_, value)| value.contains(&says_so))
     };
     let in_guest = call.path.contains("/agent/");
-    call.method != "GET" && (!in_guest || CHANGING_SCRIPTS.iter().any(|script| runs(&script)))
+    call.method != "GET" && (!in_guest || CHANGING_SCRIPTS.iter().any(runs))
 }
 
 /// A Hypervisor as people declare it.
