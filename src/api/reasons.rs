@@ -87,16 +87,12 @@ reasons! {
         Testing,
         /// The VM is being deleted.
         Deleting,
-        /// The VM is powered on for the tasks that want it, and made ready for them.
-        Launching,
         /// It is given tasks.
         Schedulable,
         /// `enabled` is false on the Worker: it gets no new task.
         Disabled,
         /// It gets no new task, because something waits until those that run have ended; the message says what.
         Draining,
-        /// It gets no new task while it is being shut down.
-        ShuttingDown,
         /// Its host is in `unschedulableHosts` of the Hypervisor: it gets no new task and is not launched.
         HostUnschedulable,
         /// The guest does not answer, so that nobody can say whether a task runs in it. Its VM is powered off only when it

@@ -35,9 +35,6 @@ reasons! {
         HypervisorNotReady,
         /// `paused` is set on the Hypervisor: nothing is started until it is taken away.
         HypervisorPaused,
-        /// The object does not fit the types of this version of the operator, so that nothing is done for it; the message
-        /// says why. Edit it, or run the version that it was made for.
-        Unreadable,
         /// A step did not succeed and is tried again; the message says which one and why.
         OperationFailed,
     }
@@ -73,8 +70,6 @@ reasons! {
         VmBusy,
         /// It waits: as many tasks of its session run as `parallelism` allows.
         Parallelism,
-        /// It waits: restores go first, and one of them needs what it would take.
-        RestoresFirst,
         /// It waits: the session's `workerSelector` selects no Worker of this Hypervisor.
         NoWorker,
         /// It waits: there is no worker on the VM's host, and the session's `placement` wants one there.
@@ -83,16 +78,10 @@ reasons! {
         Unavailable,
         /// It waits: the Hypervisor is missing, or not ready; its own conditions say why.
         HypervisorNotReady,
-        /// It waits: `paused` is set on the Hypervisor.
-        HypervisorPaused,
         /// It has a worker, which is being launched.
         Launching,
-        /// It has a worker, and is being started.
-        Starting,
         /// It runs. With a lease: its worker is ready, and the client's word is awaited.
         Running,
-        /// It is being stopped.
-        Stopping,
         /// Several VMs on the hypervisor have this name. Give the id instead.
         AmbiguousName,
         /// There is no such VM on the hypervisor.
@@ -132,8 +121,5 @@ reasons! {
         /// The operator did not make this task for the session that it names, so that nothing is done for it. Delete it:
         /// tasks are made by creating a session.
         NotOurs,
-        /// The object does not fit the types of this version of the operator, so that nothing is done for it; the message
-        /// says why.
-        Unreadable,
     }
 }

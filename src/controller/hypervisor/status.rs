@@ -10,9 +10,11 @@ use crate::api::common::Quantity;
 use crate::api::conditions::{Answer, Condition, READY, find, set};
 use crate::api::hypervisor_status::{HostStatus, MAX_HOSTS, MAX_ORPHANS, Orphan};
 use crate::api::reasons::HypervisorReason;
-use crate::api::{HypervisorStatus, hypervisor_status};
+use crate::api::{HypervisorStatus, WorkerSession, hypervisor_status};
+use crate::controller::scheduling::hypervisor_of;
 use crate::controller::{apply, budget, snapshot};
 use crate::domain::identity::Mark;
+use crate::domain::outcome::ended;
 use crate::hypervisor::inventory::HostSummary;
 use crate::hypervisor::vm::{Power, VmRef};
 
@@ -34,7 +36,7 @@ pub(super) fn status(subject: &Subject<'_>, memory: &Memory, facts: &Facts<'_>) 
         hosts: before.hosts,
         hosts_online: before.hosts_online,
         running_workers: before.running_workers,
-        sessions: before.sessions,
+        sessions: sessions(subject, before.sessions),
         orphans: before.orphans,
         orphan_count: before.orphan_count,
         deletions: Vec::new(),
@@ -64,6 +66,17 @@ fn pinned(memory: &Memory) -> Option<hypervisor_status::ClusterIdentity> {
 
 fn count(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// How many sessions have not ended; nothing is said of them before there was one.
+fn sessions(subject: &Subject<'_>, before: Option<i32>) -> Option<i32> {
+    let context = subject.context;
+    if !context.sessions_listed.has_come() {
+        return before;
+    }
+    let is_open = |session: &WorkerSession| hypervisor_of(session) == subject.key && ended(session).is_none();
+    let open = context.sessions.state().iter().filter(|session| is_open(session)).count();
+    (open > 0 || before.is_some()).then(|| count(open))
 }
 
 /// Takes over what the latest poll has shown.
