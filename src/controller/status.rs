@@ -7,7 +7,7 @@ use kube::api::Api;
 use super::apply;
 use super::record::WriteError;
 use crate::api::common::Quantity;
-use crate::api::conditions::{self, Answer, NewCondition};
+use crate::api::conditions::{self, Answer, Condition, NewCondition};
 use crate::api::reasons::WorkerReason;
 use crate::api::worker_status::{Applied, EffectiveResources, VmStatus};
 use crate::api::{Worker, WorkerStatus};
@@ -161,15 +161,27 @@ const ORDER: [&str; 6] = [
 
 /// Whether two statuses say the same; the operation has a writer of its own.
 pub fn same(one: &WorkerStatus, other: &WorkerStatus) -> bool {
-    let plain = |status: &WorkerStatus| WorkerStatus { operation: None, assignments: Vec::new(), ..status.clone() };
+    let plain = |status: &WorkerStatus| WorkerStatus {
+        operation: None,
+        assignments: Vec::new(),
+        conditions: by_kind(&status.conditions),
+        ..status.clone()
+    };
     plain(one) == plain(other)
+}
+
+/// In an order of their own: an API server that merges a new one into its list may put it where it likes.
+fn by_kind(conditions: &[Condition]) -> Vec<Condition> {
+    let mut all = conditions.to_vec();
+    all.sort_by(|one, other| one.type_.cmp(&other.type_));
+    all
 }
 
 /// Whether one status says nothing more than another that a person waits for: while an operation is open, the VM's
 /// details are written together with the operation's result.
 pub fn same_outline(one: &WorkerStatus, other: &WorkerStatus) -> bool {
     let outline = |status: &WorkerStatus| {
-        let mut conditions = status.conditions.clone();
+        let mut conditions = by_kind(&status.conditions);
         conditions.retain(|condition| condition.type_ != conditions::DEPLOYED);
         let vm = status.vm.as_ref().map(|vm| (vm.id.clone(), vm.host.clone()));
         (status.observed_generation, status.phase.clone(), conditions, vm, status.last_test.clone())
