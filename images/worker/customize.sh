@@ -22,7 +22,7 @@ cp "$here/esp.cfg" "$work/esp/EFI/debian/grub.cfg"
 chmod -R a+rwX "$work/boot.img" "$work/core.img" "$work/esp"
 
 cp -rT "$here/overlay" "$root"
-sed -i "s/@SUITE@/$suite/" "$root/etc/apt/sources.list.d/debian.sources"
+sed -i "s/@SUITE@/$suite/g" "$root/etc/apt/sources.list.d/debian.sources"
 chroot "$root" systemctl enable --quiet systemd-networkd systemd-resolved systemd-timesyncd root-uuid ssh
 
 "$here/leave-disks-alone" "$root"
