@@ -82,6 +82,13 @@ phases! {
     }
 }
 
+impl TaskPhase {
+    /// Whether the task is with a worker, or on its way to one.
+    pub const fn has_worker(self) -> bool {
+        matches!(self, Self::Starting | Self::Running)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

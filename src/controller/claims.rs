@@ -11,12 +11,13 @@ use serde_json::json;
 
 use super::context::Context;
 use super::index::{name_of, stored};
-use super::record::{WriteError, guard, pointer, write_params};
+use super::record::{WriteError, guard, has_moved, pointer, recover, write_params};
 use super::tasks::session_key;
 use crate::api::reasons::TaskReason;
 use crate::api::task::{TaskMode, TaskPhase};
 use crate::api::worker_status::Assignment;
 use crate::api::{Worker, WorkerSession, WorkerTask, names};
+use crate::domain::belonging::is_named;
 use crate::domain::claims::{Claim, Ending, Held, OpenTask, TaskSight};
 use crate::domain::ending::{self, phase};
 
@@ -67,14 +68,9 @@ fn of_assignment(assignment: &Assignment) -> Claim {
 /// The claim that a task itself says it has on a Worker.
 pub fn own_word(task: &WorkerTask, worker: &Worker) -> Option<Claim> {
     let status = task.status.as_ref()?;
-    let with = matches!(phase(task), TaskPhase::Starting | TaskPhase::Running);
+    let with = phase(task).has_worker();
     let here = status.worker.as_deref() == Some(&worker.name_any()) && status.worker_uid == worker.uid();
-    (with && here).then(|| Claim {
-        task: task.name_any(),
-        uid: task.uid().unwrap_or_default(),
-        session: task.spec.session_ref.name.clone(),
-        attempt: status.attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(0),
-    })
+    (with && here).then(|| Claim::of(task))
 }
 
 fn sight(context: &Context, worker: &Worker, claim: &Claim, asked: &Asked) -> TaskSight {
@@ -88,9 +84,9 @@ fn sight(context: &Context, worker: &Worker, claim: &Claim, asked: &Asked) -> Ta
     if own_word(&task, worker).as_ref() != Some(claim) {
         return TaskSight::Over;
     }
-    let is_named = |session: &WorkerSession| session.uid().as_ref() == Some(&task.spec.session_ref.uid);
-    let session = stored(&context.sessions, &session_key(&task)).map(|session| (*session).clone()).filter(is_named);
-    let session = session.or_else(|| live.and_then(|live| live.session.clone()).filter(is_named));
+    let its_own = |session: &WorkerSession| is_named(&task, session);
+    let session = stored(&context.sessions, &session_key(&task)).map(|session| (*session).clone()).filter(its_own);
+    let session = session.or_else(|| live.and_then(|live| live.session.clone()).filter(its_own));
     // A cache that is behind is no proof that a session was deleted.
     if session.is_none() && live.is_none() {
         return TaskSight::Missing;
@@ -113,10 +109,9 @@ fn open(context: &Context, worker: &Worker, task: &WorkerTask, session: Option<&
 /// Whether a command may be started for a claim, by what was read live just now: nobody has ended task or session, and the
 /// task is at this very attempt with this worker, and has not begun.
 pub fn may_start(task: &WorkerTask, session: &WorkerSession, worker: &Worker, claim: &Claim, now: Timestamp) -> bool {
-    let named = session.uid().as_ref() == Some(&task.spec.session_ref.uid);
     own_word(task, worker).as_ref() == Some(claim)
         && phase(task) == TaskPhase::Starting
-        && ending::ending(task, Some(session).filter(|_| named), now).is_none()
+        && ending::ending(task, Some(session).filter(|session| is_named(task, session)), now).is_none()
 }
 
 /// Who deletes a Worker may say that its tasks end.
@@ -147,29 +142,13 @@ pub async fn write(api: &Api<Worker>, worker: &Worker, claims: &[Claim]) -> Resu
     let answer = match api.patch_status(&worker.name_any(), &write_params(), &Patch::Json::<()>(JsonPatch(steps))).await
     {
         Ok(answer) => answer,
-        Err(error) => recover(api, worker, claims, error).await?,
+        Err(error) => {
+            let is_ours = |live: &Worker| listed(live) == claims && has_moved(live, worker);
+            recover(api, worker, error, is_ours).await?
+        }
     };
     let kept = listed(&answer) == claims;
     kept.then_some(answer).ok_or(WriteError::Pruned { field: "status.assignments" })
-}
-
-/// After a conflict, or without an answer: what stands there may be our own write.
-async fn recover(
-    api: &Api<Worker>,
-    worker: &Worker,
-    claims: &[Claim],
-    error: kube::Error,
-) -> Result<Worker, WriteError> {
-    let error = WriteError::from(error);
-    if matches!(error, WriteError::Gone) {
-        return Err(error);
-    }
-    let Some(live) = api.get_opt(&worker.name_any()).await? else { return Err(WriteError::Gone) };
-    if live.uid() != worker.uid() {
-        return Err(WriteError::Gone);
-    }
-    let ours = listed(&live) == claims && live.resource_version() != worker.resource_version();
-    if ours { Ok(live) } else { Err(error) }
 }
 
 fn assignment(claim: &Claim) -> Assignment {

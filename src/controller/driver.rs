@@ -2,7 +2,7 @@
 //!
 //! A process that is not the leader runs all of it, so that its caches are warm, but reconciles nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::AssertUnwindSafe;
@@ -13,12 +13,13 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, TryFutureExt};
 use kube::Resource;
 use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::connection::Key;
 use super::context::Context;
+use super::index::{name_of, stored};
 use super::watch::Watched;
 use super::{hypervisor, scheduling, session, task, upkeep, worker};
 use crate::api::{Hypervisor, Worker, WorkerSession, WorkerTask};
@@ -116,8 +117,7 @@ impl Failures {
 /// Runs all controllers until `shutdown` is requested and the reconciles that run have ended.
 pub async fn run(context: Arc<Context>, objects: Objects, wakes: Wakes, shutdown: Shutdown) {
     let drivers = Drivers::new(&context);
-    let mut led = fork(wakes.led).into_iter();
-    let mut led = || led.next().unwrap_or_else(|| futures::stream::pending().boxed());
+    let [led_workers, led_hypervisors, led_sessions, led_tasks] = fork(wakes.led);
     let news = [&objects.workers.news, &objects.hypervisors.news, &objects.sessions.news, &objects.tasks.news];
     let upkeep = upkeep::run(Arc::clone(&context), news.map(Arc::clone), {
         let (drivers, context) = (drivers.clone(), Arc::clone(&context));
@@ -127,26 +127,26 @@ pub async fn run(context: Arc<Context>, objects: Objects, wakes: Wakes, shutdown
     let workers = Controller::for_stream(objects.workers.stream, objects.workers.store)
         .with_config(Config::default().concurrency(WORKERS_AT_A_TIME))
         .reconcile_on(received(wakes.changed))
-        .reconcile_all_on(led())
+        .reconcile_all_on(led_workers)
         .graceful_shutdown_on(stopped())
         .run(one_worker, on_failure, Arc::clone(&drivers.worker));
     let hurried = received(wakes.hurried).map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     let hypervisors = Controller::for_stream(objects.hypervisors.stream, objects.hypervisors.store)
         .with_config(Config::default().concurrency(HYPERVISORS_AT_A_TIME))
         .reconcile_on(hurried)
-        .reconcile_all_on(led())
+        .reconcile_all_on(led_hypervisors)
         .graceful_shutdown_on(stopped())
         .run(one_hypervisor, on_failure, Arc::clone(&drivers.hypervisor));
     let sessions = Controller::for_stream(objects.sessions.stream, objects.sessions.store)
         .with_config(Config::default().concurrency(SESSIONS_AT_A_TIME))
         .reconcile_on(received(wakes.changed_sessions))
-        .reconcile_all_on(led())
+        .reconcile_all_on(led_sessions)
         .graceful_shutdown_on(stopped())
         .run(one_session, on_failure, Arc::clone(&drivers.session));
     let tasks = Controller::for_stream(objects.tasks.stream, objects.tasks.store)
         .with_config(Config::default().concurrency(SESSIONS_AT_A_TIME))
         .reconcile_on(received(wakes.changed_tasks))
-        .reconcile_all_on(led())
+        .reconcile_all_on(led_tasks)
         .graceful_shutdown_on(stopped())
         .run(one_task, on_failure, Arc::clone(&drivers.task));
     let controllers = futures::future::join4(drain(workers), drain(hypervisors), drain(sessions), drain(tasks));
@@ -175,14 +175,14 @@ fn received<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> impl Stream<It
     futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
 }
 
-/// Several streams that all give what one gives: one for each controller.
-fn fork(stream: BoxStream<'static, ()>) -> Vec<BoxStream<'static, ()>> {
-    let (senders, streams): (Vec<_>, Vec<_>) = (0..4)
-        .map(|_| {
-            let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-            (sender, received(receiver).boxed())
-        })
-        .unzip();
+/// Several streams that all give what one gives.
+fn fork<const N: usize>(stream: BoxStream<'static, ()>) -> [BoxStream<'static, ()>; N] {
+    let mut senders = Vec::with_capacity(N);
+    let streams = std::array::from_fn(|_| {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        senders.push(sender);
+        received(receiver).boxed()
+    });
     tokio::spawn(stream.for_each(move |()| {
         for sender in &senders {
             let _ = sender.send(());
@@ -214,14 +214,12 @@ impl Drivers {
 
     /// Forgets the failures of objects that are gone.
     fn keep(&self, context: &Context) {
-        self.worker.failures.keep(|key| is_in(&context.workers, key));
-        self.hypervisor.failures.keep(|key| is_in(&context.hypervisors, key));
-        self.session.failures.keep(|key| is_in(&context.sessions, key));
+        self.worker.failures.keep(|key| stored(&context.workers, key).is_some());
+        self.hypervisor.failures.keep(|key| stored(&context.hypervisors, key).is_some());
+        self.session.failures.keep(|key| stored(&context.sessions, key).is_some());
         self.task.failures.keep(|key| context.tasks.get(key).is_some());
         context.tasks.settle_written();
         context.workers.settle_written();
-        let sessions: HashSet<_> = context.sessions.state().iter().filter_map(|one| one.metadata.uid.clone()).collect();
-        context.runs.keep(|uid| sessions.contains(uid));
     }
 }
 
@@ -249,13 +247,13 @@ impl Driver {
         let took = self.context.clock.boot().since(begun);
         self.context.metrics.reconciled(self.name, result_of(&outcome), took);
         let after = outcome.map_err(|_| Failed::Panicked)??;
-        self.failures.end(&key(object));
+        self.failures.end(&name_of(object));
         Ok(after.map_or_else(Action::await_change, Action::requeue))
     }
 
     /// How long to wait after one more failure of this object.
     fn delay<K: Resource>(&self, object: &K) -> Duration {
-        let count = self.failures.add(key(object));
+        let count = self.failures.add(name_of(object));
         let mut hasher = DefaultHasher::new();
         object.meta().uid.hash(&mut hasher);
         backoff::CALL.delay(count, hasher.finish())
@@ -269,14 +267,6 @@ fn result_of<E, P>(outcome: &Result<Result<Option<Duration>, E>, P>) -> Reconcil
         Ok(Err(_)) => Reconciled::Failed,
         Err(_) => Reconciled::Panicked,
     }
-}
-
-fn is_in<K: Resource<DynamicType = ()> + Clone>(store: &Store<K>, (namespace, name): &Key) -> bool {
-    store.get(&ObjectRef::new(name).within(namespace)).is_some()
-}
-
-fn key<K: Resource>(object: &K) -> Key {
-    (object.meta().namespace.clone().unwrap_or_default(), object.meta().name.clone().unwrap_or_default())
 }
 
 async fn one_worker(worker: Arc<Worker>, driver: Arc<Driver>) -> Result<Action, Failed> {
@@ -311,7 +301,7 @@ fn on_failure<K: Resource>(object: Arc<K>, error: &Failed, driver: Arc<Driver>) 
         return Action::requeue(soon);
     }
     let after = driver.delay(object.as_ref());
-    let (namespace, name) = key(object.as_ref());
+    let (namespace, name) = name_of(object.as_ref());
     tracing::warn!(controller = driver.name, %namespace, %name, %error, retry_in = ?after, "reconcile failed");
     Action::requeue(after)
 }

@@ -133,10 +133,14 @@ impl Proof {
     /// The time within which the call may leave: it is still the proof's moment, and this process leads for longer than
     /// the call can take.
     fn window(&self, work: &Work<'_>) -> Window {
-        let (gate, longest) = (Arc::clone(&work.context.gate), work.context.patience.call);
-        Window::until(self.at.plus(PROOF_LASTS), Arc::clone(&work.context.clock))
-            .while_true(move || gate.may_change(longest))
+        window(work.context, self.at)
     }
+}
+
+/// The time within which a call may leave that rests on what was seen at this moment.
+fn window(context: &Context, seen: BootTime) -> Window {
+    let (gate, longest) = (Arc::clone(&context.gate), context.patience.call);
+    Window::until(seen.plus(PROOF_LASTS), Arc::clone(&context.clock)).while_true(move || gate.may_change(longest))
 }
 
 /// Reads the VM and sees that all marks fit. A create has nothing to prove of its VM: its id makes it safe. A download

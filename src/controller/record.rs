@@ -3,10 +3,13 @@
 //! The record is written whole by JSON Patch with the resourceVersion that the decision was made from. The object in
 //! the answer must contain the record: an API server with an older CRD drops unknown fields without a word.
 
+use std::fmt::Debug;
+
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch as JsonPatch, PatchOperation, RemoveOperation, ReplaceOperation};
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -68,7 +71,10 @@ pub async fn write(api: &Api<Worker>, worker: &Worker, operation: Option<&Operat
     let patch = Patch::Json::<()>(patch(worker, operation));
     let answer = match api.patch_status(&worker.name_any(), &write_params(), &patch).await {
         Ok(answer) => answer,
-        Err(error) => recover(api, worker, operation, error).await?,
+        Err(error) => {
+            let is_ours = |live: &Worker| contains(live, operation) && has_moved(live, worker);
+            recover(api, worker, error, is_ours).await?
+        }
     };
     contains(&answer, operation).then_some(answer).ok_or(WriteError::Pruned { field: "status.operation" })
 }
@@ -87,24 +93,30 @@ fn patch(worker: &Worker, operation: Option<&Operation>) -> JsonPatch {
     JsonPatch(steps)
 }
 
-/// After a conflict, or without an answer: what stands there may be our own write.
-async fn recover(
-    api: &Api<Worker>,
-    worker: &Worker,
-    operation: Option<&Operation>,
+/// After a conflict, or without an answer: the object as it is, if what stands there is our own write.
+pub(super) async fn recover<K>(
+    api: &Api<K>,
+    object: &K,
     error: kube::Error,
-) -> Result<Worker, WriteError> {
+    is_ours: impl FnOnce(&K) -> bool,
+) -> Result<K, WriteError>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
     let error = WriteError::from(error);
     if matches!(error, WriteError::Gone) {
         return Err(error);
     }
-    let Some(live) = api.get_opt(&worker.name_any()).await? else { return Err(WriteError::Gone) };
-    if live.uid() != worker.uid() {
+    let Some(live) = api.get_opt(&object.name_any()).await? else { return Err(WriteError::Gone) };
+    if live.uid() != object.uid() {
         return Err(WriteError::Gone);
     }
-    // Only a write of ours that changed something can be recognised.
-    let ours = contains(&live, operation) && live.resource_version() != worker.resource_version();
-    if ours { Ok(live) } else { Err(error) }
+    if is_ours(&live) { Ok(live) } else { Err(error) }
+}
+
+/// Whether an object was written since it was read: only a write of ours that changed something can be recognised.
+pub(super) fn has_moved<K: Resource>(live: &K, read: &K) -> bool {
+    live.resource_version() != read.resource_version()
 }
 
 fn recorded(worker: &Worker) -> Option<&Value> {

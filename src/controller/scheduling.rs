@@ -5,7 +5,7 @@ mod assign;
 pub mod disks;
 mod gather;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use kube::{Api, ResourceExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::assign::{Gift, assign, claim_again};
-pub use self::gather::hypervisor_of;
 use self::gather::{Gathered, gather, label};
 use super::connection::Key;
 use super::context::Context;
@@ -22,10 +21,15 @@ pub use super::session::Error;
 use super::snapshot::hypervisor_key;
 use super::task_status::Placed;
 use super::{task_record, task_status};
-use crate::api::Worker;
 use crate::api::task_status::MAX_STORAGES;
+use crate::api::{Worker, WorkerSession};
 use crate::clock::BootTime;
-use crate::domain::schedule::{Assignment, Plan, decide};
+use crate::domain::schedule::{Assignment, Plan, Task, decide};
+
+/// Namespace and name of the Hypervisor that a session names.
+pub fn hypervisor_of(session: &WorkerSession) -> Key {
+    (session.namespace().unwrap_or_default(), session.spec.hypervisor_ref.name.clone())
+}
 
 /// What is asked for within this time is decided together.
 const GATHERS: Duration = Duration::from_millis(100);
@@ -49,13 +53,11 @@ pub async fn run(context: &Arc<Context>, mut asked: UnboundedReceiver<Key>) {
 }
 
 async fn turn(context: &Arc<Context>, key: Key) {
-    let trouble = if context.gate.may_change(Duration::ZERO) {
-        schedule(context, &key).await.err()
-    } else {
-        // Nobody is given anything by a process that does not lead; whoever leads begins anew.
+    // Nobody is given anything by a process that does not lead; whoever leads begins anew.
+    if !context.gate.may_change(Duration::ZERO) {
         return;
-    };
-    if let Some(error) = trouble {
+    }
+    if let Err(error) = schedule(context, &key).await {
         tracing::info!(namespace = %key.0, hypervisor = %key.1, %error, retry_in = ?AGAIN, "scheduling failed");
         ask_again(context, &key, AGAIN);
     }
@@ -104,8 +106,11 @@ async fn settle(context: &Context, gathered: &Gathered) -> Result<(), Error> {
 /// Gives each worker the tasks that are its own now.
 async fn hand_out(context: &Context, gathered: &Gathered, plan: &Plan) -> Result<(), Error> {
     let mut by_worker: BTreeMap<&String, Vec<Gift>> = BTreeMap::new();
+    let sessions = gathered.world.sessions.iter();
+    let known: HashMap<&str, &Task> =
+        sessions.flat_map(|session| &session.tasks).map(|task| (task.uid.as_str(), task)).collect();
     for assignment in &plan.assignments {
-        if let Some(gift) = gift(gathered, assignment) {
+        if let Some(gift) = gift(gathered, &known, assignment) {
             by_worker.entry(&assignment.worker).or_default().push(gift);
         }
     }
@@ -117,10 +122,9 @@ async fn hand_out(context: &Context, gathered: &Gathered, plan: &Plan) -> Result
     Ok(())
 }
 
-fn gift(gathered: &Gathered, assignment: &Assignment) -> Option<Gift> {
+fn gift(gathered: &Gathered, known: &HashMap<&str, &Task>, assignment: &Assignment) -> Option<Gift> {
     let (task, worker) = (gathered.tasks.get(&assignment.task)?, gathered.workers.get(&assignment.worker)?);
-    let tasks = gathered.world.sessions.iter().flat_map(|session| &session.tasks);
-    let known = tasks.into_iter().find(|known| known.uid == assignment.task)?;
+    let known = known.get(assignment.task.as_str())?;
     let host = gathered.world.workers.iter().find(|known| known.name == assignment.worker)?.host.clone();
     let placed = Placed {
         local: assignment.local,
@@ -153,9 +157,6 @@ async fn explain(context: &Context, key: &Key, gathered: &Gathered, plan: &Plan)
     let mut written = 0;
     for waiting in &plan.waiting {
         let Some(task) = gathered.tasks.get(&waiting.task) else { continue };
-        let namespace = task.namespace().unwrap_or_default();
-        // What a person of this namespace calls its workers.
-        let message = waiting.message.replace(&label(&namespace, ""), "");
         if task.status.as_ref().is_some_and(|status| status.reason.as_deref() == Some(waiting.reason.as_str())) {
             continue;
         }
@@ -164,6 +165,9 @@ async fn explain(context: &Context, key: &Key, gathered: &Gathered, plan: &Plan)
             break;
         }
         written += 1;
+        let namespace = task.namespace().unwrap_or_default();
+        // What a person of this namespace calls its workers.
+        let message = waiting.message.replace(&label(&namespace, ""), "");
         let api = Api::namespaced(context.client.clone(), &namespace);
         match task_record::write(&api, task, task_status::waiting(task, waiting.reason, &message)).await {
             Ok(task) => {

@@ -28,6 +28,7 @@ use super::context::Context;
 use super::finalizer;
 use super::index::name_of;
 use super::record::WriteError;
+use super::scheduling::hypervisor_of;
 use crate::api::{WorkerSession, WorkerTask, names};
 
 /// Decisions within one pass; a pass that needs more goes on with the next one.
@@ -198,6 +199,6 @@ impl<'a> Pass<'a> {
 
     /// Namespace and name of its Hypervisor.
     fn hypervisor(&self) -> Key {
-        (self.key.0.clone(), self.session.spec.hypervisor_ref.name.clone())
+        hypervisor_of(&self.session)
     }
 }

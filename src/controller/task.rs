@@ -13,13 +13,14 @@ use super::context::Context;
 use super::finalizer;
 use super::index::{name_of, stored};
 use super::record::WriteError;
+use super::scheduling::hypervisor_of;
 pub use super::session::Error;
 use super::tasks::{session_key, worker_key};
 use super::{claims, task_record, task_status};
 use crate::api::task::TaskPhase;
 use crate::api::{Worker, WorkerSession, WorkerTask, WorkerTaskStatus, names};
-use crate::domain::attend::Act;
-use crate::domain::belonging::{belongs, had_worker, is_held};
+use crate::domain::attend::{Act, Finish};
+use crate::domain::belonging::{belongs, had_worker, is_held, is_named};
 use crate::domain::bereaved;
 use crate::domain::ending::{self, phase};
 
@@ -88,7 +89,7 @@ impl Pass<'_> {
             Err(kube::Error::SerdeError(_)) => return Ok(Standing::Untold),
             live => live?,
         };
-        let named = live.filter(|session| session.metadata.uid.as_ref() == Some(&task.spec.session_ref.uid));
+        let named = live.filter(|session| is_named(task, session));
         Ok(match named {
             Some(session) if belongs(task, &session) || had_worker(task) => Standing::Of(Box::new(session)),
             None if is_held(task) || had_worker(task) => Standing::Bereaved,
@@ -111,7 +112,7 @@ impl Pass<'_> {
     async fn cancel(&self, task: WorkerTask, session: Option<&WorkerSession>) -> Result<WorkerTask, Error> {
         let now = self.context.clock.wall();
         let Some(ending) = ending::ending(&task, session, now) else { return Ok(task) };
-        let finish = bereaved::finish(&ending);
+        let finish = Finish::from(&ending);
         let result = task_status::Result::of(&finish, None, now);
         self.write(&task, task_status::finished(&task, &finish, &result)).await
     }
@@ -152,12 +153,12 @@ impl Pass<'_> {
     fn tell(&self, task: &WorkerTask, session: Option<&WorkerSession>) {
         self.context.wake_session(task);
         // Nobody listens only while the process ends.
-        if matches!(phase(task), TaskPhase::Starting | TaskPhase::Running) {
+        if phase(task).has_worker() {
             if let Some((namespace, worker)) = worker_key(task) {
                 let _ = self.context.changed.send(ObjectRef::new(&worker).within(&namespace));
             }
         } else if let Some(session) = session {
-            let _ = self.context.schedule.send((self.namespace.clone(), session.spec.hypervisor_ref.name.clone()));
+            let _ = self.context.schedule.send(hypervisor_of(session));
         }
     }
 

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::api::{Api, Patch};
 use serde_json::json;
 
-use super::record::{WriteError, guard, pointer, write_params};
+use super::record::{WriteError, guard, pointer, recover, write_params};
 use crate::api::WorkerTask;
 use crate::api::task::WorkerTaskStatus;
 
@@ -26,28 +26,10 @@ pub async fn write(
     let steps = vec![guard(task), PatchOperation::Add(AddOperation { path, value: json!(status) })];
     let answer = match api.patch_status(&task.name_any(), &write_params(), &Patch::Json::<()>(JsonPatch(steps))).await {
         Ok(answer) => answer,
-        Err(error) => recover(api, task, &status, error).await?,
+        Err(error) => recover(api, task, error, |live| live.status.as_ref() == Some(&status)).await?,
     };
     let kept = intent(answer.status.as_ref()) == intent(Some(&status));
     kept.then_some(answer).ok_or(WriteError::Pruned { field: "status of a WorkerTask" })
-}
-
-/// After a conflict, or without an answer: what stands there may be our own write.
-async fn recover(
-    api: &Api<WorkerTask>,
-    task: &WorkerTask,
-    status: &WorkerTaskStatus,
-    error: kube::Error,
-) -> Result<WorkerTask, WriteError> {
-    let error = WriteError::from(error);
-    if matches!(error, WriteError::Gone) {
-        return Err(error);
-    }
-    let Some(live) = api.get_opt(&task.name_any()).await? else { return Err(WriteError::Gone) };
-    if live.uid() != task.uid() {
-        return Err(WriteError::Gone);
-    }
-    if live.status.as_ref() == Some(status) { Ok(live) } else { Err(error) }
 }
 
 /// What others rest on.

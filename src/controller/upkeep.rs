@@ -1,6 +1,7 @@
 //! What is done now and then, and soon after an object has gone: what this process remembers of it goes, too, and
 //! objects that cannot be read are seen to.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,6 @@ use super::context::Context;
 use super::index::stored;
 use super::snapshot::{uids, workers_of};
 use super::{claims, tasks, unreadable};
-use crate::api::Hypervisor;
-use crate::api::task::TaskPhase;
 use crate::domain::belonging::is_named;
 use crate::domain::ending;
 
@@ -39,8 +38,8 @@ pub async fn run(context: Arc<Context>, left: [Arc<Notify>; 4], also: impl Fn())
 }
 
 /// Whether a Hypervisor is there and can be read.
-pub fn is_readable(context: &Context, (namespace, name): &Key) -> bool {
-    context.hypervisors.get(&ObjectRef::<Hypervisor>::new(name).within(namespace)).is_some()
+pub fn is_readable(context: &Context, hypervisor: &Key) -> bool {
+    stored(&context.hypervisors, hypervisor).is_some()
 }
 
 /// Forgets what is remembered of Workers and Hypervisors that are not there any more. The Workers of such a Hypervisor
@@ -48,9 +47,10 @@ pub fn is_readable(context: &Context, (namespace, name): &Key) -> bool {
 pub fn forget_gone(context: &Context) {
     let there = uids(context);
     let gone = context.tracks.keep(|uid| there.contains(uid));
-    context
-        .disks
-        .keep(|uid| context.sessions.state().iter().any(|session| session.metadata.uid.as_deref() == Some(uid)));
+    let sessions: HashSet<String> =
+        context.sessions.state().iter().filter_map(|one| one.metadata.uid.clone()).collect();
+    context.disks.keep(|uid| sessions.contains(uid));
+    context.runs.keep(|uid| sessions.contains(uid));
     for (key, connection) in context.connections.all() {
         for uid in &gone {
             connection.done(uid);
@@ -78,12 +78,11 @@ pub fn wake_bereaved(context: &Context) {
         let phase = ending::phase(&task);
         let session = stored(&context.sessions, &tasks::session_key(&task));
         let has_session = session.is_some_and(|session| is_named(&task, &session));
-        let has_worker = || {
+        let is_with_it = || {
             let worker = tasks::worker_key(&task).and_then(|key| stored(&context.workers, &key));
             worker.is_some_and(|worker| claims::own_word(&task, &worker).is_some())
         };
-        let is_with_one = matches!(phase, TaskPhase::Starting | TaskPhase::Running);
-        if !phase.has_ended() && (!has_session || is_with_one && !has_worker()) {
+        if !phase.has_ended() && (!has_session || phase.has_worker() && !is_with_it()) {
             context.wake_task(&task);
         }
     }

@@ -77,6 +77,14 @@ pub struct Finish {
     pub lost: bool,
 }
 
+/// How a task ends that nothing runs of.
+impl From<&Ending> for Finish {
+    fn from(ending: &Ending) -> Self {
+        let (phase, reason, message) = (ending.phase, ending.reason, ending.message.clone());
+        Self { phase, reason, message, end: None, lost: false }
+    }
+}
+
 /// Why a task goes back to the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requeue {
@@ -232,13 +240,7 @@ fn own(end: &End) -> Finish {
 }
 
 fn by(ending: &Ending, end: Option<&End>) -> Finish {
-    Finish {
-        phase: ending.phase,
-        reason: ending.reason,
-        message: ending.message.clone(),
-        end: end.cloned(),
-        lost: false,
-    }
+    Finish { end: end.cloned(), ..Finish::from(ending) }
 }
 
 /// Somebody outside works with the worker.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::attend::{self, Act, Place};
 use super::availability::Unavailable;
-use super::claims::{Claim, Ending, Held, OpenTask, TaskSight};
+use super::claims::{Claim, Held, OpenTask, TaskSight};
 use super::ending::{ending, has_begun};
 use crate::api::reasons::TaskReason;
 use crate::api::task::TaskMode;
@@ -23,27 +23,10 @@ pub fn act(task: &WorkerTask, session: Option<&WorkerSession>, now: Timestamp) -
         retries_left: false,
         was_lost: status.lost_attempts.unwrap_or(0) > 0,
     };
-    let claim = Claim {
-        task: task.metadata.name.clone().unwrap_or_default(),
-        uid: task.metadata.uid.clone().unwrap_or_default(),
-        session: task.spec.session_ref.name.clone(),
-        attempt: status.attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(0),
-    };
-    let held = Held { claim, listed: true, task: TaskSight::Open(open) };
+    let held = Held { claim: Claim::of(task), listed: true, task: TaskSight::Open(open) };
     let gone = Unavailable::new(TaskReason::Unavailable, "the worker that it was to go to was deleted");
     let steps = attend::steps(&[held], Place::Off, Some(&gone), now);
     steps.into_iter().next().map_or(Act::Release, |step| step.act)
-}
-
-/// How a task ends that nothing runs of.
-pub fn finish(ending: &Ending) -> attend::Finish {
-    attend::Finish {
-        phase: ending.phase,
-        reason: ending.reason,
-        message: ending.message.clone(),
-        end: None,
-        lost: false,
-    }
 }
 
 #[cfg(test)]

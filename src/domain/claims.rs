@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::attempt::AttemptId;
+use crate::api::WorkerTask;
 use crate::api::reasons::TaskReason;
 use crate::api::task::TaskPhase;
 
@@ -20,6 +21,17 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// The claim of a task at its present attempt.
+    pub fn of(task: &WorkerTask) -> Self {
+        let attempt = task.status.as_ref().and_then(|status| status.attempt);
+        Self {
+            task: task.metadata.name.clone().unwrap_or_default(),
+            uid: task.metadata.uid.clone().unwrap_or_default(),
+            session: task.spec.session_ref.name.clone(),
+            attempt: attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(0),
+        }
+    }
+
     /// The attempt, as the guest knows it.
     pub fn attempt_id(&self) -> AttemptId {
         AttemptId { task: self.uid.clone(), attempt: self.attempt }

@@ -131,7 +131,7 @@ impl Tally {
             TaskPhase::Failed => &mut self.counts.failed,
             TaskPhase::Cancelled => &mut self.counts.cancelled,
         } += 1;
-        if matches!(phase, TaskPhase::Starting | TaskPhase::Running) {
+        if phase.has_worker() {
             self.workers.extend(status.and_then(|status| status.worker.clone()));
         }
         if phase == TaskPhase::Running && status.is_some_and(|status| status.address.is_some()) {

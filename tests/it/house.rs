@@ -98,7 +98,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("new_v4(", &["cli.rs", "app", "controlplane"]),
     ("env::var", &["cli.rs", "controlplane"]),
     // Whoever makes a window may change VMs; those of a trial are its own.
-    ("Window::until(", &["controller/execute", "check/trial.rs"]),
+    ("Window::until(", &["controller/execute.rs", "check/trial.rs"]),
 ];
 
 #[test]

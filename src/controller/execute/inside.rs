@@ -3,14 +3,13 @@
 //! They need the same proof as a change of the VM: its marks were read a moment ago, and this process leads for longer
 //! than the call can take. That a command is started once at most is seen to by its guard in the guest.
 
-use super::{ExecuteError, PROOF_LASTS};
+use super::{ExecuteError, window};
 use crate::controller::context::Context;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, Ownership, judge};
 use crate::guest::channel::GuestChannel;
 use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::vm::{Power, VmRef};
-use crate::hypervisor::window::Window;
 use std::sync::Arc;
 
 /// The guest of a worker, proven to be the worker's.
@@ -30,13 +29,10 @@ impl Guest<'_> {
     pub async fn open(&self) -> Result<Arc<dyn GuestChannel>, ExecuteError> {
         let begun = self.context.clock.boot();
         self.prove().await.map_err(ExecuteError::Unproven)?;
-        let (gate, longest) = (Arc::clone(&self.context.gate), self.context.patience.call);
-        if !gate.may_change(longest) {
+        if !self.context.gate.may_change(self.context.patience.call) {
             return Err(ExecuteError::NotLeader);
         }
-        let window = Window::until(begun.plus(PROOF_LASTS), Arc::clone(&self.context.clock))
-            .while_true(move || gate.may_change(longest));
-        Ok(self.client.guest_within(&self.at, window))
+        Ok(self.client.guest_within(&self.at, window(self.context, begun)))
     }
 
     async fn prove(&self) -> Result<(), Fault> {

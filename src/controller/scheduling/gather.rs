@@ -7,17 +7,21 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::disks::Subject;
+use super::hypervisor_of;
 use crate::api::reasons::TaskReason;
-use crate::api::session::{Placement as DeclaredPlacement, SessionState, SessionType};
+use crate::api::session::{Placement as DeclaredPlacement, SessionType};
 use crate::api::task::TaskPhase;
 use crate::api::{Worker, WorkerSession, WorkerTask};
 use crate::controller::claims;
 use crate::controller::connection::{Connection, Key};
 use crate::controller::context::Context;
-use crate::controller::index::name_of;
+use crate::controller::index::{name_of, stored};
+use crate::controller::snapshot::hypervisor_key;
+use crate::controller::tasks::session_key;
 use crate::domain::availability::{Availability, Unavailable};
-use crate::domain::belonging::{belongs, had_worker};
+use crate::domain::belonging::{belongs, had_worker, is_named};
 use crate::domain::ending::{self, phase};
+use crate::domain::outcome;
 use crate::domain::schedule::{self, Kind, Placement, TaskState, World};
 use crate::hypervisor::vm::VmRef;
 
@@ -57,11 +61,6 @@ pub(super) fn gather(
     gathering.out
 }
 
-/// Namespace and name of the Hypervisor that a session names.
-pub fn hypervisor_of(session: &WorkerSession) -> Key {
-    (session.namespace().unwrap_or_default(), session.spec.hypervisor_ref.name.clone())
-}
-
 /// The name of a worker in a world: several namespaces may share a cluster.
 pub(super) fn label(namespace: &str, worker: &str) -> String {
     format!("{namespace}/{worker}")
@@ -84,14 +83,15 @@ struct Gathering<'a> {
 impl Gathering<'_> {
     fn worker(&mut self, worker: Arc<Worker>) {
         let uid = worker.uid().unwrap_or_default();
-        let key = crate::controller::snapshot::hypervisor_key(&worker);
+        let key = hypervisor_key(&worker);
         let posted = self.context.connections.get(&key).and_then(|connection| connection.posted(&uid));
         let unseen = || {
             let text = "the operator has not looked at it yet";
             Availability::Not(Unavailable::new(TaskReason::Unavailable, text))
         };
         let name = label(&worker.namespace().unwrap_or_default(), &worker.name_any());
-        let foreign = claims::listed(&worker).iter().filter(|claim| !self.is_known(&worker, &claim.uid)).count();
+        let known = self.known(&worker);
+        let foreign = claims::listed(&worker).iter().filter(|claim| !known.contains(&claim.uid)).count();
         self.out.world.workers.push(schedule::Worker {
             name: name.clone(),
             host: posted.as_ref().map(|posted| posted.host.clone()),
@@ -102,16 +102,15 @@ impl Gathering<'_> {
         self.out.workers.insert(name, worker);
     }
 
-    /// Whether a claim is that of a task that says so itself: then it is counted as the task's.
-    fn is_known(&self, worker: &Worker, uid: &str) -> bool {
-        let tasks = self.context.tasks.of_worker(&name_of(worker));
-        tasks.iter().any(|task| task.uid().as_deref() == Some(uid) && is_held(task) && self.is_of_a_session(task))
+    /// The UIDs of the tasks that say themselves that they are with a worker: they are counted as their sessions' tasks.
+    fn known(&self, worker: &Worker) -> BTreeSet<String> {
+        let tasks = self.context.tasks.of_worker(&name_of(worker)).into_iter();
+        let known = tasks.filter(|task| phase(task).has_worker() && self.has_session(task));
+        known.filter_map(|task| task.uid()).collect()
     }
 
-    fn is_of_a_session(&self, task: &WorkerTask) -> bool {
-        let key = crate::controller::tasks::session_key(task);
-        let session = crate::controller::index::stored(&self.context.sessions, &key);
-        session.is_some_and(|session| session.uid().as_ref() == Some(&task.spec.session_ref.uid))
+    fn has_session(&self, task: &WorkerTask) -> bool {
+        stored(&self.context.sessions, &session_key(task)).is_some_and(|session| is_named(task, &session))
     }
 
     fn session(&mut self, session: &Arc<WorkerSession>) {
@@ -119,7 +118,7 @@ impl Gathering<'_> {
         let uid = session.uid().unwrap_or_default();
         let mut tasks = self.context.tasks.of_session(&name_of(session.as_ref()));
         // A person's own is never given to a worker.
-        tasks.retain(|task| task.spec.session_ref.uid == uid && (belongs(task, session) || had_worker(task)));
+        tasks.retain(|task| is_named(task, session) && (belongs(task, session) || had_worker(task)));
         tasks.sort_by_key(|task| task.spec.index);
         let tasks: Vec<schedule::Task> = tasks.into_iter().filter_map(|task| self.task(&uid, task, open)).collect();
         if tasks.is_empty() {
@@ -146,7 +145,7 @@ impl Gathering<'_> {
     fn selected(&self, session: &WorkerSession) -> BTreeSet<String> {
         let hypervisor = hypervisor_of(session);
         let selects = |worker: &Worker| {
-            crate::controller::snapshot::hypervisor_key(worker) == hypervisor
+            hypervisor_key(worker) == hypervisor
                 && session
                     .spec
                     .worker_selector
@@ -158,19 +157,25 @@ impl Gathering<'_> {
     }
 
     fn task(&mut self, session: &str, task: Arc<WorkerTask>, open: bool) -> Option<schedule::Task> {
+        let at = phase(&task);
+        if at.has_ended() {
+            return None;
+        }
         let vm = task.spec.virtual_machine.id.clone();
         let host = self.host(&task);
         let status = task.status.clone().unwrap_or_default();
-        let (state, storages) = if is_held(&task) {
+        let (state, storages) = if at.has_worker() {
             let namespace = task.namespace().unwrap_or_default();
             let worker = label(&namespace, &status.worker.clone().unwrap_or_default());
-            if phase(&task) == TaskPhase::Starting && !self.is_claimed(&worker, &task) {
+            if at == TaskPhase::Starting && !self.is_claimed(&worker, &task) {
                 self.out.unclaimed.push(Arc::clone(&task));
             }
             (TaskState::Holding { worker }, status.storages.iter().cloned().collect())
         } else {
-            let waits = open && phase(&task) == TaskPhase::Pending && task.metadata.deletion_timestamp.is_none();
-            let storages = if waits { self.storages(session, vm.as_deref(), host.as_deref())? } else { return None };
+            if !open || task.metadata.deletion_timestamp.is_some() {
+                return None;
+            }
+            let storages = self.storages(session, vm.as_deref(), host.as_deref())?;
             let namespace = task.namespace().unwrap_or_default();
             let avoid = status.avoid.iter().map(|worker| label(&namespace, worker)).collect();
             (TaskState::Waiting { avoid }, storages)
@@ -205,19 +210,11 @@ impl Gathering<'_> {
     }
 }
 
-/// Whether a task says that it is with a worker.
-fn is_held(task: &WorkerTask) -> bool {
-    matches!(phase(task), TaskPhase::Starting | TaskPhase::Running)
-}
-
 /// Whether a session's tasks may be given to workers.
 fn is_open(session: &WorkerSession, now: Timestamp) -> bool {
-    let status = session.status.clone().unwrap_or_default();
-    let late = |deadline: Option<Timestamp>| deadline.is_some_and(|deadline| now > deadline);
-    session.metadata.deletion_timestamp.is_none()
-        && session.spec.state == SessionState::Active
-        && status.tasks_created == Some(true)
-        && status.finished_at.is_none()
-        && !late(ending::deadline(session))
-        && (status.started_at.is_some() || !late(ending::start_deadline(session)))
+    let status = session.status.as_ref();
+    let may_begin = || ending::start_deadline(session).is_none_or(|deadline| now <= deadline);
+    !outcome::is_over(session, now)
+        && status.is_some_and(|status| status.tasks_created == Some(true))
+        && (status.is_some_and(|status| status.started_at.is_some()) || may_begin())
 }

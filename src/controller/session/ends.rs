@@ -16,8 +16,8 @@ use crate::api::session::SessionState;
 use crate::api::task::TaskPhase;
 use crate::controller::record::WriteError;
 use crate::controller::{task_record, task_status};
+use crate::domain::attend::Finish;
 use crate::domain::belonging::is_held;
-use crate::domain::bereaved;
 use crate::domain::claims::Ending;
 use crate::domain::ending::{self, phase};
 
@@ -47,7 +47,7 @@ impl Pass<'_> {
         let all = ends.len() <= IN_ONE_PASS;
         let (tasks, now) = (&self.tasks, self.context.clock.wall());
         let writes = ends.into_iter().take(IN_ONE_PASS).map(|(task, ending)| {
-            let finish = bereaved::finish(&ending);
+            let finish = Finish::from(&ending);
             let result = task_status::Result::of(&finish, None, now);
             async move { task_record::write(tasks, &task, task_status::finished(&task, &finish, &result)).await }
         });
@@ -81,7 +81,7 @@ impl Pass<'_> {
                 if phase(task).has_ended() && is_held(task) {
                     self.context.wake_task(task);
                 }
-            } else if has_worker(task) && ending::ending(task, Some(&self.session), now).is_some() {
+            } else if phase(task).has_worker() && ending::ending(task, Some(&self.session), now).is_some() {
                 workers.extend(task.status.as_ref().and_then(|status| status.worker.as_deref()));
             }
         }
@@ -123,8 +123,4 @@ impl Pass<'_> {
 
 fn is_leaving(task: &WorkerTask) -> bool {
     task.metadata.deletion_timestamp.is_some()
-}
-
-fn has_worker(task: &WorkerTask) -> bool {
-    matches!(phase(task), TaskPhase::Starting | TaskPhase::Running)
 }

@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 
 use super::commands::{Begin, Commands};
 use super::{Error, Pass, Turn};
-use crate::api::{WorkerSession, WorkerTask};
+use crate::api::{Worker, WorkerSession, WorkerTask, WorkerTaskStatus};
 use crate::controller::claims::{self, Live};
 use crate::controller::connection::Connection;
 use crate::controller::execute::ExecuteError;
@@ -18,11 +18,11 @@ use crate::controller::execute::inside::Guest;
 use crate::controller::record::WriteError;
 use crate::controller::snapshot::hypervisor_key;
 use crate::controller::task_status::{self, Result as TaskResult};
-use crate::controller::{task_record, testing};
+use crate::controller::{status, task_record, testing};
 use crate::domain::attend::{Act, Finish, Requeue, Step};
 use crate::domain::claims::Claim;
 use crate::domain::fault::Fault;
-use crate::domain::observation::Facts;
+use crate::domain::observation::{Facts, Presence};
 use crate::domain::plan::Report;
 use crate::hypervisor::SharedHypervisor;
 
@@ -171,16 +171,13 @@ impl Pass<'_> {
         link: Option<&(Arc<Connection>, SharedHypervisor)>,
     ) -> Result<TaskResult, Error> {
         let now = self.context.clock.wall();
-        let output = match (&finish.end, self.guest(facts, link)) {
-            (Some(_), Some(guest)) => {
-                let task = self.task(claim).await?;
-                match task {
-                    Some(task) => Commands { guest: &guest }.output(&task, &claim.attempt_id()).await?,
-                    None => None,
-                }
-            }
-            _ => None,
-        };
+        let mut output = None;
+        if finish.end.is_some()
+            && let Some(guest) = self.guest(facts, link)
+            && let Some(task) = self.task(claim).await?
+        {
+            output = Commands { guest: &guest }.output(&task, &claim.attempt_id()).await?;
+        }
         Ok(TaskResult::of(finish, output, now))
     }
 
@@ -188,7 +185,7 @@ impl Pass<'_> {
     async fn tell(
         &mut self,
         claim: &Claim,
-        change: impl FnOnce(&WorkerTask, &crate::api::Worker) -> crate::api::WorkerTaskStatus,
+        change: impl FnOnce(&WorkerTask, &Worker) -> WorkerTaskStatus,
     ) -> Result<Done, Error> {
         let Some(task) = self.task(claim).await? else { return Ok(Done::Changed) };
         if claims::own_word(&task, &self.worker).as_ref() != Some(claim) {
@@ -241,7 +238,7 @@ impl Pass<'_> {
         }
         let now = self.context.clock.wall();
         let told = testing::doubted(self.rendered(facts, report), &facts.declared.spec_hash, now);
-        self.worker = crate::controller::status::write(&self.api, &self.worker, told).await?;
+        self.worker = status::write(&self.api, &self.worker, told).await?;
         self.happened(true, "WorkerLost", "Attend", testing::LOST.to_owned());
         Ok(())
     }
@@ -253,7 +250,7 @@ impl Pass<'_> {
     ) -> Option<Guest<'b>> {
         let (_, client) = link?;
         let at = match &facts.observed.presence {
-            crate::domain::observation::Presence::Present { at, .. } => at.clone(),
+            Presence::Present { at, .. } => at.clone(),
             _ => return None,
         };
         Some(Guest { context: self.context, client, mark: &facts.declared.wanted.mark, at })

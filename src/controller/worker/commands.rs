@@ -14,6 +14,7 @@ use crate::api::{WorkerSession, WorkerTask};
 use crate::controller::execute::inside::Guest;
 use crate::domain::attempt::AttemptId;
 use crate::domain::attend::Finish;
+use crate::domain::belonging::is_named;
 use crate::domain::output;
 use crate::guest::tasks::{self, Command};
 use crate::secret::Secret;
@@ -73,11 +74,10 @@ impl Commands<'_> {
         let namespace = task.namespace().unwrap_or_default();
         let sessions: Api<WorkerSession> = Api::namespaced(context.client.clone(), &namespace);
         let session = sessions.get_opt(&task.spec.session_ref.name).await?;
-        let run =
-            session.filter(|one| one.uid().as_ref() == Some(&task.spec.session_ref.uid)).and_then(|one| one.spec.run);
+        let run = session.filter(|session| is_named(task, session)).and_then(|session| session.spec.run);
         let Some(run) = run else { return Ok(None) };
         let Ok(secrets) = self.secret_env(task, &run).await? else { return Ok(None) };
-        let channel = context_channel(self.guest);
+        let channel = self.guest.client.guest(&self.guest.at);
         // More than is kept: a secret at the beginning is known by its end.
         let bytes = tasks::tail(channel.as_ref(), id, 2 * MAX_OUTPUT as u64, context.patience.script).await?;
         let values: Vec<&str> = secrets.iter().map(|(_, value)| value.expose()).collect();
@@ -94,10 +94,6 @@ impl Commands<'_> {
         };
         Ok(variables(&reference.name, object))
     }
-}
-
-fn context_channel(guest: &Guest<'_>) -> std::sync::Arc<dyn crate::guest::channel::GuestChannel> {
-    guest.client.guest(&guest.at)
 }
 
 fn variables(name: &str, object: SecretObject) -> Result<Vec<(String, Secret)>, String> {

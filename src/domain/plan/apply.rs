@@ -1,7 +1,7 @@
 //! Operations on a VM without a test: bringing its configuration up to date, and powering it off.
 
 use super::work::DEAD;
-use super::{Decision, Effect, Facts, Look, MOST_SENDS, SLOW, Takes, named, power_down, takes, target};
+use super::{Decision, Effect, Facts, Look, MOST_SENDS, SLOW, Takes, named, on_target, power_down, takes};
 use crate::api::reasons::WorkerReason;
 use crate::domain::fault::FaultKind;
 use crate::domain::observation::{Inside, LiveVm, Problem};
@@ -10,16 +10,12 @@ use crate::hypervisor::vm::{Power, TaskState};
 
 /// Applies the declaration to a VM that is powered off. One that is powered on is left to the shutdown first.
 pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
-    let vm = match target(facts, operation) {
-        Ok(vm) => vm,
-        Err(decision) => return *decision,
-    };
-    match vm.power {
+    on_target(facts, operation, |vm| match vm.power {
         Power::Unknown => facts.busy(operation),
         Power::On => facts.close(operation),
         Power::Off if operation.spec_hash != facts.declared.spec_hash => outdated(facts, operation),
         Power::Off => change(facts, operation, vm).unwrap_or_else(|| facts.close(operation)),
-    }
+    })
 }
 
 /// The declaration is another one by now: it is begun anew, with all that is looked at before. What was sent for the
@@ -64,25 +60,17 @@ pub(super) fn change(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Optio
 
 /// Powers off a VM on which nothing runs.
 pub(super) fn shut_down(facts: &Facts, operation: &Operation) -> Decision {
-    let vm = match target(facts, operation) {
-        Ok(vm) => vm,
-        Err(decision) => return *decision,
-    };
-    match vm.power {
+    on_target(facts, operation, |vm| match vm.power {
         Power::Unknown => facts.busy(operation),
         Power::Off => facts.close(operation),
         Power::On if !facts.remembered.claims.is_empty() && operation.sends == 0 => facts.close(operation),
         Power::On => power_down(facts, operation),
-    }
+    })
 }
 
 /// Cuts the power of a VM whose guest is dead under its tasks.
 pub(super) fn fence(facts: &Facts, operation: &Operation) -> Decision {
-    let vm = match target(facts, operation) {
-        Ok(vm) => vm,
-        Err(decision) => return *decision,
-    };
-    match vm.power {
+    on_target(facts, operation, |vm| match vm.power {
         Power::Unknown => facts.busy(operation),
         Power::Off => facts.close(operation),
         Power::On if facts.looks.task == Some(TaskState::Running) => facts.busy(operation),
@@ -93,5 +81,5 @@ pub(super) fn fence(facts: &Facts, operation: &Operation) -> Decision {
             // It is back, or the time has begun anew with this process.
             Some(_) => facts.close(operation),
         },
-    }
+    })
 }

@@ -160,15 +160,12 @@ fn go_on(facts: &Facts, operation: &Operation) -> Decision {
     }
 }
 
-/// The VM that the operation works on, once it was read and found fit to be changed; else the decision to take.
-fn target<'a>(facts: &'a Facts, operation: &Operation) -> Result<&'a LiveVm, Box<Decision>> {
+/// Goes on with the VM that the operation works on, once it was read and found fit to be changed.
+fn on_target(facts: &Facts, operation: &Operation, go_on: impl FnOnce(&LiveVm) -> Decision) -> Decision {
     match facts.looks.live.as_ref() {
-        None => Err(Box::new(facts.look(Look::Vm(operation.target.at()), operation))),
-        Some(Live::NotThere) => Err(Box::new(not_there(facts, operation))),
-        Some(Live::Found(vm)) => match unfit(facts, operation, vm) {
-            Some(decision) => Err(Box::new(decision)),
-            None => Ok(vm),
-        },
+        None => facts.look(Look::Vm(operation.target.at()), operation),
+        Some(Live::NotThere) => not_there(facts, operation),
+        Some(Live::Found(vm)) => unfit(facts, operation, vm).unwrap_or_else(|| go_on(vm)),
     }
 }
 

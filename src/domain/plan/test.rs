@@ -1,6 +1,6 @@
 //! A test: make the VM if there is none, apply the declaration, power on, check, power off.
 
-use super::{BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, SLOW, apply, power_down, target, unfit};
+use super::{BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, SLOW, apply, on_target, power_down, unfit};
 use crate::api::reasons::WorkerReason;
 use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
@@ -15,10 +15,7 @@ pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
     if operation.step == Step::Create {
         return created(facts, operation);
     }
-    match target(facts, operation) {
-        Ok(vm) => on_vm(facts, operation, vm),
-        Err(decision) => *decision,
-    }
+    on_target(facts, operation, |vm| on_vm(facts, operation, vm))
 }
 
 /// Begins or goes on only with a launch permit: not too many VMs are made and booted at a time. Who waited for long gave
