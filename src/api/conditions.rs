@@ -18,6 +18,8 @@ pub const DEPLOYED: &str = "Deployed";
 pub const TESTED: &str = "Tested";
 /// Worker: whether it is given tasks.
 pub const SCHEDULABLE: &str = "Schedulable";
+/// Worker: whether its last update left no older package behind. Absent where packages are never updated.
+pub const PACKAGES_CURRENT: &str = "PackagesCurrent";
 /// Session: whether at least one task has a worker that is ready, with its address.
 pub const WORKERS_AVAILABLE: &str = "WorkersAvailable";
 /// Session: whether it has ended.

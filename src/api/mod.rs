@@ -1,7 +1,7 @@
 //! Floor 1. The custom resources of `stevedore.dev/v1alpha1`: what people write and read.
 //!
 //! - [`hypervisor`] and [`worker`]: the spec of each kind; [`hypervisor_status`] and [`worker_status`]: what the
-//!   operator writes back; [`network`]: a worker's networks.
+//!   operator writes back; [`network`] and [`worker_updates`]: a worker's networks and the updates of its packages.
 //! - [`session`] and [`task`]: the spec of a run and of the processing of one VM in it; [`session_status`] and
 //!   [`task_status`]: what the operator writes back; [`selector`]: which Workers a session may use.
 //! - [`common`]: durations and quantities as people write them; [`names`]: finalizers, annotations and the like.
@@ -30,6 +30,7 @@ pub mod task_status;
 pub mod worker;
 mod worker_rules;
 pub mod worker_status;
+pub mod worker_updates;
 
 pub use hypervisor::{Hypervisor, HypervisorSpec};
 pub use hypervisor_status::HypervisorStatus;

@@ -188,6 +188,16 @@ reasons! {
         /// The edit needs another VM, such as one on another storage, which is not made by itself. Delete the Worker and
         /// create it again.
         RedeployNeeded,
+        /// The last update of its packages went through, and left none behind that has a newer version.
+        PackagesCurrent,
+        /// The last update of its packages went through, but packages are left that have a newer version, because something
+        /// in the worker holds them back: a hold, a lock on their version, or an update that is given out step by step.
+        PackagesHeldBack,
+        /// The last update of its packages failed; the message says why. Where there is no way to a package repository, set
+        /// `updates.proxy`, or `updates.policy` to `Never`.
+        UpdateFailed,
+        /// Its packages have not been updated yet: that comes with its next launch or test.
+        NotUpdated,
         /// The Worker's provider block does not fit the provider of its Hypervisor.
         ProviderMismatch,
     }

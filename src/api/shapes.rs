@@ -137,6 +137,10 @@ pub(super) fn test_age(_: &mut SchemaGenerator) -> Schema {
     span("0s", "720h")
 }
 
+pub(super) fn update_timeout(_: &mut SchemaGenerator) -> Schema {
+    span("1m", "4h")
+}
+
 // What a VM is made of
 
 pub(super) fn proxmox_host(_: &mut SchemaGenerator) -> Schema {
@@ -365,6 +369,16 @@ pub(super) fn check_name(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn network_host(_: &mut SchemaGenerator) -> Schema {
     text(253, &[("self.matches(r'^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$')", "must be a DNS name or an IP address")])
+}
+
+pub(super) fn proxy_url(_: &mut SchemaGenerator) -> Schema {
+    text(
+        300,
+        &[(
+            r"isURL(self) && self.matches(r'^https?://[A-Za-z0-9.:_\[\]-]+/?$')",
+            "must be a URL such as http://proxy.example.org:3128; user and password go into credentialsSecretRef",
+        )],
+    )
 }
 
 // What the operator writes

@@ -11,6 +11,7 @@ use super::network::{self, Network};
 use super::shapes;
 use super::worker_rules as rules;
 use super::worker_status::WorkerStatus;
+use super::worker_updates::Updates;
 
 /// The worker as it should be.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -113,6 +114,10 @@ pub struct WorkerSpec {
     /// When the worker is tested.
     #[serde(default)]
     pub test: Test,
+
+    /// Whether and how the worker's packages are updated.
+    #[serde(default)]
+    pub updates: Updates,
 
     /// How the worker is shut down.
     #[serde(default)]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::common::{Quantity, Span};
 use super::conditions::{self, Condition};
 use super::shapes;
+use super::worker_updates::UpdateReport;
 
 /// The most tasks that a worker runs at the same time.
 pub const MAX_ASSIGNMENTS: usize = 64;
@@ -36,8 +37,9 @@ pub struct WorkerStatus {
 
     /// What is true of the worker now. `Ready` speaks of the declaration: it is true for a declared worker without a VM,
     /// and false when a test of the current spec failed. `Deployed`: it has a VM. `Tested`: its last test passed.
-    /// `Schedulable`: it is given tasks, or the reason why not. `Reconciling` is there while the operator works on the declaration, `Stalled` while it cannot go on until
-    /// someone does something.
+    /// `Schedulable`: it is given tasks, or the reason why not. `PackagesCurrent`: its last update left no older package
+    /// behind; it is not there where packages are never updated. `Reconciling` is there while the operator works on the
+    /// declaration, `Stalled` while it cannot go on until someone does something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions::schema")]
     pub conditions: Vec<Condition>,
@@ -78,6 +80,10 @@ pub struct WorkerStatus {
     /// The last test that ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_test: Option<TestReport>,
+
+    /// The last update of its packages that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_update: Option<UpdateReport>,
 
     /// The value of the annotation `stevedore.dev/test-requested-at` that was last acted upon (its SHA-256 if it is
     /// longer than 253 characters). A test is asked for while the annotation has another value.

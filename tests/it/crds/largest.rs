@@ -55,6 +55,10 @@ fn worker() -> Value {
         "service": {"unit": format!("{}.service", x(247))},
         "checks": {"connect": (0..32).map(check).collect::<Vec<_>>()},
         "test": {"maxAge": "719h00059m00059s"},
+        "updates": {
+            "timeout": "0h000059m000059s",
+            "proxy": {"url": format!("https://{}:65535/", x(285)), "credentialsSecretRef": {"name": x(253)}},
+        },
         "shutdown": {"gracePeriod": "0h000059m000059s", "delay": "23h000059m00059s"},
     }});
     json_patch::merge(&mut manifest, &spec);
@@ -98,6 +102,15 @@ fn worker_status() -> Value {
             "configHash": x(253),
             "operation": x(64),
             "checks": (0..MAX_CHECKS).map(check).collect::<Vec<_>>(),
+        },
+        "lastUpdate": {
+            "operation": x(64),
+            "result": "Succeeded",
+            "finishedAt": "2026-01-01T00:00:00Z",
+            "packages": i32::MAX,
+            "pending": i32::MAX,
+            "rebooted": true,
+            "message": x(1024),
         },
         "lastHandledTestRequest": x(253),
         "testFailures": i32::MAX,

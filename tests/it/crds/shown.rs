@@ -194,6 +194,7 @@ async fn defaults_are_filled_in() {
         "networks": [{"name": "lan", "bridge": "vmbr0", "ipv4": {"method": "DHCP"}, "ipv6": {"method": "None"}}],
         "access": {"user": "stevedore"},
         "test": {"policy": "Manual", "maxAge": "0s"},
+        "updates": {"policy": "OnLaunch", "onFailure": "Warn", "timeout": "30m"},
         "shutdown": {"gracePeriod": "2m", "delay": "0s"},
     });
     json_patch::merge(&mut wanted, &defaults);
