@@ -29,3 +29,4 @@ pub mod resolve;
 pub mod schedule;
 pub mod sizing;
 pub mod tally;
+pub mod update;

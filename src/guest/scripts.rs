@@ -2,8 +2,9 @@
 //!
 //! They run as `/bin/sh -c TEXT NAME ARGUMENT…`, as root, with whatever environment the channel gives. What each takes
 //! and prints stands at its top; how it prints stands in `common.sh`, which goes in front of each and is read by
-//! [`records`](super::records). They change nothing in the guest, except those that deal with attempts at tasks: these have
-//! `tasks.sh` in front, too, and [`tasks`](super::tasks) runs them.
+//! [`records`](super::records). They change nothing in the guest, except those that deal with attempts at tasks and with
+//! updates: these have `tasks.sh` or `updates.sh` in front, too, and [`tasks`](super::tasks) and
+//! [`updates`](super::updates) run them.
 
 use super::channel::Script;
 
@@ -23,6 +24,19 @@ macro_rules! task_script {
             text: concat!(
                 include_str!("scripts/common.sh"),
                 include_str!("scripts/tasks.sh"),
+                include_str!(concat!("scripts/", $name, ".sh"))
+            ),
+        }
+    };
+}
+
+macro_rules! update_script {
+    ($name:literal) => {
+        Script {
+            name: $name,
+            text: concat!(
+                include_str!("scripts/common.sh"),
+                include_str!("scripts/updates.sh"),
                 include_str!(concat!("scripts/", $name, ".sh"))
             ),
         }
@@ -67,12 +81,38 @@ pub const TASK_UNIT: Script = task_script!("task_unit");
 /// The end of the command of an attempt, for the shell in its unit.
 pub const TASK_COMMAND: &str = include_str!("scripts/task_command.sh");
 
+/// Starts the update that an operation wants: `NAME SECONDS TEXT`, with the proxy on standard input and the text of
+/// [`UPDATE_UNIT`].
+pub const UPDATE: Script = update_script!("update");
+
+/// What became of the update that an operation wanted: `NAME`.
+pub const UPDATE_LOOK: Script = update_script!("update_look");
+
+/// Reboots the guest out of the boot with this id: `BOOT`.
+pub const UPDATE_REBOOT: Script = update_script!("update_reboot");
+
+/// What the unit of an update runs as root, out of a file: `run|ended NAME`. No channel runs it.
+pub const UPDATE_UNIT: Script = update_script!("update_unit");
+
 /// What an image has that workers need: `USER [PROGRAM]…`, with the user that cloud-init was asked to make.
 pub const IMAGE: Script = script!("image");
 
 /// Every script that the operator runs; [`IMAGE`] is for images that are tried.
-pub const ALL: [Script; 10] =
-    [FACTS, RESOLVE, CONNECT, UNIT, TASK_STAGE, TASK_START, TASK_LOOK, TASK_STOP, TASK_OUTPUT, TASK_FORGET];
+pub const ALL: [Script; 13] = [
+    FACTS,
+    RESOLVE,
+    CONNECT,
+    UNIT,
+    TASK_STAGE,
+    TASK_START,
+    TASK_LOOK,
+    TASK_STOP,
+    TASK_OUTPUT,
+    TASK_FORGET,
+    UPDATE,
+    UPDATE_LOOK,
+    UPDATE_REBOOT,
+];
 
 #[cfg(test)]
 mod tests {
@@ -80,7 +120,7 @@ mod tests {
 
     #[test]
     fn every_script_is_ascii_and_small_enough_to_be_sent() {
-        for script in ALL.into_iter().chain([IMAGE, TASK_UNIT]) {
+        for script in ALL.into_iter().chain([IMAGE, TASK_UNIT, UPDATE_UNIT]) {
             assert!(script.text.is_ascii(), "{} has characters that a guest agent mangles", script.name);
             assert!(script.text.len() < 16 << 10, "{} is too long", script.name);
         }

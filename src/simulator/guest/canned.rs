@@ -1,6 +1,7 @@
 //! A simulated guest that answers by the script's name, at once.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,12 +13,13 @@ use crate::guest::reach::Reached;
 use crate::guest::scripts;
 use crate::guest::tasks::AttemptId;
 use crate::guest::units::UnitProperties;
-use crate::simulator::guest_exec::{EchoGuest, ExecCall, ExecOutcome, GuestEnd, GuestExec};
+use crate::simulator::guest_exec::{EchoGuest, ExecCall, ExecOutcome, GuestEffect, GuestEnd, GuestExec};
 
 mod attempt;
 mod command;
 mod machine;
 mod tasks;
+mod updates;
 mod words;
 
 /// Plays all guests of a world without processes and files, in virtual time too.
@@ -29,6 +31,10 @@ pub struct CannedGuest {
     /// By the life of the machine.
     machines: Mutex<BTreeMap<String, Machine>>,
     starts: Mutex<BTreeMap<AttemptId, u32>>,
+    /// By the operation.
+    updates: Mutex<BTreeMap<String, u32>>,
+    /// Updates that ended with their guest.
+    cut_off: AtomicU32,
 }
 
 #[async_trait]
@@ -46,13 +52,13 @@ impl GuestExec for CannedGuest {
         answer.record(["script", script.name, "1"]);
         self.run(script.name, args, &call, &mut answer);
         answer.record(["end"]);
-        ExecOutcome { took: answer.took, ..ExecOutcome::exited(0, answer.text) }
+        ExecOutcome { took: answer.took, effect: answer.effect, ..ExecOutcome::exited(0, answer.text) }
     }
 
     fn went_down(&self, end: &GuestEnd) {
         let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(machine) = machines.get_mut(&end.life) {
-            machine.went_down(end);
+            self.cut_off.fetch_add(machine.went_down(end), Ordering::Relaxed);
         }
     }
 }
@@ -61,6 +67,16 @@ impl CannedGuest {
     /// How often each attempt was begun, in all guests together. More than once is what must never be.
     pub fn starts(&self) -> BTreeMap<AttemptId, u32> {
         self.starts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many updates were cut off, because their guest was powered off or rebooted in the middle of them.
+    pub fn cut_off(&self) -> u32 {
+        self.cut_off.load(Ordering::Relaxed)
+    }
+
+    /// How often the update of each operation was started, in all guests together.
+    pub fn updates(&self) -> BTreeMap<String, u32> {
+        self.updates.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn run(&self, script: &str, args: &[String], call: &ExecCall, answer: &mut Answer) {
@@ -77,7 +93,17 @@ impl CannedGuest {
                 answer.record(["problem", "systemctl", "there is no such program"]);
             }
             "unit" => answer.properties(&inside.unit(first)),
+            "update" | "update_look" | "update_reboot" => self.run_for_update(script, args, call, answer),
             _ => self.run_for_task(script, args, call, answer),
+        }
+    }
+
+    fn run_for_update(&self, script: &str, args: &[String], call: &ExecCall, answer: &mut Answer) {
+        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        let machine = machines.entry(call.facts.life.clone()).or_default();
+        machine.boot(call.facts.boots);
+        if let Some(operation) = updates::run(machine, script, args, call, answer) {
+            *self.updates.lock().unwrap_or_else(PoisonError::into_inner).entry(operation).or_default() += 1;
         }
     }
 
@@ -96,6 +122,7 @@ impl CannedGuest {
 struct Answer {
     text: String,
     took: Duration,
+    effect: GuestEffect,
 }
 
 impl Answer {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use uuid::Uuid;
 
+use super::updates::Updates;
 use crate::guest::reach::Reached;
 use crate::guest::units::UnitProperties;
 use crate::simulator::guest_exec::{GuestFacts, UnitState};
@@ -26,7 +27,8 @@ impl<'a> Inside<'a> {
 
     /// The programs that the image lacks.
     pub(super) fn missing_programs(self) -> BTreeSet<String> {
-        self.list("missingPrograms").into_iter().map(str::to_owned).collect()
+        let others = Updates::of(self).manager.lacks();
+        self.list("missingPrograms").into_iter().chain(others.iter().copied()).map(str::to_owned).collect()
     }
 
     /// The word of `cloud-init status`.

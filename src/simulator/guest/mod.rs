@@ -17,12 +17,14 @@
 //! | `missingUnits` | list of units that the image lacks |
 //! | `missingPrograms` | list of `nc`, `getent`, `ip`, `df`, `systemctl`, `systemd-run`, `cloud-init` or `timeout` |
 //! | `cloudInit` | `running`, `error`, `disabled` …, in place of `done` |
+//! | `updates` | `manager` (`apt`, `dnf`, `none`), `pending` and `heldBack` packages, `reboot`, `fails` with a text, `takes` seconds, `lock` held by somebody, `proxy` that is needed |
 
 mod canned;
 mod direct;
 mod inside;
 mod root;
 mod shell;
+mod updates;
 
 pub use canned::CannedGuest;
 pub use direct::DirectChannel;

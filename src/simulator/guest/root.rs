@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::inside::{Inside, KERNEL, OS};
+use super::updates::Updates;
 use crate::clock::{Clock, SystemClock};
 use crate::simulator::guest_exec::GuestFacts;
 
@@ -21,13 +22,16 @@ macro_rules! stand_ins {
 }
 
 /// Programs that tell the facts of the guest instead of those of this machine.
-const STAND_INS: [(&str, &str); 11] = stand_ins![
+const STAND_INS: [(&str, &str); 14] = stand_ins![
+    "apt-get",
     "cloud-init",
     "date",
     "df",
+    "dnf",
     "getent",
     "ip",
     "nc",
+    "needs-restarting",
     "poweroff",
     "reboot",
     "systemctl",
@@ -129,6 +133,7 @@ fn system(root: &Path, inside: Inside<'_>) -> io::Result<()> {
     write(root, "facts/clock-ahead", &format!("{ahead:.0}\n"))?;
     let [total, free] = [facts.disk_total_bytes, facts.disk_free_bytes].map(|bytes| bytes / 1024);
     write(root, "facts/disk", &format!("{total} {} {free}\n", total.saturating_sub(free)))?;
+    write(root, "facts/updates", &Updates::of(inside).told(inside))?;
     let mut units = String::new();
     for (name, unit) in inside.units() {
         let words = [&unit.load, &unit.active, &unit.sub, &unit.result, &unit.main_status].map(String::as_str);

@@ -20,7 +20,7 @@ pub(super) struct Moment {
 
 impl Moment {
     /// The moment in the same boot when the guest has been up for so long.
-    fn at(self, uptime: Duration) -> Self {
+    pub(super) fn at(self, uptime: Duration) -> Self {
         let passed = SignedDuration::try_from(uptime.saturating_sub(self.uptime)).unwrap_or(SignedDuration::MAX);
         Self { uptime, wall: self.wall.checked_add(passed).unwrap_or(Timestamp::MAX), ..self }
     }

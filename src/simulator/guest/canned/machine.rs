@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::super::updates::Updates;
 use super::attempt::{Attempt, Moment};
+use super::updates::Update;
 use crate::guest::tasks::AttemptId;
 use crate::simulator::guest_exec::{GuestEnd, GuestFacts};
 
@@ -15,6 +17,10 @@ pub(super) struct Machine {
     pub(super) attempts: BTreeMap<AttemptId, Attempt>,
     /// The pieces of commands by attempt and number, in memory: the first line and the rest.
     pub(super) pieces: BTreeMap<(String, String), Vec<u8>>,
+    /// The guards of updates by the operations that wanted them, on the disk.
+    pub(super) updates: BTreeMap<String, Update>,
+    /// What the last update that went through has installed.
+    pub(super) installed: Option<Updates>,
 }
 
 impl Machine {
@@ -25,12 +31,14 @@ impl Machine {
         }
     }
 
-    /// Notes when the boot ended that attempts ran in.
-    pub(super) fn went_down(&mut self, end: &GuestEnd) {
+    /// Notes when the boot ended that attempts ran in; gives back how many updates it cut off.
+    pub(super) fn went_down(&mut self, end: &GuestEnd) -> u32 {
         let of_it = self.attempts.values_mut().filter(|attempt| attempt.made.boots == end.boots);
         for run in of_it.filter_map(|attempt| attempt.run.as_mut()) {
             run.down.get_or_insert(end.uptime);
         }
+        let of_it = self.updates.values_mut().filter(|update| update.made.boots == end.boots);
+        of_it.map(|update| u32::from(update.went_down(end.uptime))).sum()
     }
 }
 
