@@ -7,6 +7,7 @@
 //! looks before it repeats.
 
 pub mod inside;
+mod updating;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,12 +77,17 @@ pub async fn carry_out(
     worker = record::write(work.api, &worker, Some(record)).await?;
     let clock = &work.context.clock;
     work.context.tracks.with(&uid, |track| track.sending(record, clock.boot()));
+    let change =
+        updating::prepared(work, &worker, record, effect).await.map_err(|fault| unproven(work, &uid, fault))?;
     let proof = prove(work, record, effect).await.map_err(|fault| unproven(work, &uid, fault))?;
     if !work.context.gate.may_change(work.context.patience.call) {
         work.context.tracks.with(&uid, Track::unsent);
         return Err(ExecuteError::NotLeader);
     }
-    let outcome = send(work, record, effect, proof).await;
+    let outcome = match change {
+        Some(change) => updating::send(work, record, change, proof.window(work)).await,
+        None => send(work, record, effect, proof).await,
+    };
     tracing::info!(
         worker = %work.declared.wanted.mark.worker, operation = %record.id, vm = %record.target.vm_id, ?effect,
         sends = record.sends, outcome = %told(&outcome), "changing call"
@@ -176,6 +182,9 @@ async fn prove(work: &Work<'_>, record: &Operation, effect: Effect) -> Result<Pr
     if detail.template || effect == Effect::Destroy && detail.protected {
         return refuse(format!("{} is a template or protected now and is not touched", detail.at));
     }
+    if effect.is_inside() && detail.power != Power::On {
+        return Err(Fault::new(FaultKind::Busy, format!("{} is not powered on any more", detail.at)));
+    }
     let needs_off = matches!(effect, Effect::Configure | Effect::GrowDisk | Effect::Destroy | Effect::Start);
     if needs_off && detail.power != Power::Off {
         return Err(Fault::new(FaultKind::Busy, format!("{} is not powered off any more", detail.at)));
@@ -205,6 +214,7 @@ async fn send(work: &Work<'_>, record: &Operation, effect: Effect, proof: Proof)
         (Effect::Configure | Effect::GrowDisk, None) => {
             Err(Fault::new(FaultKind::Other, "a change needs the VM's configuration as it was read"))
         }
+        (Effect::Update | Effect::Reboot, _) => Err(Fault::new(FaultKind::Other, "this is done inside the guest")),
     }
 }
 

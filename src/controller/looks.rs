@@ -1,6 +1,7 @@
 //! The closer looks that a decision can ask for; each asks the hypervisor, or this process, one question.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::ResourceExt;
 
@@ -14,10 +15,12 @@ use crate::domain::allowed;
 use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, judge};
-use crate::domain::observation::{Budget, Declared, ImageSight, Inside, Live, LiveVm, Looks, NewId, Problem};
+use crate::domain::observation::{
+    Budget, Declared, ImageSight, Inside, Live, LiveVm, Looks, NewId, Problem, UpdateLook,
+};
 use crate::domain::operation::{Operation, Step};
 use crate::domain::plan::Look;
-use crate::guest::tasks;
+use crate::guest::{tasks, updates};
 use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::vm::image::ImageState;
 use crate::hypervisor::vm::making::{MadeFrom, Making};
@@ -51,6 +54,7 @@ impl Looker<'_> {
             Look::Budget(operation) => looks.budget = Some(self.budget(operation).await?),
             Look::Guest(at) => looks.guest = Some(self.client.guest_answers(at).await?),
             Look::Inside(at) => looks.inside = Some(self.inside(at).await?),
+            Look::Update(at) => looks.update = Some(self.update(at, operation).await?),
         }
         Ok(())
     }
@@ -88,18 +92,45 @@ impl Looker<'_> {
     /// What the guest tells of the tasks in it.
     async fn inside(&self, at: &VmRef) -> Result<Inside, Fault> {
         let channel = self.client.guest(at);
-        let told = tasks::look(channel.as_ref(), self.context.patience.script).await;
-        let (uid, now) = (self.worker.uid().unwrap_or_default(), self.context.clock.boot());
-        self.context.tracks.with(&uid, |track| match told {
+        match tasks::look(channel.as_ref(), self.context.patience.script).await {
             Ok(sight) => {
-                track.silent_since = None;
+                self.heard();
                 Ok(Inside::Told(sight))
             }
             Err(fault) if matches!(fault.kind, FaultKind::GuestAway | FaultKind::UnknownOutcome) => {
-                Ok(Inside::Silent(now.since(*track.silent_since.get_or_insert(now))))
+                Ok(Inside::Silent(self.silent_for()))
             }
             Err(fault) => Err(fault),
-        })
+        }
+    }
+
+    /// What the guest tells of the operation's update. One that cannot tell is as good as silent: its package manager may
+    /// just be replacing what it would tell with.
+    async fn update(&self, at: &VmRef, operation: Option<&Operation>) -> Result<UpdateLook, Fault> {
+        let Some(operation) = operation else {
+            return Err(Fault::new(FaultKind::Other, "no operation is open that could have an update"));
+        };
+        let channel = self.client.guest(at);
+        match updates::look(channel.as_ref(), &operation.id, self.context.patience.script).await {
+            Ok(sight) => {
+                self.heard();
+                Ok(UpdateLook::Told(sight))
+            }
+            Err(fault) if fault.is_away() => Err(fault),
+            Err(_) => Ok(UpdateLook::Silent(self.silent_for())),
+        }
+    }
+
+    /// The guest has answered.
+    fn heard(&self) {
+        let uid = self.worker.uid().unwrap_or_default();
+        self.context.tracks.with(&uid, |track| track.silent_since = None);
+    }
+
+    /// How long the guest has not answered, this time included.
+    fn silent_for(&self) -> Duration {
+        let (uid, now) = (self.worker.uid().unwrap_or_default(), self.context.clock.boot());
+        self.context.tracks.with(&uid, |track| now.since(*track.silent_since.get_or_insert(now)))
     }
 
     fn judged(&self, detail: &VmDetail) -> LiveVm {

@@ -13,9 +13,11 @@ use kube::ResourceExt;
 use super::claims::{self, Asked};
 use super::connection::{Connection, Key};
 use super::context::Context;
+use super::tracks::Track;
 use super::view::{Known, Seeker, View};
 use crate::api::conditions::{self, Condition};
 use crate::api::reasons::{TaskReason, WorkerReason};
+use crate::api::worker_updates::{UpdateOutcome, UpdateReport};
 use crate::api::{Worker, WorkerStatus};
 use crate::clock::BootTime;
 use crate::domain::availability::Unavailable;
@@ -24,6 +26,7 @@ use crate::domain::observation::{
     Declared, Facts, HypervisorState, LaunchRecord, Looks, Observed, Presence, Problem, Remembered, TestRecord,
 };
 use crate::domain::operation::{Kind, Operation, RecordError, Step};
+use crate::domain::update::UpdateRecord;
 use crate::domain::{declare, network};
 use crate::hypervisor::vm::{Power, VmRef};
 
@@ -99,22 +102,23 @@ pub fn facts(
         && matches!(presence, Presence::Unknown(_) | Presence::Present { power: Power::Unknown, .. });
     let dark_for = dark_for(context, &uid, dark, now);
     let conflict = conflict(context, worker, &declared);
-    let (step_age, quiet_for, calls, holds, last_call, fresh_operation_id) = context.tracks.with(&uid, |track| {
-        let step_age = match &remembered.operation {
-            Some(Ok(operation)) if fresh => track.step_age(operation, now),
-            Some(Ok(operation)) => track.known_step_age(operation, now),
-            _ => Duration::ZERO,
-        };
-        let id = track.next_operation.get_or_insert_with(|| (context.operation_ids)()).clone();
-        (
-            step_age,
-            step_age.min(now.since(track.changed)),
-            track.calls(),
-            (track.hold(now), track.settling(now)),
-            track.last_call().cloned(),
-            id,
-        )
-    });
+    let (step_age, quiet_for, calls, holds, (last_call, checked), fresh_operation_id) =
+        context.tracks.with(&uid, |track| {
+            let step_age = match &remembered.operation {
+                Some(Ok(operation)) if fresh => track.step_age(operation, now),
+                Some(Ok(operation)) => track.known_step_age(operation, now),
+                _ => Duration::ZERO,
+            };
+            let id = track.next_operation.get_or_insert_with(|| (context.operation_ids)()).clone();
+            (
+                step_age,
+                step_age.min(now.since(track.changed)),
+                track.calls(),
+                (track.hold(now), track.settling(now)),
+                (track.last_call().cloned(), is_checked(&remembered, track)),
+                id,
+            )
+        });
     let host_refuses = connection.as_ref().and_then(|connection| host_refuses(connection, worker, &declared));
     Facts {
         declared,
@@ -135,6 +139,7 @@ pub fn facts(
             calls,
             hold: holds.0,
             settling: holds.1,
+            checked,
             last_call,
             fresh_operation_id,
             guest_timeout: context.patience.guest,
@@ -164,6 +169,7 @@ fn remembered(context: &Context, worker: &Worker, asked: &Asked) -> Remembered {
         handled_request: status.last_handled_test_request,
         claims: claims::held(context, worker, asked),
         launch: status.launch.map(|launch| LaunchRecord { operation: launch.operation, boot_id: launch.boot_id }),
+        last_update: status.last_update.map(last_update),
     }
 }
 
@@ -181,6 +187,24 @@ fn is_stalled(generation: Option<i64>, status: &WorkerStatus) -> bool {
 pub fn known_vm(status: &WorkerStatus) -> Option<VmRef> {
     let vm = status.vm.as_ref()?;
     Some(VmRef { host: vm.host.clone()?, id: vm.id.clone()? })
+}
+
+/// Whether the checks of the open operation have passed, and their result waits for its update.
+fn is_checked(remembered: &Remembered, track: &Track) -> bool {
+    let Some(Ok(operation)) = &remembered.operation else { return false };
+    track.checks.as_ref().is_some_and(|(of, _)| *of == operation.id)
+}
+
+fn last_update(update: UpdateReport) -> UpdateRecord {
+    UpdateRecord {
+        operation: update.operation,
+        outcome: UpdateOutcome::parse(&update.result),
+        packages: u32::try_from(update.packages).unwrap_or(0),
+        pending: u32::try_from(update.pending).unwrap_or(0),
+        rebooted: update.rebooted,
+        finished: update.finished_at.0,
+        message: update.message.unwrap_or_default(),
+    }
 }
 
 fn last_test(status: &WorkerStatus) -> Option<TestRecord> {

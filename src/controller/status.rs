@@ -14,7 +14,7 @@ use crate::api::{Worker, WorkerStatus};
 use crate::domain::declare;
 use crate::domain::observation::{Declared, Problem};
 use crate::domain::phase::{PhaseFacts, phase};
-use crate::domain::plan::{KnownVm, Report, Stalling, Verdict, VmReport};
+use crate::domain::plan::{Currency, KnownVm, Report, Stalling, Verdict, VmReport};
 use crate::hypervisor::vm::{Power, VmWanted};
 
 /// The status that a report makes of the one before. `declared` is absent if the declaration cannot be read.
@@ -124,6 +124,12 @@ fn apply_conditions(status: &mut WorkerStatus, generation: Option<i64>, report: 
             set(kind, verdict);
         }
     }
+    if let Currency::Told(verdict) = &report.packages {
+        set(conditions::PACKAGES_CURRENT, verdict);
+    }
+    if report.packages == Currency::Untold {
+        conditions::remove(list, conditions::PACKAGES_CURRENT);
+    }
     for kind in [conditions::READY, conditions::DEPLOYED] {
         // A condition that was never told is told to be unknown: clients wait for it to be there.
         if conditions::find(list, kind).is_none() {
@@ -150,10 +156,11 @@ fn apply_conditions(status: &mut WorkerStatus, generation: Option<i64>, report: 
     list.sort_by_key(|condition| ORDER.iter().position(|kind| *kind == condition.type_).unwrap_or(ORDER.len()));
 }
 
-const ORDER: [&str; 6] = [
+const ORDER: [&str; 7] = [
     conditions::READY,
     conditions::DEPLOYED,
     conditions::TESTED,
+    conditions::PACKAGES_CURRENT,
     conditions::SCHEDULABLE,
     conditions::RECONCILING,
     conditions::STALLED,

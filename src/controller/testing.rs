@@ -10,8 +10,10 @@ use crate::api::Worker;
 use crate::api::WorkerStatus;
 use crate::api::common::Span;
 use crate::api::worker_status::{CheckReport, MAX_CHECKS, TestReport, TestResult};
+use crate::api::worker_updates::UpdateReport;
 use crate::domain::fault::Fault;
 use crate::domain::operation::Operation;
+use crate::domain::update::UpdateRecord;
 use crate::guest::checks::{self, AddressWanted, CheckPlan, CheckResult, ConnectTarget, ExpectedNetwork, Outcome};
 use crate::guest::reach::Endpoint;
 use crate::hypervisor::vm::{self, GuestAddress, VmDetail};
@@ -20,6 +22,7 @@ use crate::hypervisor::vm::{self, GuestAddress, VmDetail};
 const MAX_ADDRESSES: usize = 32;
 
 /// What a test found.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings {
     /// Every check, in order.
     pub results: Vec<CheckResult>,
@@ -111,6 +114,8 @@ pub struct Ended<'a> {
     pub results: &'a [CheckResult],
     /// The guest's addresses, if they were seen.
     pub addresses: Option<&'a [String]>,
+    /// The update of its packages, if one was made.
+    pub update: Option<&'a UpdateRecord>,
 }
 
 /// Puts a test's result into a status.
@@ -134,7 +139,22 @@ pub fn record(mut status: WorkerStatus, ended: &Ended<'_>, now: Timestamp) -> Wo
         operation: Some(ended.operation.id.clone()),
         checks: ended.results.iter().take(MAX_CHECKS).map(check).collect(),
     });
-    status
+    with_update(status, ended.update)
+}
+
+/// Puts the result of an update into a status, if there is one.
+pub fn with_update(status: WorkerStatus, update: Option<&UpdateRecord>) -> WorkerStatus {
+    let Some(update) = update else { return status };
+    let report = UpdateReport {
+        operation: update.operation.clone(),
+        result: update.outcome.to_string(),
+        finished_at: Time(whole_seconds(update.finished)),
+        packages: i32::try_from(update.packages).unwrap_or(i32::MAX),
+        pending: i32::try_from(update.pending).unwrap_or(i32::MAX),
+        rebooted: update.rebooted,
+        message: Some(update.message.chars().take(1000).collect()),
+    };
+    WorkerStatus { last_update: Some(report), ..status }
 }
 
 fn check(result: &CheckResult) -> CheckReport {

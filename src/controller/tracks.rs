@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::testing::Findings;
 use crate::api::reasons::WorkerReason;
 use crate::clock::BootTime;
 use crate::domain::backoff;
@@ -78,6 +79,8 @@ pub struct Track {
     not_before: BootTime,
     /// The effect that was accepted last, and until when it is not repeated: what it did must show first.
     accepted: Option<(Effect, BootTime)>,
+    /// What the checks of an operation, by its id, found before its update.
+    pub checks: Option<(String, Findings)>,
     /// Looks that fail at present.
     failing: Failing,
     /// The last change of ours: polls that began before it prove nothing.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt};
 use thiserror::Error;
 
@@ -13,21 +12,20 @@ use super::context::Context;
 use super::execute::{self, ExecuteError, Work};
 use super::record::{self, WriteError};
 use super::snapshot::{self, hypervisor_key};
-use super::testing::{self, Ended};
 use super::tracks::Track;
 use super::{finalizer, status};
-use crate::api::worker_status::LaunchReport;
-use crate::api::{Worker, WorkerStatus, names};
+use crate::api::{Worker, names};
 use crate::domain::availability::availability;
 use crate::domain::declare;
 use crate::domain::observation::{Abandon, Declared, Facts, HypervisorState, Looks, Presence, Problem};
 use crate::domain::operation::{Kind, Operation, Step};
-use crate::domain::plan::{self, Decision, Next, Report};
+use crate::domain::plan::{self, Decision, Next};
 use crate::guest::checks::CheckResult;
 use crate::hypervisor::SharedHypervisor;
 
 mod attending;
 mod commands;
+mod concluding;
 mod looking;
 mod telling;
 
@@ -193,7 +191,7 @@ impl<'a> Pass<'a> {
         link: Option<(Arc<Connection>, SharedHypervisor)>,
     ) -> Result<Turn, Error> {
         let Decision { next, report } = decision;
-        if !matches!(next, Next::Look(_) | Next::Check(_)) {
+        if !matches!(next, Next::Look(_) | Next::Check { .. }) {
             self.context.tracks.with(&self.uid, Track::looked);
         }
         match next {
@@ -216,13 +214,15 @@ impl<'a> Pass<'a> {
                 self.keep_made_as(facts, &report).await?;
                 self.close(link.as_ref()).await
             }
-            Next::Conclude { operation, check, message } => {
+            Next::Conclude { operation, check, message, update } => {
                 self.tell_of_download(facts, &operation, &message, link.as_ref());
                 let result = CheckResult::failed(check, facts.observed.step_age, message);
-                self.conclude(facts, &report, &operation, &[result], None).await
+                self.conclude_failed(facts, &report, &operation, result, update.as_deref()).await
             }
             Next::Attend(steps) => self.attend(facts, &report, &steps, link.as_ref()).await,
-            Next::Launched { operation, boot_id } => self.launched(facts, &report, &operation, boot_id).await,
+            Next::Launched { operation, boot_id, update } => {
+                self.launched(facts, &report, &operation, (boot_id, update.as_deref())).await
+            }
             Next::Look(look) => match link {
                 Some((connection, client)) => self.look(facts, &look, &connection, &client).await,
                 None => Ok(Turn::Done(Some(SOON))),
@@ -231,16 +231,20 @@ impl<'a> Pass<'a> {
                 Some((connection, client)) => {
                     let work =
                         Work { context: self.context, api: &self.api, client: &client, declared: &facts.declared };
-                    connection.change_view(|view| view.forget(&record.target.vm_id));
-                    connection.hurry(self.context.clock.boot());
-                    let done = execute::carry_out(&work, self.worker.clone(), &record, effect).await;
+                    if !effect.is_inside() {
+                        connection.change_view(|view| view.forget(&record.target.vm_id));
+                        connection.hurry(self.context.clock.boot());
+                    }
+                    let done = Box::pin(execute::carry_out(&work, self.worker.clone(), &record, effect)).await;
                     self.looks = Looks::default();
                     self.acted(done)
                 }
                 None => Ok(Turn::Done(Some(SOON))),
             },
-            Next::Check(operation) => match link {
-                Some((connection, client)) => self.check(facts, &report, &operation, &connection, &client).await,
+            Next::Check { operation, after } => match link {
+                Some((connection, client)) => {
+                    self.check(facts, &report, (&operation, &after), &connection, &client).await
+                }
                 None => Ok(Turn::Done(Some(SOON))),
             },
         }
@@ -300,50 +304,6 @@ impl<'a> Pass<'a> {
         self.worker = live;
         self.fresh = true;
         self.looks = Looks::default();
-        Ok(Turn::Again)
-    }
-
-    /// Records a test's result.
-    async fn conclude(
-        &mut self,
-        facts: &Facts,
-        report: &Report,
-        operation: &Operation,
-        results: &[CheckResult],
-        addresses: Option<&[String]>,
-    ) -> Result<Turn, Error> {
-        let now = self.context.clock.wall();
-        let rendered = self.rendered(facts, report);
-        let told = testing::record(rendered, &Ended { operation, results, addresses }, now);
-        // One write says both: the result, and what it means for the conditions.
-        let mut worker = self.worker.clone();
-        worker.status = Some(told);
-        let known = self.facts(&worker, facts.declared.clone());
-        let report = plan::plan(&known).report;
-        let told = status::render(&worker, Some(&known.declared), &report, listed(&known), now);
-        self.worker = status::write(&self.api, &self.worker, told).await?;
-        let failed = testing::failures(results);
-        let (reason, note) =
-            if failed.is_empty() { ("TestPassed", "every check passed".to_owned()) } else { ("TestFailed", failed) };
-        let result = if reason == "TestPassed" { "passed" } else { "failed" };
-        self.context.metrics.operation_ended(kind(Kind::Test), result);
-        self.happened(reason != "TestPassed", reason, "Test", note);
-        self.looks.guest = None;
-        Ok(Turn::Again)
-    }
-
-    /// Records that this boot of the guest takes tasks.
-    async fn launched(
-        &mut self,
-        facts: &Facts,
-        report: &Report,
-        operation: &Operation,
-        boot_id: String,
-    ) -> Result<Turn, Error> {
-        let at = Time(snapshot::whole_seconds(self.context.clock.wall()));
-        let launch = LaunchReport { operation: operation.id.clone(), boot_id, at };
-        let status = WorkerStatus { launch: Some(launch), ..self.rendered(facts, report) };
-        self.worker = status::write(&self.api, &self.worker, status).await?;
         Ok(Turn::Again)
     }
 

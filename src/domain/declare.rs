@@ -7,12 +7,13 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::identity::Mark;
-use super::observation::{Abandon, Declared, Problem};
+use super::observation::{Abandon, Declared, Problem, UpdatesWanted};
 use super::sizing::{Sizes, sizes};
 use super::{network, operation::Operation};
 use crate::api::common::Quantity;
 use crate::api::reasons::WorkerReason;
 use crate::api::worker::{Image, ImageFormat as DeclaredFormat, TestPolicy};
+use crate::api::worker_updates::{OnUpdateFailure, UpdatePolicy, Updates};
 use crate::api::{Worker, names};
 use crate::hypervisor::vm::image::{Checksum, ImageFile, ImageFormat, ImageWanted};
 use crate::hypervisor::vm::making::MadeFrom;
@@ -20,6 +21,8 @@ use crate::hypervisor::vm::{VmRef, VmWanted};
 
 /// How long the guest gets to shut down if the spec's text cannot be read.
 const DEFAULT_GRACE: Duration = Duration::from_secs(120);
+/// How long an update may take if the spec's text cannot be read.
+const DEFAULT_UPDATE: Duration = Duration::from_secs(1800);
 
 /// Reads a worker's declaration. What admission lets through is readable; anything else is a problem for people.
 pub fn declared(worker: &Worker, installation: &str) -> Result<Declared, Problem> {
@@ -34,12 +37,20 @@ pub fn declared(worker: &Worker, installation: &str) -> Result<Declared, Problem
         enabled: worker.spec.enabled,
         max_age: worker.spec.test.max_age.duration().unwrap_or_default(),
         delay: worker.spec.shutdown.delay.duration().unwrap_or_default(),
+        updates: updates(&worker.spec.updates),
         paused: worker.spec.paused,
         deleting: worker.metadata.deletion_timestamp.is_some(),
         has_finalizer: worker.metadata.finalizers.iter().flatten().any(|name| name == names::WORKER_FINALIZER),
         abandon: abandon(annotations),
         force_delete: names::is_set(annotations, names::FORCE_DELETE),
     })
+}
+
+/// How packages are updated; `None` if they are not.
+fn updates(spec: &Updates) -> Option<UpdatesWanted> {
+    let failure_fails = spec.on_failure == OnUpdateFailure::Fail;
+    let timeout = spec.timeout.duration().unwrap_or(DEFAULT_UPDATE);
+    (spec.policy == UpdatePolicy::OnLaunch).then_some(UpdatesWanted { failure_fails, timeout })
 }
 
 /// The VM that a worker asks for; its mark lacks operation and VM id.

@@ -15,6 +15,10 @@ pub enum Effect {
     GrowDisk,
     /// Power on.
     Start,
+    /// Start the update of the packages in the guest.
+    Update,
+    /// Reboot the guest after its update.
+    Reboot,
     /// Shut down, power off after the grace period.
     ShutDown,
     /// Cut the power.
@@ -24,6 +28,11 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Whether it happens inside the guest, so that the hypervisor sees nothing of it.
+    pub const fn is_inside(self) -> bool {
+        matches!(self, Self::Update | Self::Reboot)
+    }
+
     /// The step under which the record knows this effect.
     pub const fn step(self) -> Step {
         match self {
@@ -31,6 +40,8 @@ impl Effect {
             Self::Create => Step::Create,
             Self::Configure | Self::GrowDisk => Step::Configure,
             Self::Start => Step::Start,
+            Self::Update => Step::Update,
+            Self::Reboot => Step::Reboot,
             Self::ShutDown => Step::ShutDown,
             Self::PowerOff => Step::PowerOff,
             Self::Destroy => Step::Destroy,

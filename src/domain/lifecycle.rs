@@ -29,6 +29,8 @@ pub enum Event {
     TestWanted,
     /// The guest answers, and every check passes.
     ChecksPassed,
+    /// The guest answers, every check passes, and its packages have newer versions, which ask for a reboot.
+    PackagesOld,
     /// The guest answers, and a check fails.
     CheckFailed,
     /// The guest does not answer in time.
@@ -88,6 +90,7 @@ pub const TRANSITIONS: &[Transition] = &[
     row(CONFIGURED, Event::Edited, CONFIGURED, &[]),
     row(CONFIGURED, Event::Deleted, State::Gone, &[]),
     row(TESTING, Event::ChecksPassed, SHUT_DOWN, &[Effect::ShutDown]),
+    row(TESTING, Event::PackagesOld, TESTING, &[Effect::Update, Effect::Reboot]),
     row(TESTING, Event::CheckFailed, SHUT_DOWN, &[Effect::ShutDown]),
     row(TESTING, Event::GuestSilent, SHUT_DOWN, &[Effect::ShutDown]),
     row(TESTING, Event::TaskGiven, TESTING, &[]),
@@ -136,6 +139,7 @@ impl Event {
             Self::Declared => "declared",
             Self::TestWanted => "test wanted",
             Self::ChecksPassed => "every check passed",
+            Self::PackagesOld => "every check passed, its packages are old",
             Self::CheckFailed => "a check failed",
             Self::GuestSilent => "the guest does not answer in time",
             Self::Edited => "edited, no test follows",
@@ -161,6 +165,8 @@ pub const fn words(effect: Effect) -> &'static str {
         Effect::Configure => "set its configuration",
         Effect::GrowDisk => "grow its disk",
         Effect::Start => "power it on",
+        Effect::Update => "update its packages",
+        Effect::Reboot => "reboot it",
         Effect::ShutDown => "shut it down",
         Effect::PowerOff => "cut its power",
         Effect::Destroy => "delete it with its disks",

@@ -13,6 +13,7 @@ use super::effect::Effect;
 use super::fault::Fault;
 use super::identity::Ownership;
 use super::operation::{Operation, RecordError};
+use super::update::{UpdateRecord, UpdateSight};
 use crate::hypervisor::vm::{Difference, Power, TaskState, VmRef, VmWanted};
 
 /// Everything that one decision is made from.
@@ -50,6 +51,8 @@ pub struct Declared {
     pub max_age: Duration,
     /// How long it stays powered on after its last task.
     pub delay: Duration,
+    /// How its packages are updated after power-on; `None` if they are not.
+    pub updates: Option<UpdatesWanted>,
     /// Nothing is changed for this worker.
     pub paused: bool,
     /// It is being deleted.
@@ -60,6 +63,15 @@ pub struct Declared {
     pub abandon: Abandon,
     /// Running tasks do not hold its deletion up.
     pub force_delete: bool,
+}
+
+/// How a worker's packages are to be updated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpdatesWanted {
+    /// A failure fails the test, or the launch.
+    pub failure_fails: bool,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// Whether a VM is to be left behind.
@@ -100,6 +112,8 @@ pub struct Remembered {
     pub claims: Vec<Held>,
     /// The launch after which the VM takes tasks.
     pub launch: Option<LaunchRecord>,
+    /// The last update of its packages.
+    pub last_update: Option<UpdateRecord>,
 }
 
 /// A launch that was made.
@@ -129,6 +143,7 @@ pub struct TestRecord {
 }
 
 /// What the world shows without being asked for it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a sight of its own, and they come in every combination")]
 #[derive(Debug, Clone)]
 pub struct Observed {
     /// The hypervisor as a whole.
@@ -162,6 +177,8 @@ pub struct Observed {
     pub hold: Duration,
     /// The effect that was accepted a moment ago, and how long not to repeat it: what it did must show first.
     pub settling: Option<(Effect, Duration)>,
+    /// The checks that the open operation makes have passed, as this process saw; their result waits for the update.
+    pub checked: bool,
     /// What came back from the last changing call of this step, if it failed.
     pub last_call: Option<Fault>,
     /// An id for a new operation.
@@ -198,6 +215,8 @@ pub struct Looks {
     pub guest: Option<bool>,
     /// What the guest tells of the tasks in it.
     pub inside: Option<Inside>,
+    /// What the guest tells of the update that the operation wants.
+    pub update: Option<UpdateLook>,
 }
 
 /// What a guest tells of the tasks in it.
@@ -207,6 +226,15 @@ pub enum Inside {
     Silent(Duration),
     /// This.
     Told(Sight),
+}
+
+/// What a guest tells of an update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpdateLook {
+    /// It does not answer, and has not for so long.
+    Silent(Duration),
+    /// This.
+    Told(UpdateSight),
 }
 
 /// Something that a person must know and put right.

@@ -80,6 +80,10 @@ pub enum Step {
     Configure,
     /// Power on; the checks follow without another intent, for they change nothing.
     Start,
+    /// Update the packages in the guest. The checks have passed, if they were to be made.
+    Update,
+    /// Reboot the guest, because what was installed asks for it.
+    Reboot,
     /// Ask the guest to shut down, cut the power after the grace period.
     ShutDown,
     /// Cut the power.
@@ -150,6 +154,11 @@ impl Operation {
             && self.step == other.step
             && self.sends == other.sends
             && self.target == other.target
+    }
+
+    /// Whether it has powered the VM on and has not begun to power it off.
+    pub fn has_powered_on(&self) -> bool {
+        matches!(self.step, Step::Start | Step::Update | Step::Reboot)
     }
 
     /// This record with the next effect intended: `sends` counts on within a step and starts at 1 in a new one.

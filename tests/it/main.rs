@@ -26,4 +26,5 @@ mod sessions;
 mod sharing;
 mod simulator;
 mod support;
+mod updates;
 mod watched;

@@ -10,16 +10,14 @@ use crate::api::conditions;
 use crate::api::reasons::WorkerReason;
 use crate::controller::connection::Connection;
 use crate::controller::looks::Looker;
+use crate::controller::snapshot;
 use crate::controller::snapshot::hypervisor_key;
-use crate::controller::tracks::Track;
-use crate::controller::{snapshot, testing};
 use crate::domain::backoff;
 use crate::domain::declare;
 use crate::domain::fault::Fault;
 use crate::domain::observation::{Declared, Facts, HypervisorState};
 use crate::domain::operation::Operation;
 use crate::domain::plan::{self, Look, Report, Stalling};
-use crate::guest::checks::CheckResult;
 use crate::hypervisor::SharedHypervisor;
 use crate::hypervisor::vm::TaskState;
 
@@ -64,7 +62,7 @@ impl Pass<'_> {
         connection.at_work(&self.uid, now);
     }
 
-    fn looker<'b>(
+    pub(super) fn looker<'b>(
         &'b self,
         declared: &'b Declared,
         connection: &'b Arc<Connection>,
@@ -134,31 +132,5 @@ impl Pass<'_> {
             let stood = facts.now.duration_since(said.last_transition_time.0).max(SignedDuration::ZERO);
             backoff::while_it_stands(after, stood.unsigned_abs())
         })
-    }
-
-    /// Runs the checks and records what they found; checks that fail right after the boot are run again.
-    pub(super) async fn check(
-        &mut self,
-        facts: &Facts,
-        report: &Report,
-        operation: &Operation,
-        connection: &Arc<Connection>,
-        client: &SharedHypervisor,
-    ) -> Result<Turn, Error> {
-        let findings = match testing::run(&self.looker(&facts.declared, connection, client), operation).await {
-            Ok(findings) => findings,
-            // A guest that answers and cannot be asked: that is the test's result, if it stays so.
-            Err(fault) if facts.observed.step_age > facts.observed.guest_timeout && !fault.is_away() => {
-                let result = CheckResult::guest(facts.observed.step_age, Err(&fault));
-                return self.conclude(facts, report, operation, &[result], None).await;
-            }
-            Err(fault) => return self.hindered(&facts.declared, &fault).await,
-        };
-        self.context.tracks.with(&self.uid, Track::looked);
-        if !findings.passed() && !testing::settles(self.context, operation, &self.uid) {
-            let again = Duration::from_secs(5);
-            return self.report(facts, report, Some(again)).await;
-        }
-        self.conclude(facts, report, operation, &findings.results, Some(&findings.addresses)).await
     }
 }

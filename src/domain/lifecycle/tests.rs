@@ -11,11 +11,12 @@ use crate::domain::claims::{Claim, Held, OpenTask, TaskSight};
 use crate::domain::identity::{Mark, Ownership};
 use crate::domain::observation::{
     Abandon, Budget, Declared, Facts, HypervisorState, ImageSight, Inside, LaunchRecord, Live, LiveVm, Looks, NewId,
-    Observed, Presence, Remembered, TestRecord,
+    Observed, Presence, Remembered, TestRecord, UpdateLook, UpdatesWanted,
 };
 use crate::domain::operation::Operation;
 use crate::domain::phase::{PhaseFacts, phase};
-use crate::domain::plan::{Decision, Look, Next, VmReport, plan};
+use crate::domain::plan::{AfterChecks, Decision, Look, Next, VmReport, plan};
+use crate::domain::update::{PackageManager, UpdateEnd, UpdateResult, UpdateSight, UpdateState};
 use crate::hypervisor::vm::image::ImageWanted;
 use crate::hypervisor::vm::{Difference, Power, Takes, TaskHandle, TaskState, VmRef, VmWanted};
 
@@ -42,6 +43,8 @@ struct World {
     operations: u32,
     /// How often the guest was booted.
     boots: u32,
+    /// The boot in which its packages were updated.
+    updated: Option<u32>,
 }
 
 fn now() -> Timestamp {
@@ -91,6 +94,7 @@ fn nothing_observed() -> Observed {
         calls: 0,
         hold: Duration::ZERO,
         settling: None,
+        checked: false,
         last_call: None,
         fresh_operation_id: "op-1".into(),
         guest_timeout: Duration::from_secs(300),
@@ -114,6 +118,7 @@ impl World {
             enabled: true,
             max_age: Duration::ZERO,
             delay: Duration::ZERO,
+            updates: None,
             paused: false,
             deleting: false,
             has_finalizer: false,
@@ -136,6 +141,7 @@ impl World {
             effects: Vec::new(),
             operations: 0,
             boots: 0,
+            updated: None,
         }
     }
 
@@ -177,6 +183,11 @@ impl World {
             Event::GuestDead => self.guest = Guest::Silent,
             Event::ChecksPassed | Event::Launched => self.guest = Guest::Fit,
             Event::CheckFailed => self.guest = Guest::Unfit,
+            Event::PackagesOld => {
+                self.guest = Guest::Fit;
+                let updates = UpdatesWanted { failure_fails: false, timeout: Duration::from_secs(1800) };
+                self.facts.declared.updates = Some(updates);
+            }
             Event::GuestSilent => self.facts.observed.step_age = Duration::from_secs(301),
             Event::Edited => {
                 self.facts.declared.spec_hash.push('x');
@@ -216,6 +227,7 @@ impl World {
             idle_for: before.idle_for,
             dark_for: before.dark_for,
             step_age: before.step_age,
+            checked: before.checked,
             fresh_operation_id: format!("op-{}", self.operations),
             presence: match &self.vm {
                 None => Presence::Absent { polls: 2 },
@@ -241,7 +253,10 @@ impl World {
             match decision.next {
                 Next::Look(look) => self.look(&look),
                 Next::Act { record, effect } => self.act(*record, effect),
-                Next::Check(operation) => self.tested(&operation, self.guest == Guest::Fit),
+                Next::Check { after: AfterChecks::Update, .. } if self.guest == Guest::Fit => {
+                    self.facts.observed.checked = true;
+                }
+                Next::Check { operation, .. } => self.tested(&operation, self.guest == Guest::Fit),
                 Next::Conclude { operation, .. } => self.tested(&operation, false),
                 Next::Close(_) => {
                     self.facts.remembered.operation = None;
@@ -254,7 +269,7 @@ impl World {
                     self.looks_fade();
                 }
                 Next::Attend(steps) => self.attend(&steps),
-                Next::Launched { operation, boot_id } => {
+                Next::Launched { operation, boot_id, .. } => {
                     self.facts.remembered.launch = Some(LaunchRecord { operation: operation.id, boot_id });
                 }
                 Next::Wait { .. } | Next::Rest => return,
@@ -292,7 +307,7 @@ impl World {
     }
 
     fn look(&mut self, look: &Look) {
-        let inside = self.inside();
+        let (inside, update) = (self.inside(), self.update());
         let looks = &mut self.facts.looks;
         match look {
             Look::Vm(at) => {
@@ -308,7 +323,24 @@ impl World {
             Look::Budget(_) => looks.budget = Some(Budget::Granted),
             Look::Guest(_) => looks.guest = Some(self.guest != Guest::Silent),
             Look::Inside(_) => looks.inside = Some(inside),
+            Look::Update(_) => looks.update = Some(update),
         }
+    }
+
+    /// What the guest tells of its update, which asks for a reboot.
+    fn update(&self) -> UpdateLook {
+        let boot = |number: u32| format!("boot-{number}");
+        let end = |number| UpdateEnd {
+            result: UpdateResult::Done,
+            manager: Some(PackageManager::Apt),
+            packages: 1,
+            pending: 0,
+            reboot_needed: true,
+            boot_id: boot(number),
+            finished_ago: Duration::ZERO,
+        };
+        let state = self.updated.map_or(UpdateState::NotStarted, |number| UpdateState::Ended(end(number)));
+        UpdateLook::Told(UpdateSight { boot_id: boot(self.boots), state })
     }
 
     /// What the guest tells of its tasks: as many run as say so.
@@ -355,6 +387,11 @@ impl World {
             Effect::Start => {
                 self.guest = Guest::Silent;
                 self.power(Power::On);
+            }
+            Effect::Update => self.updated = Some(self.boots),
+            Effect::Reboot => {
+                self.guest = Guest::Silent;
+                self.boots += 1;
             }
             Effect::ShutDown | Effect::PowerOff => self.power(Power::Off),
             Effect::Destroy => self.vm = None,

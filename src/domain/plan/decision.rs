@@ -6,6 +6,7 @@ use super::report::Report;
 use crate::domain::attend::Step;
 use crate::domain::effect::Effect;
 use crate::domain::operation::Operation;
+use crate::domain::update::UpdateRecord;
 use crate::hypervisor::vm::VmRef;
 
 /// What to do, and what to say.
@@ -29,8 +30,13 @@ pub enum Next {
         /// What to change.
         effect: Effect,
     },
-    /// Run the checks inside the guest (they change nothing), record the test's result, ask again.
-    Check(Box<Operation>),
+    /// Run the checks inside the guest (they change nothing), then do as [`AfterChecks`] says, and ask again.
+    Check {
+        /// The operation whose checks these are.
+        operation: Box<Operation>,
+        /// What is done with checks that pass. Of others the test's result is recorded in any case.
+        after: AfterChecks,
+    },
     /// Give every task that is with this worker what it needs next, then ask again.
     Attend(Vec<Step>),
     /// Record that this boot of the guest was launched and takes tasks, then ask again.
@@ -39,6 +45,8 @@ pub enum Next {
         operation: Box<Operation>,
         /// The boot.
         boot_id: String,
+        /// The update that it came with, if that is not recorded yet.
+        update: Option<Box<UpdateRecord>>,
     },
     /// Record that the test failed before its checks could run, then ask again.
     Conclude {
@@ -48,6 +56,8 @@ pub enum Next {
         check: &'static str,
         /// Why.
         message: String,
+        /// The update that it came with.
+        update: Option<Box<UpdateRecord>>,
     },
     /// The operation is over: clear it, then ask again.
     Close(Box<Operation>),
@@ -65,6 +75,15 @@ pub enum Next {
     },
     /// Nothing to do until something changes.
     Rest,
+}
+
+/// What is done when every check has passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AfterChecks {
+    /// Nothing is recorded: an update comes first.
+    Update,
+    /// The test's result is recorded, with the update that came before it.
+    Record(Option<Box<UpdateRecord>>),
 }
 
 /// A closer look that a decision needs.
@@ -90,4 +109,6 @@ pub enum Look {
     Guest(VmRef),
     /// Ask the guest for the tasks in it.
     Inside(VmRef),
+    /// Ask the guest for the operation's update.
+    Update(VmRef),
 }

@@ -11,6 +11,7 @@ mod download;
 mod idle;
 mod report;
 mod test;
+mod update;
 mod work;
 
 #[cfg(test)]
@@ -21,9 +22,9 @@ use crate::api::reasons::WorkerReason;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use decision::{Decision, Look, Next};
+pub use decision::{AfterChecks, Decision, Look, Next};
 use report::Holdup;
-pub use report::{KnownVm, Report, Stalling, Verdict, VmReport};
+pub use report::{Currency, KnownVm, Report, Stalling, Verdict, VmReport};
 
 use super::declare;
 use super::effect::Effect;
@@ -237,7 +238,7 @@ fn power_down(facts: &Facts, operation: &Operation) -> Decision {
     if !sent {
         // What this operation has powered on has been given no task.
         let asked =
-            if operation.step == Step::Start { None } else { work::in_use(facts, operation, &operation.target.at()) };
+            if operation.has_powered_on() { None } else { work::in_use(facts, operation, &operation.target.at()) };
         return asked.unwrap_or_else(|| facts.act(operation, Effect::ShutDown));
     }
     match &facts.looks.task {
@@ -377,7 +378,8 @@ impl Facts {
 
     fn conclude(&self, operation: &Operation, check: &'static str, message: impl Into<String>) -> Decision {
         let operation_box = Box::new(operation.clone());
-        self.say(Next::Conclude { operation: operation_box, check, message: message.into() }, Some(operation))
+        let (message, update) = (message.into(), None);
+        self.say(Next::Conclude { operation: operation_box, check, message, update }, Some(operation))
     }
 
     fn close(&self, operation: &Operation) -> Decision {

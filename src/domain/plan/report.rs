@@ -64,6 +64,17 @@ pub enum Stalling {
     Yes(Problem),
 }
 
+/// What a decision says of the condition `PackagesCurrent`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Currency {
+    /// It is not known now: what was said stays.
+    Stays,
+    /// The packages are never updated: nothing is said.
+    Untold,
+    /// This.
+    Told(Verdict),
+}
+
 /// What holds the work up, if something does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Holdup {
@@ -106,6 +117,8 @@ pub struct Report {
     pub tested: Verdict,
     /// Whether the worker takes tasks; `None` leaves the condition as it is, for it passes in a moment.
     pub schedulable: Option<Verdict>,
+    /// Whether the packages are current.
+    pub packages: Currency,
     /// Work for the declaration is under way.
     pub reconciling: Option<Problem>,
     /// Whether the declaration can be met.
@@ -151,6 +164,7 @@ pub(super) fn report(facts: &Facts, operation: Option<&Operation>, holdup: &Hold
         },
         stalled,
         schedulable: schedulable(facts),
+        packages: packages(facts),
         under_test: is_under_test(facts, operation),
         unknown: is_unknown(facts, operation, &vm),
         off: vm == VmReport::Gone || matches!(&facts.looks.live, Some(Live::Found(vm)) if vm.power == Power::Off),
@@ -168,6 +182,7 @@ pub(super) fn unreadable(problem: Problem) -> Report {
         deployed: None,
         tested: Verdict::new(None, WorkerReason::NotTested, "the present declaration has not been tested"),
         schedulable: Some(Verdict::new(Some(false), problem.reason, problem.message.clone())),
+        packages: Currency::Stays,
         reconciling: None,
         stalled: Stalling::Yes(problem),
         under_test: false,
@@ -208,6 +223,23 @@ fn schedulable(facts: &Facts) -> Option<Verdict> {
         _ => return None,
     };
     Some(Verdict::new(Some(false), reason, why.message))
+}
+
+/// Whether the packages are current, by the last update: nothing asks for newer ones between two launches.
+fn packages(facts: &Facts) -> Currency {
+    if facts.declared.updates.is_none() {
+        return Currency::Untold;
+    }
+    Currency::Told(match &facts.remembered.last_update {
+        None => Verdict::new(None, WorkerReason::NotUpdated, "its packages have not been updated yet"),
+        Some(update) if !update.succeeded() => {
+            Verdict::new(Some(false), WorkerReason::UpdateFailed, update.message.clone())
+        }
+        Some(update) if update.pending > 0 => {
+            Verdict::new(Some(false), WorkerReason::PackagesHeldBack, update.message.clone())
+        }
+        Some(update) => Verdict::new(Some(true), WorkerReason::PackagesCurrent, update.message.clone()),
+    })
 }
 
 fn is_unknown(facts: &Facts, operation: Option<&Operation>, vm: &VmReport) -> bool {

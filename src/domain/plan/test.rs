@@ -1,12 +1,16 @@
 //! A test: make the VM if there is none, apply the declaration, power on, check, power off.
 
-use super::{BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, SLOW, apply, on_target, power_down, unfit};
+use super::{
+    AfterChecks, BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, SLOW, apply, on_target, power_down,
+    unfit, update,
+};
 use crate::api::reasons::WorkerReason;
 use crate::domain::declare;
 use crate::domain::fault::{Fault, FaultKind};
 use crate::domain::identity::{Mark, Ownership};
 use crate::domain::observation::{Inside, LaunchRecord, Live, LiveVm, NewId, Problem, TestRecord};
 use crate::domain::operation::{Kind, Operation, Step, Target};
+use crate::domain::update::UpdateRecord;
 use crate::hypervisor::vm::{Power, TaskState, VmRef};
 use jiff::SignedDuration;
 
@@ -217,44 +221,81 @@ fn on(facts: &Facts, operation: &Operation, vm: &LiveVm) -> Decision {
     if was_told(facts, operation) {
         return told(facts, operation, &vm.at);
     }
-    if operation.step != Step::Start {
+    if !operation.has_powered_on() {
         // Somebody else powered it on: a test begins with a VM that is off and as declared.
         return power_down(facts, operation);
+    }
+    if operation.step == Step::Update
+        && let Some(decision) = update::under_way(facts, operation, &vm.at)
+    {
+        return decision;
     }
     if operation.spec_hash != facts.declared.spec_hash {
         // The declaration changed under the test: it ends without a result, and a new one begins.
         let over = Operation { checked: true, ..operation.clone() };
         return power_down(facts, &over);
     }
+    if operation.step == Step::Update {
+        return update::go_on(facts, operation, &vm.at);
+    }
     match facts.looks.guest {
         None => facts.look(Look::Guest(vm.at.clone()), operation),
-        Some(true) if is_fresh(facts, operation) => launched(facts, operation, &vm.at),
-        Some(true) => facts.say(Next::Check(Box::new(operation.clone())), Some(operation)),
+        Some(true) => answering(facts, operation, &vm.at),
         Some(false) if facts.observed.step_age > facts.observed.guest_timeout => facts.conclude(
             operation,
             "guest",
             format!(
-                "the guest agent did not answer within {} s after power-on: does the image have qemu-guest-agent, \
-                 and does it start?",
-                facts.observed.guest_timeout.as_secs()
+                "the guest agent did not answer within {} s after {}: does the image have qemu-guest-agent, and does \
+                 it start?",
+                facts.observed.guest_timeout.as_secs(),
+                if operation.step == Step::Reboot { "the reboot that its update asked for" } else { "power-on" }
             ),
         ),
         Some(false) => facts.say(Next::Wait { after: GUEST, poll: false }, Some(operation)),
     }
 }
 
+/// The guest answers: its checks, then the update of its packages, then the result.
+fn answering(facts: &Facts, operation: &Operation, at: &VmRef) -> Decision {
+    if facts.remembered.launch.as_ref().is_some_and(|launch| launch.operation == operation.id) {
+        return facts.close(operation);
+    }
+    if operation.step != Step::Start {
+        return update::go_on(facts, operation, at);
+    }
+    if facts.declared.updates.is_none() {
+        return result(facts, operation, at, None);
+    }
+    if is_fresh(facts, operation) || facts.observed.checked {
+        return update::go_on(facts, operation, at);
+    }
+    let operation_box = Box::new(operation.clone());
+    facts.say(Next::Check { operation: operation_box, after: AfterChecks::Update }, Some(operation))
+}
+
+/// Everything was done that comes before the result. After an update that changed something, the guest is checked in any
+/// case: it may not be what it was.
+pub(super) fn result(facts: &Facts, operation: &Operation, at: &VmRef, update: Option<UpdateRecord>) -> Decision {
+    let changed = update.as_ref().is_some_and(UpdateRecord::changed_something);
+    if is_fresh(facts, operation) && !changed {
+        return launched(facts, operation, at, update);
+    }
+    let after = AfterChecks::Record(update.map(Box::new));
+    facts.say(Next::Check { operation: Box::new(operation.clone()), after }, Some(operation))
+}
+
 /// The result is recorded. Work that waits goes on with a VM that passed; else it is powered off.
 fn told(facts: &Facts, operation: &Operation, at: &VmRef) -> Decision {
     let goes_on = operation.kind == Kind::Launch || facts.remembered.claims.iter().any(|held| held.listed);
-    if goes_on && operation.step == Step::Start && !operation.checked && passed(facts) {
-        return launched(facts, operation, at);
+    if goes_on && operation.has_powered_on() && !operation.checked && passed(facts) {
+        return launched(facts, operation, at, None);
     }
     let over = Operation { checked: true, ..operation.clone() };
     power_down(facts, &over)
 }
 
 /// The VM is fit: which boot of it that is is recorded, and it stays powered on.
-fn launched(facts: &Facts, operation: &Operation, at: &VmRef) -> Decision {
+fn launched(facts: &Facts, operation: &Operation, at: &VmRef, update: Option<UpdateRecord>) -> Decision {
     let recorded = |launch: &LaunchRecord| launch.operation == operation.id;
     if facts.remembered.launch.as_ref().is_some_and(recorded) {
         return facts.close(operation);
@@ -263,8 +304,8 @@ fn launched(facts: &Facts, operation: &Operation, at: &VmRef) -> Decision {
         None => facts.look(Look::Inside(at.clone()), operation),
         Some(Inside::Silent(_)) => facts.say(Next::Wait { after: GUEST, poll: false }, Some(operation)),
         Some(Inside::Told(sight)) => {
-            let (operation_box, boot_id) = (Box::new(operation.clone()), sight.boot_id.clone());
-            facts.say(Next::Launched { operation: operation_box, boot_id }, Some(operation))
+            let (boot_id, update) = (sight.boot_id.clone(), update.map(Box::new));
+            facts.say(Next::Launched { operation: Box::new(operation.clone()), boot_id, update }, Some(operation))
         }
     }
 }

@@ -6,6 +6,7 @@ mod left_behind;
 mod properties;
 mod sent_again;
 mod unknown;
+mod update;
 
 use super::*;
 use crate::api::reasons::WorkerReason;
@@ -76,6 +77,7 @@ pub(super) fn facts() -> Facts {
             enabled: true,
             max_age: Duration::ZERO,
             delay: Duration::ZERO,
+            updates: None,
             paused: false,
             deleting: false,
             has_finalizer: false,
@@ -99,6 +101,7 @@ pub(super) fn facts() -> Facts {
             calls: 0,
             hold: Duration::ZERO,
             settling: None,
+            checked: false,
             last_call: None,
             fresh_operation_id: "op-1".into(),
             guest_timeout: Duration::from_secs(300),
@@ -160,6 +163,7 @@ fn settle(mut facts: Facts, world: &Looks) -> Decision {
             Next::Look(Look::Budget(_)) => facts.looks.budget.clone_from(&world.budget),
             Next::Look(Look::Guest(_)) => facts.looks.guest = world.guest,
             Next::Look(Look::Inside(_)) => facts.looks.inside.clone_from(&world.inside),
+            Next::Look(Look::Update(_)) => facts.looks.update.clone_from(&world.update),
             _ => return decision,
         }
     }
@@ -214,7 +218,7 @@ fn a_test_goes_through_its_steps() {
         facts.remembered.operation = Some(Ok(*record));
     }
     let on = well(Live::Found(vm(Power::On)));
-    let Next::Check(checking) = settle(facts.clone(), &on).next else { panic!() };
+    let Next::Check { operation: checking, .. } = settle(facts.clone(), &on).next else { panic!() };
     facts.remembered.last_test = Some(TestRecord {
         passed: true,
         spec_hash: "h1".into(),

@@ -98,6 +98,14 @@ impl Story {
         }
     }
 
+    /// The same with packages that are old, and that ask for a reboot.
+    pub(super) fn updated() -> Self {
+        let old = json!({"name": "*", "updates": {"pending": 2, "reboot": true, "takes": 40}});
+        let guests = vec![serde_json::from_value(old).unwrap()];
+        let scenario = Scenario { guests, ..Scenario::default_demo() };
+        Self { name: "deploy, update, reboot, test, delete", scenario, ..Self::plain() }
+    }
+
     /// Declared, deployed, tested, edited, tested again, deleted.
     pub(super) fn whole() -> Self {
         let memory = json!({"spec": {"resources": {"memory": "7Gi"}}});
@@ -225,6 +233,9 @@ pub(super) fn invariants(world: &World, story: &Story, strangers: &BTreeMap<u32,
         return Err("a person is told to unlock a VM that a task works on".to_owned());
     }
     tasks_hold(world)?;
+    if let Some((operation, times)) = world.guests.updates().into_iter().find(|(_, times)| *times > 1) {
+        return Err(format!("the update of {operation} was started {times} times"));
+    }
     if world.strangers() != *strangers {
         return Err("a VM of somebody else was changed".to_owned());
     }
@@ -272,6 +283,9 @@ pub(super) async fn life(seed: u64, story: &Story, arranged: &Arranged, world: &
     for stage in &story.stages {
         stage.begin.begin(world).await?;
         live(world, story, arranged, &strangers, &stage.until).await?;
+        if stage.until.is_at_rest() && world.guests.cut_off() > 0 {
+            return Err(format!("seed {seed}, after {stage:?}: a guest went down in the middle of an update"));
+        }
         if stage.until.is_at_rest() && (world.ours().len() != story.workers || world.busy() > 0) {
             return Err(format!("seed {seed}, after {stage:?}: {:?}", world.ours()));
         }

@@ -26,6 +26,19 @@ fn every_effect_on_the_hypervisor_survives_every_mishap() {
 }
 
 #[test]
+fn every_effect_of_an_update_survives_every_mishap() {
+    let (effects, _) = undisturbed(&Story::updated());
+    let inside = effects.iter().filter(|call| call.path.contains("/agent/")).count();
+    assert_eq!(inside, 2, "the update and the reboot: {effects:?}");
+    at_each_effect(&Story::updated(), &MISHAPS);
+}
+
+#[test]
+fn every_write_of_an_update_survives_every_mishap() {
+    at_each_write(&Story::updated(), &MISHAPS);
+}
+
+#[test]
 fn every_write_to_kubernetes_survives_every_mishap() {
     at_each_write(&Story::plain(), &MISHAPS);
 }

@@ -357,7 +357,7 @@ fn our_ids(world: &pve::World) -> impl Iterator<Item = u32> + use<> {
 }
 
 /// Scripts that change something in a guest.
-const CHANGING_SCRIPTS: [&str; 4] = ["task_stage", "task_start", "task_stop", "task_forget"];
+const CHANGING_SCRIPTS: [&str; 6] = ["task_stage", "task_start", "task_stop", "task_forget", "update", "update_reboot"];
 
 /// Whether a call changes something at the hypervisor, or in a guest.
 pub(crate) fn is_effect(call: &LoggedCall) -> bool {

@@ -8,7 +8,8 @@ use proptest::sample::select;
 use super::*;
 use crate::domain::attempt::{Attempt, AttemptId, AttemptState, Sight};
 use crate::domain::claims::{Claim, Held, OpenTask, TaskSight};
-use crate::domain::observation::{Inside, LaunchRecord};
+use crate::domain::observation::{Inside, LaunchRecord, UpdateLook, UpdatesWanted};
+use crate::domain::update::{UpdateEnd, UpdateResult, UpdateSight, UpdateState};
 
 prop_compose! {
     fn any_ownership()(which in 0_u8..5) -> Ownership {
@@ -43,7 +44,7 @@ prop_compose! {
 prop_compose! {
     fn any_operation()(
         kind in select(vec![Kind::Test, Kind::Launch, Kind::Apply, Kind::ShutDown, Kind::Fence, Kind::Delete]),
-        step in select(vec![Step::Download, Step::Create, Step::Configure, Step::Start, Step::ShutDown, Step::PowerOff, Step::Destroy]),
+        step in select(vec![Step::Download, Step::Create, Step::Configure, Step::Start, Step::Update, Step::Reboot, Step::ShutDown, Step::PowerOff, Step::Destroy]),
         sends in 0_u32..7,
         task: bool,
         checked: bool,
@@ -98,6 +99,33 @@ fn any_inside() -> impl Strategy<Value = Inside> {
     prop_oneof![(0_u64..400).prop_map(|age| Inside::Silent(Duration::from_secs(age))), sight]
 }
 
+fn any_update() -> impl Strategy<Value = UpdateLook> {
+    let end = (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(done, reboot_needed, same)| {
+        let result = if done { UpdateResult::Done } else { UpdateResult::Failed("no way".into()) };
+        let boot_id = if same { "boot" } else { "another" }.to_owned();
+        UpdateState::Ended(UpdateEnd {
+            result,
+            manager: None,
+            packages: 1,
+            pending: 0,
+            reboot_needed,
+            boot_id,
+            finished_ago: Duration::ZERO,
+        })
+    });
+    let states = prop_oneof![Just(UpdateState::NotStarted), Just(UpdateState::Running), Just(UpdateState::Lost), end];
+    let told = states.prop_map(|state| UpdateLook::Told(UpdateSight { boot_id: "boot".into(), state }));
+    prop_oneof![1 => (0_u64..400).prop_map(|age| UpdateLook::Silent(Duration::from_secs(age))), 5 => told]
+}
+
+/// What became of the update, if the guest tells.
+fn update_in(world: &Looks) -> Option<&UpdateState> {
+    match &world.update {
+        Some(UpdateLook::Told(sight)) => Some(&sight.state),
+        _ => None,
+    }
+}
+
 /// Whether nothing of ours runs in the guest, or it is dead.
 fn is_still(world: &Looks) -> bool {
     match &world.inside {
@@ -122,6 +150,8 @@ prop_compose! {
         claims in any_claims(),
         inside in any_inside(),
         launched: bool,
+        update in any_update(),
+        updates: bool, failure_fails: bool, already_checked: bool,
         ages in (0_u64..400, 0_u64..400, 0_u64..3),
         by_url: bool,
         image in select(vec![
@@ -137,6 +167,9 @@ prop_compose! {
         facts.declared.deleting = deleting;
         facts.declared.has_finalizer = has_finalizer;
         facts.declared.paused = paused;
+        facts.declared.updates =
+            updates.then(|| UpdatesWanted { failure_fails, timeout: Duration::from_secs(60) });
+        facts.observed.checked = already_checked;
         facts.declared.test_on_change = on_change;
         // A task is known only of an operation.
         facts.looks.task = task.filter(|_| facts.remembered.operation.is_some());
@@ -157,6 +190,7 @@ prop_compose! {
         world.permit = Some(permit);
         world.guest = Some(guest);
         world.inside = Some(inside);
+        world.update = Some(update);
         world.being_made = Some(being_made);
         world.budget = Some(if budget { Budget::Granted } else { Budget::Held("later".into()) });
         (facts, world)
@@ -211,6 +245,20 @@ proptest! {
                     prop_assert!(!facts.declared.deleting);
                 }
                 Effect::Configure | Effect::GrowDisk => prop_assert_eq!(vm.power, Power::Off),
+                Effect::Update => {
+                    prop_assert_eq!(vm.power, Power::On);
+                    prop_assert!(facts.declared.updates.is_some() && !facts.declared.deleting);
+                    prop_assert!(matches!(record.kind, Kind::Test | Kind::Launch));
+                    prop_assert_eq!(update_in(&world), Some(&UpdateState::NotStarted), "once");
+                }
+                Effect::Reboot => {
+                    prop_assert_eq!(vm.power, Power::On);
+                    prop_assert!(!facts.declared.deleting && matches!(record.kind, Kind::Test | Kind::Launch));
+                    let asked = matches!(
+                        update_in(&world), Some(UpdateState::Ended(end)) if end.reboot_needed && end.boot_id == "boot"
+                    );
+                    prop_assert!(asked, "only out of the boot that asks for it");
+                }
                 Effect::ShutDown | Effect::PowerOff => {
                     prop_assert_eq!(vm.power, Power::On);
                     // Nobody cuts the power of what may run, or is asked to shut down: but of what has been powered on just
@@ -218,9 +266,15 @@ proptest! {
                     let first = record.sends == 1 && facts.remembered.operation.as_ref() != Some(&Ok((**record).clone()));
                     let own = facts.remembered.operation.as_ref().and_then(|open| open.as_ref().ok());
                     let fresh = own.is_some_and(|open| {
-                        open.step == Step::Start || open.sends > 0 && matches!(open.step, Step::ShutDown | Step::PowerOff)
+                        let begun = matches!(open.step, Step::ShutDown | Step::PowerOff) || open.kind == Kind::Fence;
+                        open.has_powered_on() || open.sends > 0 && begun
                     });
                     prop_assert!(!first || fresh || is_still(&world));
+                    let updates = own.is_some_and(|open| {
+                        open.step == Step::Update && !open.checked && matches!(open.kind, Kind::Test | Kind::Launch)
+                    });
+                    let running = update_in(&world) == Some(&UpdateState::Running);
+                    prop_assert!(!updates || !running || facts.declared.deleting, "in the middle of an update");
                 }
                 Effect::Download | Effect::Create => {}
             }
