@@ -28,7 +28,7 @@ impl Image {
         Ok(Self { server, info })
     }
 
-    /// The two workers.
+    /// The two workers. The guests' network leads to no package repository.
     pub(super) fn workers(&self) -> String {
         let dhcp = "{name: lan, bridge: vmbr0}";
         let fixed = format!(
@@ -55,6 +55,7 @@ spec:
   service: {{unit: ssh.service}}
   checks: {{connect: [{{name: repository, host: repo.lab, port: 443}}]}}
   test: {{policy: OnChange}}
+  updates: {{policy: Never}}
 ",
             super::EXAMPLES
         )

@@ -38,7 +38,8 @@ struct Site {
 /// The worker: small, of an image by URL, and patient with its guest.
 fn manifest(images: &ImageServer) -> String {
     let (url, checksum) = (images.url(), ImageInfo::of(&image()).unwrap().checksum);
-    let spec = "resources: {cpus: 1, memory: 1Gi, disk: 10Gi}\n  shutdown: {gracePeriod: 10m}\n  networks:";
+    let spec = "resources: {cpus: 1, memory: 1Gi, disk: 10Gi}\n  shutdown: {gracePeriod: 10m}\n  updates: \
+                {policy: Never}\n  networks:";
     worker(WORKER, HOST, "OnChange")
         .replace("networks:", spec)
         .replace("storage: local-lvm", "storage: local-lvm, imageStorage: local")

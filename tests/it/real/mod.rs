@@ -9,3 +9,4 @@ mod machine;
 mod stage;
 mod tasks;
 mod trial;
+mod updates;
