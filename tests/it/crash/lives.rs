@@ -342,8 +342,23 @@ pub(super) fn at_each_effect(story: &Story, mishaps: &[Mishap]) {
 
 /// Every mishap at every write to Kubernetes of the story.
 pub(super) fn at_each_write(story: &Story, mishaps: &[Mishap]) {
+    at_some_writes(story, mishaps, |_| true);
+}
+
+/// The same at those effects that happen inside a guest. There are this many of them.
+pub(super) fn at_each_effect_inside(story: &Story, mishaps: &[Mishap], count: usize) {
+    let (effects, _) = undisturbed(story);
+    let inside: Vec<_> = effects.iter().filter(|call| call.path.contains("/agent/")).collect();
+    assert_eq!(inside.len(), count, "{effects:?}");
+    matrix(story, inside.iter().map(|call| Place::Hypervisor(call.number)), mishaps);
+}
+
+/// The same at those writes that are wanted, of which there must be some.
+pub(super) fn at_some_writes(story: &Story, mishaps: &[Mishap], wanted: impl Fn(&Call) -> bool) {
     let (_, writes) = undisturbed(story);
-    matrix(story, (1..=writes.len() as u64).map(Place::Kubernetes), mishaps);
+    let places: Vec<u64> = (1..).zip(&writes).filter(|(_, call)| wanted(call)).map(|(number, _)| number).collect();
+    assert!(!places.is_empty(), "{writes:?}");
+    matrix(story, places.into_iter().map(Place::Kubernetes), mishaps);
 }
 
 /// Prints the figures and fails if there was a violation.
