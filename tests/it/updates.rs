@@ -191,8 +191,9 @@ fn a_login_for_the_proxy_comes_out_of_its_secret_and_is_nowhere_else() {
         let calls = lab.world.effects();
         let params: Vec<&(String, String)> = calls.iter().flat_map(|call| &call.params).collect();
         let told = params.iter().filter(|(_, value)| value.contains("hunter2"));
-        let names: Vec<&str> = told.map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["input-data"], "it goes to the guest's standard input, once");
+        // What goes to a program's standard input is not written down there.
+        assert!(params.iter().any(|(name, _)| name == "input-data"));
+        assert_eq!(told.count(), 0);
     });
 }
 
