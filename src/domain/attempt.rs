@@ -26,7 +26,7 @@ pub struct Sight {
     pub boot_id: String,
     /// Every attempt that has a guard.
     pub attempts: Vec<Attempt>,
-    /// Units of ours that are active without a guard.
+    /// Other units of ours that are active: those of attempts without a guard, and of updates.
     pub strays: Vec<String>,
 }
 

@@ -9,6 +9,7 @@ use stevedore::api::{Worker, WorkerStatus};
 use stevedore::simulator::fault::LoggedCall;
 use stevedore::simulator::scenario::Scenario;
 
+use crate::crash::mishaps::{Loss, erase};
 use crate::crash::operator::Operator;
 use crate::crash::world::{NAMESPACE, World, base64, in_virtual_time, is_tested, seed, worker};
 
@@ -241,5 +242,22 @@ fn an_edit_does_not_power_a_worker_off_in_the_middle_of_its_update() {
         assert_eq!(status.resources.unwrap().memory.to_string(), "7Gi");
         assert_eq!(lab.world.guests.cut_off(), 0);
         assert_eq!(lab.ran("update"), 2);
+    });
+}
+
+#[test]
+fn who_has_lost_the_operation_waits_for_its_update_before_it_powers_off() {
+    in_virtual_time(async {
+        let mut lab = Lab::of(json!({"pending": 1, "takes": 900}), json!({})).await;
+        let updating = async |world: &World| !world.guests.updates().is_empty();
+        assert!(lab.operator.run(LONG, updating).await);
+        erase(&lab.world, Loss::Operation).await;
+        let waits = |worker: &Worker| {
+            let conditions = worker.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            conditions.iter().any(|condition| condition.message.contains("stevedore-update-"))
+        };
+        lab.until(waits).await;
+        lab.tested().await;
+        assert_eq!(lab.world.guests.cut_off(), 0);
     });
 }

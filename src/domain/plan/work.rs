@@ -144,7 +144,7 @@ pub(super) fn in_use(facts: &Facts, operation: &Operation, at: &VmRef) -> Option
                 return None;
             }
             let text = format!(
-                "{at} is not powered off: a command runs in it of which nobody knows here ({})",
+                "{at} is not powered off: something of ours runs in it that nobody here knows of ({}); it is waited for",
                 active.join(", ")
             );
             waiting(WorkerReason::UnknownTask, text)

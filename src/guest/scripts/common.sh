@@ -61,3 +61,14 @@ limited() {
 # last_line TEXT: the last line of a program's complaint, cut to a bearable length.
 last_line() { printf '%s\n' "$1" | tail -n 1 | cut -c 1-200; }
 
+# boot_id: prints in which life of the machine this is.
+boot_id() { cat "$root/proc/sys/kernel/random/boot_id"; }
+
+# uptime: prints for how long the machine has been up, in seconds with a fraction. This clock never jumps.
+uptime() {
+    read -r up _ <"$root/proc/uptime"
+    printf '%s\n' "$up"
+}
+
+# moment: prints "BOOT EPOCH UPTIME".
+moment() { printf '%s %s %s\n' "$(boot_id)" "$(date +%s)" "$(uptime)"; }

@@ -38,7 +38,7 @@ record cloud-init "$setup"
 
 record hostname "$(uname -n)"
 record kernel "$(uname -r)"
-record boot "$(cat "$root/proc/sys/kernel/random/boot_id" 2>/dev/null)"
+record boot "$(boot_id 2>/dev/null)"
 
 # No here-documents: older versions of bash write them to the disk, which may be full.
 { cat "$root/etc/os-release" 2>/dev/null || cat "$root/usr/lib/os-release" 2>/dev/null; } | {

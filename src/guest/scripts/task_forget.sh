@@ -13,7 +13,7 @@ settled() {
     [ $((${now%.*} - ${up%.*})) -ge 60 ]
 }
 
-this_boot=$(cat "$root/proc/sys/kernel/random/boot_id")
+this_boot=$(boot_id)
 if units=$(active_units); then
     for name; do
         named "$name" || continue

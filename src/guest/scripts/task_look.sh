@@ -4,7 +4,7 @@
 # guard NAME held|stopped BOOT EPOCH UPTIME | guard NAME held|stopped - EPOCH - (nothing but the folder itself tells its age)
 # result NAME WORD VALUE BOOT EPOCH UPTIME TEXT
 record script task_look 1
-record boot "$(cat "$root/proc/sys/kernel/random/boot_id" 2>/dev/null)"
+record boot "$(boot_id 2>/dev/null)"
 # In this order: before a unit is started there is a guard, and when it has gone there is a result. And a guard looks too
 # young rather than too old.
 record clock "$(date +%s)" "$(uptime)"

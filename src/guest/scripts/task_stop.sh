@@ -20,7 +20,7 @@ asked() {
 never_ran() {
     boot=
     { read -r boot _ <"$guards/$name/boot"; } 2>/dev/null
-    [ "$boot" = "$(cat "$root/proc/sys/kernel/random/boot_id")" ] || return
+    [ "$boot" = "$(boot_id)" ] || return
     for _ in 1 2 3; do
         units=$(active_units) || return
         case "$units " in

@@ -25,15 +25,6 @@ named() {
 # unit_of NAME: prints the name of its unit.
 unit_of() { printf 'stevedore-task-%s.service\n' "$1"; }
 
-# uptime: prints for how long the machine has been up, in seconds with a fraction. This clock never jumps.
-uptime() {
-    read -r up _ <"$root/proc/uptime"
-    printf '%s\n' "$up"
-}
-
-# moment: prints "BOOT EPOCH UPTIME".
-moment() { printf '%s %s %s\n' "$(cat "$root/proc/sys/kernel/random/boot_id")" "$(date +%s)" "$(uptime)"; }
-
 # last_words FILE: prints the last line of a file that says something, without a line break.
 last_words() { tail -c 1000 "$1" 2>/dev/null | tr '\000' ' ' | grep . | tail -n 1 | cut -c 1-200; }
 
@@ -64,10 +55,11 @@ not_begun() {
     fi
 }
 
-# active_units: prints "NAME STATE" of each unit of ours that runs or is about to; else what systemctl complains of.
+# active_units: prints "NAME STATE" of each unit of ours that runs or is about to, those of updates too; else what
+# systemctl complains of.
 active_units() {
     have systemctl || { echo 'there is no such program' && return 1; }
-    shown=$(limited 20 systemctl show -p Id,ActiveState,Job -- 'stevedore-task-*.service' 2>&1)
+    shown=$(limited 20 systemctl show -p Id,ActiveState,Job -- 'stevedore-task-*.service' 'stevedore-update-*.service' 2>&1)
     code=$?
     [ "$code" -eq 0 ] || { echo "exit code $code: $(last_line "$shown")" && return 1; }
     printf '%s\n\n' "$shown" | {

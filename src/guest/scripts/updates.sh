@@ -18,17 +18,6 @@ stage=$root/run/stevedore/updates
 # unit_of NAME: prints the name of its unit.
 unit_of() { printf 'stevedore-update-%s.service\n' "$1"; }
 
-boot_id() { cat "$root/proc/sys/kernel/random/boot_id"; }
-
-# uptime: prints for how long the machine has been up, in seconds with a fraction. This clock never jumps.
-uptime() {
-    read -r up _ <"$root/proc/uptime"
-    printf '%s\n' "$up"
-}
-
-# moment: prints "BOOT EPOCH UPTIME".
-moment() { printf '%s %s %s\n' "$(boot_id)" "$(date +%s)" "$(uptime)"; }
-
 # hidden NAME: copies its input, without the words that nobody may see.
 hidden() {
     if [ -s "$stage/$1/hide" ]; then

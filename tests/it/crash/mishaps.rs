@@ -210,7 +210,7 @@ pub(crate) fn arrange(world: &World, place: Place, mishap: Mishap) -> Arc<Arrang
 }
 
 /// A person erases the status of worker w1, a part of it, or that of the Hypervisor.
-pub(super) async fn erase(world: &World, loss: Loss) {
+pub(crate) async fn erase(world: &World, loss: Loss) {
     let path = match loss {
         Loss::Operation => "/status/operation",
         Loss::Claims => "/status/assignments",

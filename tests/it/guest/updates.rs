@@ -13,6 +13,7 @@ use stevedore::clock::{SystemClock, TimerClock};
 use stevedore::domain::fault::FaultKind;
 use stevedore::guest::channel::GuestChannel;
 use stevedore::guest::scripts::{UPDATE, UPDATE_LOOK, UPDATE_REBOOT, UPDATE_UNIT};
+use stevedore::guest::tasks;
 use stevedore::guest::updates::{
     PackageManager, Proxy, UpdateEnd, UpdateOrder, UpdateResult, UpdateState, look, reboot, start,
 };
@@ -267,6 +268,18 @@ async fn a_guest_is_rebooted_out_of_the_boot_that_was_seen_and_no_other() {
             let outcome = guest.exec(ExecCall { argv, input: Vec::new(), facts: healthy("both") }).await;
             assert_eq!(outcome.effect, effect, "{outcome:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_tasks_hears_of_an_update_that_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    for (_, channel) in both(folder.path(), 1, &json!({"pending": 1, "takes": 3})) {
+        start(&channel, "op-1", &plain(), DEADLINE).await.unwrap();
+        let seen = tasks::look(&channel, DEADLINE).await.unwrap();
+        assert_eq!((seen.strays.as_slice(), seen.attempts.len()), (&["stevedore-update-op-1.service".to_owned()][..], 0));
+        end_of(&channel, "op-1").await;
+        while !tasks::look(&channel, DEADLINE).await.unwrap().strays.is_empty() {}
     }
 }
 

@@ -106,6 +106,9 @@ impl Playing<'_> {
                 self.answer.record(["unit", &id.unit(), "active"]);
             }
         }
+        for (operation, _) in self.machine.updates.iter().filter(|(_, update)| update.is_running(self.now)) {
+            self.answer.record(["unit", &format!("stevedore-update-{operation}.service"), "active"]);
+        }
         for (id, attempt) in &self.machine.attempts {
             let (name, fate) = (id.to_string(), attempt.fate(self.now));
             let mark = if fate == Fate::Stopped { "stopped" } else { "held" };

@@ -47,6 +47,11 @@ impl Update {
         }
     }
 
+    /// Whether its unit is active.
+    pub(super) fn is_running(&self, now: Moment) -> bool {
+        self.fate(now) == Fate::Running
+    }
+
     /// Notes for how long its guest had been up when it went down; says whether that cut it off.
     pub(super) fn went_down(&mut self, uptime: Duration) -> bool {
         let is_first = self.down.is_none();
@@ -166,13 +171,12 @@ fn look(machine: &Machine, operation: &str, now: Moment, inside: Inside<'_>, ans
     answer.record(["boot", &inside.boot_id()]);
     answer.record(["clock", &now.wall.as_second().to_string(), &uptime(now)]);
     let Some(update) = machine.updates.get(operation) else { return };
-    let fate = update.fate(now);
-    if fate == Fate::Running {
+    if update.is_running(now) {
         answer.record(["unit", "active"]);
     }
     let [boot, epoch, up] = told(inside, update.made);
     answer.record(["guard", &boot, &epoch, &up]);
-    if let Fate::Ended(at) = fate {
+    if let Fate::Ended(at) = update.fate(now) {
         let (word, text) = match &update.end.0 {
             UpdateResult::Done => ("done", ""),
             UpdateResult::Failed(text) => ("failed", text.as_str()),

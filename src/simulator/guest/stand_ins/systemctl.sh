@@ -1,11 +1,12 @@
 #!/bin/sh
-# systemctl show -p PROPERTY,... -- UNIT | systemctl show -p PROPERTY,... -- PATTERN | systemctl stop --no-block -- UNIT |
+# systemctl show -p PROPERTY,... -- UNIT | systemctl show -p PROPERTY,... -- PATTERN... | systemctl stop --no-block -- UNIT |
 # systemctl is-system-running
 units=$STEVEDORE_ROOT/run/units
 word=$1
 wanted=,${3-},
-while [ $# -gt 1 ]; do shift; done
-unit=$1
+while [ $# -gt 1 ] && [ "$1" != -- ]; do shift; done
+[ "$1" = -- ] && shift
+unit=${1-}
 
 case $word in
 is-system-running) echo running && exit 0 ;;
@@ -30,13 +31,15 @@ show() {
 case $unit in
 *'*'*)
     # The units that systemd-run was given; a job waits for one that process 1 has not seen.
-    for folder in "$units"/$unit; do
-        [ -d "$folder" ] || continue
-        state=inactive
-        job='Job=1
+    for pattern; do
+        for folder in "$units"/$pattern; do
+            [ -d "$folder" ] || continue
+            state=inactive
+            job='Job=1
 '
-        [ -f "$folder/state" ] && read -r state <"$folder/state" && job=
-        printf '%sId=%s\nActiveState=%s\n\n' "$job" "${folder##*/}" "$state"
+            [ -f "$folder/state" ] && read -r state <"$folder/state" && job=
+            printf '%sId=%s\nActiveState=%s\n\n' "$job" "${folder##*/}" "$state"
+        done
     done
     exit 0
     ;;
