@@ -18,6 +18,8 @@ TASK_SCRIPTS := $(filter-out $(TASK_COMMAND),$(wildcard src/guest/scripts/task_*
 GUEST_SCRIPTS := $(filter-out $(TASK_COMMON) $(TASK_COMMAND) $(TASK_SCRIPTS),$(wildcard src/guest/scripts/*.sh))
 STAND_INS := $(wildcard src/simulator/guest/stand_ins/*.sh)
 # What the worker image itself runs.
+# What makes rpm packages and installs them, in the image of the tests that need it.
+DNF_PACKAGES := dnf dnf-plugins-core rpm createrepo-c
 IMAGE_SCRIPTS := images/worker/overlay/usr/lib/worker-image/root-uuid images/worker/leave-disks-alone
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -40,8 +42,8 @@ test: ## build all that the tests need, and run them
 
 test-guests: ## run what is tested in real guests: QEMU on the worker image (needs QEMU; root or a user namespace)
 	@$(MAKE) --no-print-directory -j2 control-plane build-tests guest-tools
-	image=$$(images/worker/cached.sh) && \
-		STEVEDORE_WORKER_IMAGE=$$image $(CARGO) test $(FEATURES) --no-fail-fast --test it -- real:: --ignored --nocapture --test-threads 2
+	image=$$(images/worker/cached.sh) && dnf_image=$$(EXTRA_PACKAGES="$(DNF_PACKAGES)" images/worker/cached.sh) && \
+		STEVEDORE_WORKER_IMAGE=$$image STEVEDORE_DNF_IMAGE=$$dnf_image $(CARGO) test $(FEATURES) --no-fail-fast --test it -- real:: --ignored --nocapture --test-threads 2
 
 # The recordings do not come with the project: RECORDED names the folder that holds recorded/ and its like.
 test-recorded: ## replay all recorded exchanges against the simulator; RECORDED=FOLDER holds them

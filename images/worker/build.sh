@@ -4,7 +4,8 @@
 #   build.sh FILE       writes FILE and, beside it, FILE.sha256
 #
 # MIRROR (http://deb.debian.org/debian) and SECURITY_MIRROR (http://deb.debian.org/debian-security) name where the
-# packages come from. Needs no root where user namespaces are allowed.
+# packages come from. EXTRA_PACKAGES names more packages of Debian to install, separated by spaces: a backup agent, for
+# instance. Needs no root where user namespaces are allowed.
 set -euo pipefail
 
 readonly SUITE=trixie
@@ -20,7 +21,7 @@ readonly here
 readonly mirror=${MIRROR:-http://deb.debian.org/debian}
 readonly security=${SECURITY_MIRROR:-http://deb.debian.org/debian-security}
 
-packages() { sed -e 's/#.*//' "$here/packages" | tr -s ' \n' ',' | sed -e 's/^,//' -e 's/,$//'; }
+packages() { { cat "$here/packages" && echo "${EXTRA_PACKAGES-}"; } | sed -e 's/#.*//' | tr -s ' \n' ',' | sed -e 's/^,//' -e 's/,$//'; }
 
 # Everything of the root file system and the boot loader, left in $1 as root.ext4, bios.img, core.img and esp/.
 install_system() {

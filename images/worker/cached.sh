@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# Prints where the worker image is; builds it first unless these very sources were built before.
+# Prints where the worker image is; builds it first unless these very sources were built before, with these very
+# EXTRA_PACKAGES.
 #
 # It lies in ${XDG_CACHE_HOME:-~/.cache}/stevedore/worker-image, in a folder named by the sources, so that a change of them
 # gives another image and nothing else does. Remove the folder to have Debian's updates in it.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # The files' names and contents, and whether they can be executed.
-sources=$(cd "$here" && find . -type f -printf '%P %m\n' | LC_ALL=C sort | while read -r name mode; do
-    echo "$name $((8#$mode & 8#100)) $(sha256sum <"$name")"
-done | sha256sum | cut -c 1-16)
+sources=$(cd "$here" && {
+    find . -type f -printf '%P %m\n' | LC_ALL=C sort | while read -r name mode; do
+        echo "$name $((8#$mode & 8#100)) $(sha256sum <"$name")"
+    done
+    [ -z "${EXTRA_PACKAGES-}" ] || echo "$EXTRA_PACKAGES"
+} | sha256sum | cut -c 1-16)
 folder=${XDG_CACHE_HOME:-$HOME/.cache}/stevedore/worker-image/$sources
 image=$folder/worker.qcow2
 mkdir -p "$folder"

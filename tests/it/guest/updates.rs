@@ -277,7 +277,10 @@ async fn who_asks_for_tasks_hears_of_an_update_that_runs() {
     for (_, channel) in both(folder.path(), 1, &json!({"pending": 1, "takes": 3})) {
         start(&channel, "op-1", &plain(), DEADLINE).await.unwrap();
         let seen = tasks::look(&channel, DEADLINE).await.unwrap();
-        assert_eq!((seen.strays.as_slice(), seen.attempts.len()), (&["stevedore-update-op-1.service".to_owned()][..], 0));
+        assert_eq!(
+            (seen.strays.as_slice(), seen.attempts.len()),
+            (&["stevedore-update-op-1.service".to_owned()][..], 0)
+        );
         end_of(&channel, "op-1").await;
         while !tasks::look(&channel, DEADLINE).await.unwrap().strays.is_empty() {}
     }

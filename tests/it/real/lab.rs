@@ -1,5 +1,6 @@
 //! A trial of the worker image, and a report of what its machines took.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,9 +25,14 @@ pub(super) fn report(what: &str, begun: Instant) {
 
 /// A cluster whose templates hold the worker image, with rules for guests by name, and a turn to run one machine.
 pub(super) async fn trial(rules: &[&str]) -> (Trial, SemaphorePermit<'static>) {
+    trial_of(&image(), rules).await
+}
+
+/// The same with another image.
+pub(super) async fn trial_of(image: &Path, rules: &[&str]) -> (Trial, SemaphorePermit<'static>) {
     let turn = turn().await;
     let rules = rules.iter().map(|rule| serde_yaml::from_str::<GuestRule>(rule).unwrap()).collect();
-    (Trial::open(&image(), |world| world.guests = rules).unwrap(), turn)
+    (Trial::open(image, |world| world.guests = rules).unwrap(), turn)
 }
 
 /// A machine with the addresses that the table of causes speaks of.

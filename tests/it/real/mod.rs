@@ -6,6 +6,7 @@ mod image;
 mod killed;
 mod lab;
 mod machine;
+mod rpms;
 mod stage;
 mod tasks;
 mod trial;

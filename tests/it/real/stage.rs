@@ -23,8 +23,17 @@ const SCRIPT: Duration = Duration::from_secs(300);
 
 /// The image that guests boot from.
 pub(super) fn image() -> PathBuf {
-    let path = std::env::var_os("STEVEDORE_WORKER_IMAGE");
-    path.map(PathBuf::from).expect("STEVEDORE_WORKER_IMAGE names no image: run make test-guests")
+    named("STEVEDORE_WORKER_IMAGE")
+}
+
+/// The same with dnf, and what makes packages for it.
+pub(super) fn image_with_dnf() -> PathBuf {
+    named("STEVEDORE_DNF_IMAGE")
+}
+
+fn named(variable: &str) -> PathBuf {
+    let path = std::env::var_os(variable);
+    path.map(PathBuf::from).unwrap_or_else(|| panic!("{variable} names no image: run make test-guests"))
 }
 
 /// The demo's cluster with real machines, small enough for two at once.

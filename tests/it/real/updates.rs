@@ -88,24 +88,33 @@ const HOLDS_LOCK: &str = "systemd-run --quiet --unit=lab-holder python3 -c \
                           time.sleep(3600)' && sleep 2";
 
 /// Runs a program with arguments and input inside the guest, which must end well.
-async fn run(guest: &dyn GuestChannel, text: &'static str, args: &[&str], input: &[u8]) {
+pub(super) async fn run(guest: &dyn GuestChannel, text: &'static str, args: &[&str], input: &[u8]) {
     let args: Vec<String> = args.iter().map(|word| (*word).to_owned()).collect();
     let output = guest.run(Script { name: "test", text }, &args, input, DEADLINE).await.unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert_eq!(output.exit_code, Some(0), "{text}: {said}");
 }
 
-fn order(seconds: u64, proxy: Option<Proxy>) -> UpdateOrder {
+pub(super) fn order(seconds: u64, proxy: Option<Proxy>) -> UpdateOrder {
     UpdateOrder { timeout: Duration::from_secs(seconds), proxy }
 }
 
 /// The proxy inside the guest, with the login of the table.
-fn own_proxy() -> Proxy {
+pub(super) fn own_proxy() -> Proxy {
     Proxy { url: "http://127.0.0.1:3128".into(), ..proxy() }
 }
 
-/// Starts an update, twice, and waits for its end.
 async fn updated(guest: &dyn GuestChannel, operation: &str, order: &UpdateOrder) -> UpdateEnd {
+    updated_by(PackageManager::Apt, guest, operation, order).await
+}
+
+/// Starts an update, twice, and waits for its end.
+pub(super) async fn updated_by(
+    manager: PackageManager,
+    guest: &dyn GuestChannel,
+    operation: &str,
+    order: &UpdateOrder,
+) -> UpdateEnd {
     let begun = Instant::now();
     for _ in 0..2 {
         start(guest, operation, order, DEADLINE).await.unwrap();
@@ -114,7 +123,7 @@ async fn updated(guest: &dyn GuestChannel, operation: &str, order: &UpdateOrder)
         match look(guest, operation, DEADLINE).await.unwrap().state {
             UpdateState::Ended(end) => {
                 report(&format!("update {operation}: {:?}", end.result), begun);
-                assert_eq!(end.manager, Some(PackageManager::Apt));
+                assert_eq!(end.manager, Some(manager));
                 return end;
             }
             UpdateState::Running => sleep(Duration::from_secs(1)).await,
@@ -124,7 +133,7 @@ async fn updated(guest: &dyn GuestChannel, operation: &str, order: &UpdateOrder)
 }
 
 /// What is seen of an update when the guest answers in another boot than this.
-async fn seen_after(guest: &dyn GuestChannel, operation: &str, boot_id: &str) -> UpdateSight {
+pub(super) async fn seen_after(guest: &dyn GuestChannel, operation: &str, boot_id: &str) -> UpdateSight {
     let begun = Instant::now();
     loop {
         match look(guest, operation, DEADLINE).await {
@@ -148,7 +157,7 @@ fn login() -> String {
 }
 
 /// Starts the proxy inside the guest, which no boot does by itself.
-async fn open_way(guest: &dyn GuestChannel) {
+pub(super) async fn open_way(guest: &dyn GuestChannel) {
     let sum = format!("{:x}", Sha256::digest(login().as_bytes()));
     run(guest, PROXY, &[&sum], b"").await;
 }
