@@ -139,10 +139,12 @@ impl Witness {
     }
 }
 
-/// What a process asked the API server to change, its Lease left out.
+/// What a process changed in Kubernetes, its Lease left out. What the API server refused changed nothing: a process that
+/// is suspended between its last question and its sending cannot know what became of its lead, which is why every write
+/// names the version that it was made from.
 fn writes(stage: &Stage, party: &Party) -> Vec<AuditEvent> {
     let mut events = requests(stage, party);
-    events.retain(|event| event.is_change() && event.resource != "leases");
+    events.retain(|event| event.is_change() && event.resource != "leases" && event.code.is_none_or(|code| code < 400));
     events
 }
 

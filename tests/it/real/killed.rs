@@ -1,111 +1,51 @@
 //! The operator is killed while a real guest boots, while it is checked and while it goes down, and started again each
 //! time.
 
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use stevedore::api::Worker;
 use stevedore::controlplane::Replica;
 use stevedore::domain::declare;
-use stevedore::simulator::fault::LoggedCall;
-use stevedore::simulator::image_server::ImageServer;
-use stevedore::simulator::qemu::ImageInfo;
 use tokio::time::sleep;
 
 use super::lab::report;
-use super::stage::{Stage as Machines, disk_files, image, is_there, scenario};
-use crate::installed::stage::{NAMESPACE, Stage, chart, is_tested, is_worked_on, leads, worker};
+use super::site::{PATIENCE, Site};
+use super::stage::{disk_files, is_there, scenario};
+use crate::installed::stage::{NAMESPACE, is_tested, is_worked_on};
 
-/// The patience that a guest in software emulation on a busy machine needs.
-const FLAGS: &str = "extraArgs={--guest-timeout=15m,--settle-time=5m,--call-deadline=10s}";
-/// As short as calls of 10 s allow: the next operator shall find what the killed one left.
-const LEASE: &str = "lease.duration=12s,lease.renewInterval=3s";
-/// Longer than a boot with all its checks.
-const PATIENCE: Duration = Duration::from_secs(1500);
 const WORKER: &str = "w1";
 const HOST: &str = "pve1";
 /// Makes a guest take this long to go down, and no less, so that the next operator finds it on its way.
 const LINGER: &str = "systemd-run --quiet --unit=lingers --property=Type=oneshot --property=RemainAfterExit=yes \
                       --property=ExecStop='/bin/sleep 45' --property=TimeoutStopSec=120 /bin/true";
 
-/// The operator on a real control plane, in front of a cluster whose machines are real.
-struct Site {
-    stage: Stage,
-    machines: Machines,
-    _images: ImageServer,
+/// The worker that all of it happens to.
+struct Story(Site);
+
+impl Deref for Story {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.0
+    }
 }
 
-/// The worker: small, of an image by URL, and patient with its guest.
-fn manifest(images: &ImageServer) -> String {
-    let (url, checksum) = (images.url(), ImageInfo::of(&image()).unwrap().checksum);
-    let spec = "resources: {cpus: 1, memory: 1Gi, disk: 10Gi}\n  shutdown: {gracePeriod: 10m}\n  updates: \
-                {policy: Never}\n  networks:";
-    worker(WORKER, HOST, "OnChange")
-        .replace("networks:", spec)
-        .replace("storage: local-lvm", "storage: local-lvm, imageStorage: local")
-        .replace("template: debian-worker", &format!("url: {url:?}, checksum: {checksum:?}"))
-}
-
-impl Site {
-    async fn open() -> Self {
-        let images = ImageServer::start(&image()).await.unwrap();
-        let machines = Machines::open(scenario(None)).await;
-        let cluster = machines.probe.simulator.clone();
-        let stage = Stage::before(cluster, &chart(), &[FLAGS, LEASE], PATIENCE).await;
-        stage.apply_hypervisor("{}").await;
-        stage.apply(&manifest(&images)).await;
-        Self { stage, machines, _images: images }
-    }
-
-    /// Starts an operator and waits until it leads.
-    async fn operator(&self) -> Replica {
-        let operator = self.stage.operator(0).await;
-        operator.until_ready(leads).await.unwrap();
-        operator
-    }
-
-    /// The changing calls that were sent to a path with this end.
-    fn calls(&self, method: &str, end: &str) -> Vec<LoggedCall> {
-        let mut calls = self.stage.pve.faults().changes();
-        calls.retain(|call| call.method == method && call.path.ends_with(end));
-        calls
-    }
-
-    /// Waits until so many of these calls were answered.
-    async fn until_answered(&self, method: &str, end: &str, count: usize) {
-        let answered = |call: &LoggedCall| call.status == Some(200);
-        self.until(end, || self.calls(method, end).into_iter().filter(answered).count() >= count).await;
-    }
-
-    async fn until(&self, what: &str, mut fits: impl FnMut() -> bool) {
-        let begun = Instant::now();
-        while !fits() {
-            if begun.elapsed() > PATIENCE {
-                let table = self.stage.kubectl(&["-n", NAMESPACE, "get", "workers,hypervisors", "-o", "yaml"]).await;
-                panic!("never: {what}\n{table}");
-            }
-            sleep(Duration::from_millis(30)).await;
-        }
-    }
-
-    /// The tasks of this kind on the worker's host that concern its VM, oldest first.
-    async fn tasks(&self, vmid: u32, kind: &str) -> Vec<Value> {
-        let (path, vmid) = (format!("/nodes/{HOST}/tasks"), vmid.to_string());
-        let wanted = [("vmid", vmid.as_str()), ("typefilter", kind), ("source", "all")];
-        let listed = self.machines.probe.send("GET", &path, &wanted).await.ok();
-        let mut tasks = listed.as_array().unwrap().clone();
-        tasks.sort_by_key(|task| task["starttime"].as_i64());
-        tasks
+impl Story {
+    async fn begin() -> Self {
+        let site = Site::open(scenario(None), 1).await;
+        site.stage.apply(&site.worker(WORKER, HOST, "OnChange", "shutdown: {gracePeriod: 10m}")).await;
+        Self(site)
     }
 
     /// Waits until the VM was powered on so many times; its id.
     async fn until_powered_on(&self, times: usize) -> u32 {
         self.until_answered("POST", "/status/start", times).await;
         let vmid = self.the_vm();
-        self.until("a process", || self.machines.qemu().pid(vmid).is_some()).await;
+        self.until("a process", async || self.machines.qemu().pid(vmid).is_some()).await;
         let begun = Instant::now();
-        while self.tasks(vmid, "qmstart").await.iter().filter(|task| task["status"] == "OK").count() < times {
-            assert!(begun.elapsed() < PATIENCE, "{:?}", self.tasks(vmid, "qmstart").await);
+        while self.tasks(HOST, vmid, "qmstart").await.iter().filter(|task| task["status"] == "OK").count() < times {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", self.tasks(HOST, vmid, "qmstart").await);
             sleep(Duration::from_millis(30)).await;
         }
         vmid
@@ -119,7 +59,7 @@ impl Site {
     }
 
     async fn worker(&self) -> Worker {
-        self.stage.workers().await.pop().expect("the worker is gone")
+        self.named(WORKER).await
     }
 
     /// Ends the operator at once; the operation that it leaves open is at this step.
@@ -151,15 +91,15 @@ impl Site {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs QEMU: make test-guests"]
 async fn killed_while_a_guest_boots_is_checked_and_goes_down() {
-    let site = Site::open().await;
+    let site = Story::begin().await;
     let vmid = tested(&site).await;
     came_to_rest(&site, vmid).await;
     deleted(&site, vmid).await;
-    site.stage.plane.stop().await;
+    site.0.stage.plane.stop().await;
 }
 
 /// The test of the worker, under three operators that are killed and a fourth.
-async fn tested(site: &Site) -> u32 {
+async fn tested(site: &Story) -> u32 {
     let begun = Instant::now();
     let mut operator = site.operator().await;
     let vmid = site.until_powered_on(1).await;
@@ -201,7 +141,7 @@ fn reported(what: &str, begun: Instant) -> Instant {
 }
 
 /// Nothing is left of all the killing but one worker's VM, tested and off.
-async fn came_to_rest(site: &Site, vmid: u32) {
+async fn came_to_rest(site: &Story, vmid: u32) {
     let worker = site.worker().await;
     let status = worker.status.clone().unwrap();
     let (test, mark) = (status.last_test.unwrap(), site.stage.pve.world(|world| world.option(vmid, "description")));
@@ -214,7 +154,7 @@ async fn came_to_rest(site: &Site, vmid: u32) {
     assert_eq!(["/download-url", "/qemu", "/clone"].map(|end| site.calls("POST", end).len()), [1, 1, 0]);
     assert_eq!((site.stage.running(), site.machines.qemu().pid(vmid)), (vec![], None));
     // One power-on for one boot, however many operators saw to it; and the guest went down by itself.
-    let starts = site.tasks(vmid, "qmstart").await;
+    let starts = site.tasks(HOST, vmid, "qmstart").await;
     assert_eq!((starts.len(), site.calls("POST", "/status/start").len()), (1, 1), "{starts:?}");
     assert_eq!(site.calls("POST", "/status/stop").len(), 0);
     assert_eq!(site.orphans_and_deletions().await, (0, vec![]));
@@ -227,7 +167,7 @@ async fn came_to_rest(site: &Site, vmid: u32) {
 
 /// A second test is under way when the Worker is deleted; the operator is killed as it boots the guest, and again as
 /// it tells it to go down.
-async fn deleted(site: &Site, vmid: u32) {
+async fn deleted(site: &Story, vmid: u32) {
     let begun = Instant::now();
     let mut operator = site.operator().await;
     let request = "stevedore.dev/test-requested-at=again";

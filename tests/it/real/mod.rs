@@ -7,6 +7,8 @@ mod killed;
 mod lab;
 mod machine;
 mod rpms;
+mod sessions;
+mod site;
 mod stage;
 mod tasks;
 mod trial;

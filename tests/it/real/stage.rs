@@ -73,7 +73,12 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) async fn open(scenario: Scenario) -> Self {
-        let turn = turn().await;
+        Self::with(scenario, 1).await
+    }
+
+    /// The same with a turn to run so many.
+    pub(super) async fn with(scenario: Scenario, machines: u32) -> Self {
+        let turn = TURNS.acquire_many(machines).await.unwrap();
         let simulator = Simulator::open(scenario, Arc::new(EchoGuest)).unwrap();
         let authorization = format!("PVEAPIToken={DEMO_TOKEN}={DEMO_SECRET}");
         Self { probe: Probe { simulator, authorization }, _turn: turn }
