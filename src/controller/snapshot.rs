@@ -14,7 +14,7 @@ use super::claims::{self, Asked};
 use super::connection::{Connection, Key};
 use super::context::Context;
 use super::tracks::Track;
-use super::view::{Known, Seeker, View};
+use super::view::{Known, Seeker};
 use crate::api::conditions::{self, Condition};
 use crate::api::reasons::{TaskReason, WorkerReason};
 use crate::api::worker_updates::{UpdateOutcome, UpdateReport};
@@ -98,8 +98,10 @@ pub fn facts(
     let idle_since = idle_since(context, &uid, &remembered, &presence, now);
     let undecided = idle_since.is_some_and(|since| connection.as_ref().is_none_or(|one| !one.has_decided(since)));
     let (hypervisor, away_for, hypervisor_paused) = hypervisor(context, worker, connection.as_deref(), now);
-    let dark = hypervisor == HypervisorState::Ready
-        && matches!(presence, Presence::Unknown(_) | Presence::Present { power: Power::Unknown, .. });
+    let host_refuses = connection.as_ref().and_then(|connection| host_refuses(connection, worker, &declared));
+    let is_offline = host_refuses.as_ref().is_some_and(|why| why.reason == TaskReason::HostOffline);
+    let unseen = matches!(presence, Presence::Unknown(_) | Presence::Present { power: Power::Unknown, .. });
+    let dark = hypervisor == HypervisorState::Ready && (unseen || is_offline);
     let dark_for = dark_for(context, &uid, dark, now);
     let conflict = conflict(context, worker, &declared);
     let (step_age, quiet_for, calls, holds, (last_call, checked), fresh_operation_id) =
@@ -119,7 +121,6 @@ pub fn facts(
                 id,
             )
         });
-    let host_refuses = connection.as_ref().and_then(|connection| host_refuses(connection, worker, &declared));
     Facts {
         declared,
         remembered,
@@ -305,8 +306,11 @@ fn host_refuses(connection: &Connection, worker: &Worker, declared: &Declared) -
     if connection.state().unschedulable_hosts.contains(&host) {
         return refuses(format!("its host {host} is in unschedulableHosts of its Hypervisor"));
     }
-    let in_maintenance = |view: &View| view.inventory().hosts.get(&host).is_some_and(|summary| summary.maintenance);
-    if connection.view(in_maintenance) { refuses(format!("its host {host} is in maintenance")) } else { None }
+    match connection.view(|view| view.inventory().hosts.get(&host).map(|seen| (seen.online, seen.maintenance)))? {
+        (_, true) => refuses(format!("its host {host} is in maintenance")),
+        (false, _) => Some(Unavailable::new(TaskReason::HostOffline, format!("its host {host} is not online"))),
+        (true, false) => None,
+    }
 }
 
 /// Since when the VM has been powered on with nothing to do, as far as this process has seen.

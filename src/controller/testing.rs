@@ -59,6 +59,13 @@ pub async fn run(looker: &Looker<'_>, operation: &Operation) -> Result<Findings,
     Ok(Findings { results: checks::merge(outside, inside), addresses: addresses(&detail, &seen) })
 }
 
+/// The addresses of a guest that is on and answers, in the order of its networks.
+pub async fn addresses_now(looker: &Looker<'_>, operation: &Operation) -> Result<Vec<String>, Fault> {
+    let at = operation.target.at();
+    let detail = looker.client.vm(&at).await?;
+    Ok(addresses(&detail, &looker.client.guest_addresses(&at).await?))
+}
+
 /// What the worker must have and reach.
 fn plan(looker: &Looker<'_>, detail: &VmDetail) -> CheckPlan {
     let spec = &looker.worker.spec;

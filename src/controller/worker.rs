@@ -130,12 +130,17 @@ impl<'a> Pass<'a> {
             Err(problem) => return self.unreadable(problem).await,
         };
         let link = self.link();
-        if let Some(fault) = self.follow_task(&declared, link.as_ref()).await {
-            return self.hindered(&declared, &fault).await;
-        }
+        let unfollowed = self.follow_task(&declared, link.as_ref()).await;
         let facts = self.facts(&self.worker, declared);
         self.post(&facts, link.as_ref());
-        let decision = plan::plan(&facts);
+        let decision = match unfollowed {
+            None => plan::plan(&facts),
+            // What became of its task is not known: then only that is done which does not depend on it.
+            Some(fault) => match plan::unasked(&facts) {
+                Some(decision) => decision,
+                None => return self.hindered(&facts.declared, &fault).await,
+            },
+        };
         self.step(&facts, decision, link).await
     }
 
@@ -191,7 +196,7 @@ impl<'a> Pass<'a> {
         link: Option<(Arc<Connection>, SharedHypervisor)>,
     ) -> Result<Turn, Error> {
         let Decision { next, report } = decision;
-        if !matches!(next, Next::Look(_) | Next::Check { .. }) {
+        if !matches!(next, Next::Look(_) | Next::Check { .. } | Next::Attend(_)) {
             self.context.tracks.with(&self.uid, Track::looked);
         }
         match next {
@@ -220,9 +225,13 @@ impl<'a> Pass<'a> {
                 self.conclude_failed(facts, &report, &operation, result, update.as_deref()).await
             }
             Next::Attend(steps) => self.attend(facts, &report, &steps, link.as_ref()).await,
-            Next::Launched { operation, boot_id, update } => {
-                self.launched(facts, &report, &operation, (boot_id, update.as_deref())).await
-            }
+            Next::Launched { operation, boot_id, update } => match link {
+                Some((connection, client)) => {
+                    let launched = (boot_id, update.as_deref());
+                    self.launched(facts, &report, &operation, launched, (&connection, &client)).await
+                }
+                None => Ok(Turn::Done(Some(SOON))),
+            },
             Next::Look(look) => match link {
                 Some((connection, client)) => self.look(facts, &look, &connection, &client).await,
                 None => Ok(Turn::Done(Some(SOON))),

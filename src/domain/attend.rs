@@ -97,6 +97,11 @@ pub enum Requeue {
 }
 
 impl Act {
+    /// Whether it changes something in the guest.
+    pub fn is_call(&self) -> bool {
+        matches!(self, Self::Start | Self::Stop)
+    }
+
     /// Whether it says that the worker was lost under a task, so that it must be tested before it gets another one.
     pub fn tells_of_loss(&self) -> bool {
         match self {
@@ -108,9 +113,18 @@ impl Act {
 }
 
 /// What each claim needs next; those that need nothing are left out. `refuses`: why the worker takes no tasks that have
-/// not begun.
-pub fn steps(claims: &[Held], place: Place<'_>, refuses: Option<&Unavailable>, now: Timestamp) -> Vec<Step> {
+/// not begun; `slots`: how many tasks it has room for.
+pub fn steps(
+    claims: &[Held],
+    slots: usize,
+    place: Place<'_>,
+    refuses: Option<&Unavailable>,
+    now: Timestamp,
+) -> Vec<Step> {
+    let is_full = claims.iter().filter(|held| held.listed).count() >= slots;
+    let full = is_full.then(|| Unavailable::new(TaskReason::Busy, "its worker had no slot left for it"));
     let step = |held: &Held| {
+        let refuses = refuses.or(full.as_ref().filter(|_| !held.listed));
         let act = act(held, place, refuses, now)?;
         Some(Step { claim: held.claim.clone(), act })
     };
@@ -122,11 +136,40 @@ fn act(held: &Held, place: Place<'_>, refuses: Option<&Unavailable>, now: Timest
         TaskSight::Missing => Some(Act::Ask),
         TaskSight::Gone | TaskSight::Over if !held.listed => None,
         TaskSight::Gone | TaskSight::Over => unwanted(held, place),
-        // Whoever is giving it this worker has not finished with that.
-        TaskSight::Open(task) if !held.listed => task.begun.then_some(Act::Reclaim),
-        TaskSight::Open(task) if task.command => command(held, task, place, refuses, now),
-        TaskSight::Open(task) => lease(task, place, refuses),
+        TaskSight::Open(task) if held.listed => claimed(held, task, place, refuses, now),
+        TaskSight::Open(task) => unclaimed(held, task, place, refuses, now),
     }
+}
+
+fn claimed(
+    held: &Held,
+    task: &OpenTask,
+    place: Place<'_>,
+    refuses: Option<&Unavailable>,
+    now: Timestamp,
+) -> Option<Act> {
+    if task.command { command(held, task, place, refuses, now) } else { lease(task, place, refuses) }
+}
+
+/// A task that says it has the worker and holds no slot of it: whoever is giving it the worker has not finished with that,
+/// or somebody took the claim away. What has begun gets its slot again. What has not waits for one, unless it is to end,
+/// or the worker takes nothing any more: nobody else would say so then.
+fn unclaimed(
+    held: &Held,
+    task: &OpenTask,
+    place: Place<'_>,
+    refuses: Option<&Unavailable>,
+    now: Timestamp,
+) -> Option<Act> {
+    let seen = match place {
+        Place::Told { sight, .. } => sight.of(&held.claim.attempt_id()),
+        Place::Off | Place::Unasked | Place::Silent => None,
+    };
+    if task.begun || seen.is_some_and(|state| *state != AttemptState::Stopped) {
+        return Some(Act::Reclaim);
+    }
+    let is_over = task.ending.is_some() || refuses.is_some() || seen.is_some();
+    is_over.then(|| claimed(held, task, place, refuses, now)).flatten()
 }
 
 /// Nobody waits for this attempt any more: what runs of it is stopped, and then the slot is free.

@@ -1,11 +1,16 @@
 //! Whether a worker takes tasks, and if not, why: for the scheduler, for the condition `Schedulable`, and for tasks that
 //! wait for it.
 
+use std::time::Duration;
+
 use super::identity::Ownership;
 use super::observation::{Facts, HypervisorState, Presence, TestRecord};
 use super::operation::{Kind, Operation};
 use crate::api::reasons::TaskReason;
 use crate::hypervisor::vm::Power;
+
+/// A host that is away for so long is not about to come back: tasks that wait for it go elsewhere.
+const DOWN: Duration = Duration::from_secs(120);
 
 /// Whether a worker takes tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +68,9 @@ pub fn availability(facts: &Facts) -> Availability {
 
 /// Why the worker takes back what has not begun, if it does.
 pub fn refusal(facts: &Facts) -> Option<Unavailable> {
+    let is_down = facts.observed.dark_for >= DOWN;
     match availability(facts) {
-        Availability::Not(why) if why.gives_back() => Some(why),
+        Availability::Not(why) if why.gives_back() || why.reason == TaskReason::HostOffline && is_down => Some(why),
         _ => None,
     }
 }

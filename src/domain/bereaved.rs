@@ -1,32 +1,37 @@
-//! What becomes of a task whose Worker is gone: its VM is gone with it, and nobody is left who would end the task.
+//! What becomes of a task whose Worker is gone: nobody is left who would end it.
+//!
+//! A Worker waits for its tasks before it goes. It goes under one that runs only if its owner abandons it, or takes our
+//! finalizer away: then its VM is left behind as it is, and what runs in it goes on.
 
 use jiff::Timestamp;
 
-use super::attend::{self, Act, Place};
+use super::attend::{Act, Finish, Requeue};
 use super::availability::Unavailable;
-use super::claims::{Claim, Held, OpenTask, TaskSight};
 use super::ending::{ending, has_begun};
 use crate::api::reasons::TaskReason;
-use crate::api::task::TaskMode;
+use crate::api::task::TaskPhase;
 use crate::api::{WorkerSession, WorkerTask};
 
-/// What a task needs that is with a Worker which does not exist any more. A command may have begun before anybody could
-/// write that down; a lease has not.
+/// What a task needs that is with a Worker which does not exist any more. What has begun is not done again: the VM that it
+/// began in may still run.
 pub fn act(task: &WorkerTask, session: Option<&WorkerSession>, now: Timestamp) -> Act {
-    let status = task.status.clone().unwrap_or_default();
-    let command = task.spec.mode == TaskMode::Command;
-    let open = OpenTask {
-        begun: command || has_begun(task),
-        command,
-        ending: ending(task, session, now),
-        // An attempt that was lost has not failed.
-        retries_left: false,
-        was_lost: status.lost_attempts.unwrap_or(0) > 0,
-    };
-    let held = Held { claim: Claim::of(task), listed: true, task: TaskSight::Open(open) };
-    let gone = Unavailable::new(TaskReason::Unavailable, "the worker that it was to go to was deleted");
-    let steps = attend::steps(&[held], Place::Off, Some(&gone), now);
-    steps.into_iter().next().map_or(Act::Release, |step| step.act)
+    match (ending(task, session, now), has_begun(task)) {
+        (Some(ending), lost) => Act::Finish(Finish { lost, ..Finish::from(&ending) }),
+        (None, true) => Act::Finish(Finish {
+            phase: TaskPhase::Failed,
+            reason: TaskReason::WorkerLost,
+            message:
+                "its Worker was deleted under it, and its VM left behind: what it began there may still go on, so that \
+                      it is not begun a second time"
+                    .to_owned(),
+            end: None,
+            lost: true,
+        }),
+        (None, false) => {
+            let why = Unavailable::new(TaskReason::Unavailable, "the worker that it was to go to was deleted");
+            Act::Requeue(Requeue::GivenBack(why))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -34,8 +39,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::task::TaskPhase;
-    use crate::domain::attend::Requeue;
 
     fn session() -> WorkerSession {
         serde_json::from_value(json!({
@@ -61,19 +64,12 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_done_again_once() {
-        for phase in ["Starting", "Running"] {
-            assert!(matches!(acts(&task("Command", phase, 0)), Act::Requeue(Requeue::Lost(_))), "{phase}");
-            let Act::Finish(finish) = acts(&task("Command", phase, 1)) else { panic!("{phase}") };
-            assert_eq!((finish.phase, finish.reason), (TaskPhase::Failed, TaskReason::WorkerLost));
+    fn what_has_begun_fails_and_what_has_not_waits_for_another_worker() {
+        for mode in ["Command", "Lease"] {
+            let Act::Finish(finish) = acts(&task(mode, "Running", 0)) else { panic!("{mode}") };
+            assert_eq!((finish.phase, finish.reason, finish.lost), (TaskPhase::Failed, TaskReason::WorkerLost, true));
+            assert!(matches!(acts(&task(mode, "Starting", 0)), Act::Requeue(Requeue::GivenBack(_))), "{mode}");
         }
-    }
-
-    #[test]
-    fn a_lease_fails_if_somebody_worked_with_the_worker_and_waits_if_not() {
-        let Act::Finish(finish) = acts(&task("Lease", "Running", 0)) else { panic!("it ends") };
-        assert_eq!((finish.phase, finish.reason), (TaskPhase::Failed, TaskReason::WorkerLost));
-        assert!(matches!(acts(&task("Lease", "Starting", 0)), Act::Requeue(Requeue::GivenBack(_))));
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub fn declared(worker: &Worker, installation: &str) -> Result<Declared, Problem
         test_request: names::test_request(annotations),
         grace: worker.spec.shutdown.grace_period.duration().unwrap_or(DEFAULT_GRACE),
         enabled: worker.spec.enabled,
+        slots: usize::try_from(worker.spec.max_concurrent_tasks).unwrap_or(0),
         max_age: worker.spec.test.max_age.duration().unwrap_or_default(),
         delay: worker.spec.shutdown.delay.duration().unwrap_or_default(),
         updates: updates(&worker.spec.updates),
@@ -42,7 +43,6 @@ pub fn declared(worker: &Worker, installation: &str) -> Result<Declared, Problem
         deleting: worker.metadata.deletion_timestamp.is_some(),
         has_finalizer: worker.metadata.finalizers.iter().flatten().any(|name| name == names::WORKER_FINALIZER),
         abandon: abandon(annotations),
-        force_delete: names::is_set(annotations, names::FORCE_DELETE),
     })
 }
 

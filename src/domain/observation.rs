@@ -47,6 +47,8 @@ pub struct Declared {
     pub grace: Duration,
     /// It takes tasks.
     pub enabled: bool,
+    /// How many at a time.
+    pub slots: usize,
     /// How old a passed test may be for a launch to go without checks.
     pub max_age: Duration,
     /// How long it stays powered on after its last task.
@@ -61,8 +63,6 @@ pub struct Declared {
     pub has_finalizer: bool,
     /// Whether its finalizer is to be released without a call to the hypervisor.
     pub abandon: Abandon,
-    /// Running tasks do not hold its deletion up.
-    pub force_delete: bool,
 }
 
 /// How a worker's packages are to be updated.

@@ -43,7 +43,12 @@ pub(super) async fn claim_again(context: &Context, worker: &Worker, task: &Worke
     let api = Api::namespaced(context.client.clone(), &worker.namespace().unwrap_or_default());
     match read(&api, worker).await? {
         Some(live) if free(&live) > 0 || is_there(&live, task) => claim(context, &api, live, &own(task, worker)).await,
-        _ => Ok(()),
+        // What does not fit any more the worker gives back itself.
+        Some(live) => {
+            context.wake_worker(&live);
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::controller::execute::inside::Guest;
 use crate::controller::record::WriteError;
 use crate::controller::snapshot::hypervisor_key;
 use crate::controller::task_status::{self, Result as TaskResult};
+use crate::controller::tracks::Track;
 use crate::controller::{status, task_record, testing};
 use crate::domain::attend::{Act, Finish, Requeue, Step};
 use crate::domain::claims::Claim;
@@ -51,7 +52,7 @@ impl Pass<'_> {
         if steps.iter().any(|step| step.act.tells_of_loss()) {
             self.doubt(facts, report).await?;
         }
-        let (mut over, mut changed, mut trouble) = (Vec::new(), false, None);
+        let (mut over, mut changed, mut trouble, mut failed) = (Vec::new(), false, None, None);
         for step in steps {
             match self.take(facts, step, link).await {
                 Ok(Done::Over) => over.push(step.claim.clone()),
@@ -59,15 +60,18 @@ impl Pass<'_> {
                 Ok(Done::Asked) => {}
                 // The others are not kept waiting by one.
                 Err(Error::Execute(ExecuteError::Unproven(fault))) => trouble = Some(fault),
-                Err(error) => return Err(error),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
         self.settle(facts, steps, &over).await?;
         self.looks.inside = None;
-        match trouble {
-            Some(fault) => self.hindered(&facts.declared, &fault).await,
-            None if changed || !over.is_empty() => Ok(Turn::Again),
-            None => Ok(Turn::Done(Some(ENDING))),
+        match (failed, trouble) {
+            (Some(error), _) => Err(error),
+            (None, Some(fault)) => self.hindered(&facts.declared, &fault).await,
+            (None, None) => {
+                self.context.tracks.with(&self.uid, Track::looked);
+                Ok(if changed || !over.is_empty() { Turn::Again } else { Turn::Done(Some(ENDING)) })
+            }
         }
     }
 

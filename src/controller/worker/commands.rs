@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret as SecretObject;
 use kube::{Api, ResourceExt};
 
@@ -43,7 +44,7 @@ impl Commands<'_> {
         let Some(run) = &session.spec.run else {
             return Ok(Begin::Begun);
         };
-        let secret_env = match self.secret_env(task, run).await? {
+        let secret_env = match values(run, self.secret(task, run).await?) {
             Ok(values) => values,
             Err(why) => return Ok(Begin::Refused(refused(why))),
         };
@@ -56,6 +57,9 @@ impl Commands<'_> {
             user: run.user.clone(),
             timeout: run.timeout.duration().unwrap_or(std::time::Duration::from_secs(12 * 3600)),
         };
+        if let Err(why) = command.check() {
+            return Ok(Begin::Refused(Finish { reason: TaskReason::CouldNotStart, ..refused(why) }));
+        }
         let channel = self.guest.open().await?;
         tasks::start(channel.as_ref(), id, &command, self.guest.context.patience.script).await?;
         tracing::info!(task = %task.name_any(), attempt = id.attempt, vm = %self.guest.at, "command started");
@@ -76,7 +80,13 @@ impl Commands<'_> {
         let session = sessions.get_opt(&task.spec.session_ref.name).await?;
         let run = session.filter(|session| is_named(task, session)).and_then(|session| session.spec.run);
         let Some(run) = run else { return Ok(None) };
-        let Ok(secrets) = self.secret_env(task, &run).await? else { return Ok(None) };
+        let secret = self.secret(task, &run).await?;
+        if let (Some(Some(object)), Some(started)) = (&secret, started(task))
+            && changed_since(object, started)
+        {
+            return Ok(Some(WITHHELD.to_owned()));
+        }
+        let Ok(secrets) = values(&run, secret) else { return Ok(None) };
         let channel = self.guest.client.guest(&self.guest.at);
         // More than is kept: a secret at the beginning is known by its end.
         let bytes = tasks::tail(channel.as_ref(), id, 2 * MAX_OUTPUT as u64, context.patience.script).await?;
@@ -84,15 +94,36 @@ impl Commands<'_> {
         Ok(Some(output::shown(&bytes, &values, MAX_OUTPUT)))
     }
 
-    /// The variables out of a Secret; the inner error says what is wrong with it.
-    async fn secret_env(&self, task: &WorkerTask, run: &Run) -> Result<Result<Vec<(String, Secret)>, String>, Error> {
-        let Some(reference) = &run.secret_env else { return Ok(Ok(Vec::new())) };
+    /// The Secret of `run.secretEnv`; the outer `None` if none is named, the inner one if it is not there.
+    async fn secret(&self, task: &WorkerTask, run: &Run) -> Result<Option<Option<SecretObject>>, Error> {
+        let Some(reference) = &run.secret_env else { return Ok(None) };
         let namespace = task.namespace().unwrap_or_default();
         let api: Api<SecretObject> = Api::namespaced(self.guest.context.client.clone(), &namespace);
-        let Some(object) = api.get_opt(&reference.name).await? else {
-            return Ok(Err(format!("there is no Secret {}, which run.secretEnv names", reference.name)));
-        };
-        Ok(variables(&reference.name, object))
+        Ok(Some(api.get_opt(&reference.name).await?))
+    }
+}
+
+/// What stands for an output that may hold what was secret when its command began.
+const WITHHELD: &str = "(not kept: the Secret of run.secretEnv was changed while the command ran, so that what it was given \
+                        cannot be told from what it printed)";
+
+fn started(task: &WorkerTask) -> Option<Timestamp> {
+    task.status.as_ref()?.started_at.as_ref().map(|at| at.0)
+}
+
+/// Whether the Secret was made or written after this time, by what the API server noted.
+fn changed_since(object: &SecretObject, time: Timestamp) -> bool {
+    let meta = &object.metadata;
+    let written = meta.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
+    written.chain(&meta.creation_timestamp).any(|at| at.0 > time)
+}
+
+/// The variables out of the Secret that is named, if one is; else what is wrong with it.
+fn values(run: &Run, secret: Option<Option<SecretObject>>) -> Result<Vec<(String, Secret)>, String> {
+    match (&run.secret_env, secret) {
+        (Some(reference), Some(Some(object))) => variables(&reference.name, object),
+        (Some(reference), _) => Err(format!("there is no Secret {}, which run.secretEnv names", reference.name)),
+        (None, _) => Ok(Vec::new()),
     }
 }
 
@@ -148,6 +179,19 @@ mod tests {
     fn secret(pairs: &[(&str, &[u8])]) -> SecretObject {
         let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.to_vec()))).collect();
         SecretObject { data: Some(data), ..SecretObject::default() }
+    }
+
+    #[test]
+    fn a_secret_that_was_written_under_a_command_is_known() {
+        let object = |value: serde_json::Value| serde_json::from_value::<SecretObject>(value).unwrap();
+        let (before, after) = ("2026-11-01T00:00:00Z", "2026-11-01T02:00:00Z");
+        let written = |made: &str, at: &str| {
+            object(serde_json::json!({"metadata": {"creationTimestamp": made, "managedFields": [{"time": at}]}}))
+        };
+        let start = "2026-11-01T01:00:00Z".parse().unwrap();
+        assert!(!changed_since(&written(before, before), start));
+        assert!(changed_since(&written(before, after), start));
+        assert!(changed_since(&written(after, after), start), "another one of that name");
     }
 
     #[test]

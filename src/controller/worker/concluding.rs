@@ -19,6 +19,9 @@ use crate::domain::update::UpdateRecord;
 use crate::guest::checks::CheckResult;
 use crate::hypervisor::SharedHypervisor;
 
+/// Between two looks for the addresses of a guest that has booted a moment ago.
+const ADDRESSED: Duration = Duration::from_secs(5);
+
 impl Pass<'_> {
     /// Runs the checks and records what they found, unless all passed and an update comes first; checks that fail right after
     /// the boot are run again.
@@ -109,17 +112,30 @@ impl Pass<'_> {
         Ok(Turn::Again)
     }
 
-    /// Records that this boot of the guest takes tasks.
+    /// Records that this boot of the guest takes tasks, and at which addresses; the checks have seen these if there were any.
     pub(super) async fn launched(
         &mut self,
         facts: &Facts,
         report: &Report,
         operation: &Operation,
         (boot_id, update): (String, Option<&UpdateRecord>),
+        (connection, client): (&Arc<Connection>, &SharedHypervisor),
     ) -> Result<Turn, Error> {
         let at = Time(snapshot::whole_seconds(self.context.clock.wall()));
         let launch = LaunchReport { operation: operation.id.clone(), boot_id, at };
-        let status = WorkerStatus { launch: Some(launch), ..self.rendered(facts, report) };
+        let mut status = WorkerStatus { launch: Some(launch), ..self.rendered(facts, report) };
+        let tested = facts.remembered.last_test.as_ref().is_some_and(|test| test.operation == operation.id);
+        if let Some(vm) = status.vm.as_mut().filter(|_| !tested) {
+            let looker = self.looker(&facts.declared, connection, client);
+            vm.addresses = match testing::addresses_now(&looker, operation).await {
+                // A lease without them is of no use.
+                Ok(addresses) if addresses.is_empty() && facts.observed.step_age < facts.observed.guest_timeout => {
+                    return self.report(facts, report, Some(ADDRESSED)).await;
+                }
+                Ok(addresses) => addresses,
+                Err(fault) => return self.hindered(&facts.declared, &fault).await,
+            };
+        }
         self.write_whole(facts, testing::with_update(status, update)).await?;
         self.tell_update(update);
         Ok(Turn::Again)

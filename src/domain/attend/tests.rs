@@ -178,6 +178,32 @@ fn a_claim_that_nobody_needs_is_released_when_nothing_of_it_runs() {
     assert_eq!(launched(&being_given, None, None), None);
 }
 
+#[test]
+fn a_task_without_a_slot_waits_for_one_unless_nobody_will_give_it_one() {
+    let unclaimed = |task: OpenTask| Held { listed: false, ..open(task) };
+    let (waits, sight) = (unclaimed(task(false)), sight(None));
+    let told = Place::Told { sight: &sight, launched: true };
+    for place in [Place::Off, Place::Unasked, Place::Silent, told] {
+        assert_eq!(act(&waits, place, None, now()), None, "{place:?}");
+    }
+    let to_end = unclaimed(OpenTask { ending: Some(cancelled()), ..task(false) });
+    for place in [Place::Off, Place::Unasked] {
+        assert_eq!(phase_of(act(&to_end, place, None, now())).unwrap().0, TaskPhase::Cancelled);
+        let back = Some(Act::Requeue(Requeue::GivenBack(disabled())));
+        assert_eq!(act(&waits, place, Some(&disabled()), now()), back);
+    }
+    // A guest that answers is told first; what began there after all gets its slot again.
+    assert_eq!(launched(&to_end, None, None), Some(Act::Stop));
+    assert_eq!(launched(&waits, Some(AttemptState::Running), Some(&disabled())), Some(Act::Reclaim));
+    assert_eq!(launched(&waits, Some(end(Ended::Exited(0))), None), Some(Act::Reclaim));
+    // Another task has taken the last slot meanwhile.
+    let listed = open(task(true));
+    let steps = |slots| steps(&[listed.clone(), waits.clone()], slots, Place::Off, None, now());
+    let acts = |slots| steps(slots).into_iter().map(|step| step.act).collect::<Vec<_>>();
+    assert!(matches!(&acts(1)[..], [_, Act::Requeue(Requeue::GivenBack(why))] if why.reason == TaskReason::Busy));
+    assert_eq!(acts(2).len(), 1);
+}
+
 fn any_state() -> impl Strategy<Value = Option<AttemptState>> {
     prop_oneof![
         Just(None),

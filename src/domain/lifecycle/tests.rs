@@ -116,6 +116,7 @@ impl World {
             test_request: None,
             grace: Duration::from_secs(120),
             enabled: true,
+            slots: 4,
             max_age: Duration::ZERO,
             delay: Duration::ZERO,
             updates: None,
@@ -123,7 +124,6 @@ impl World {
             deleting: false,
             has_finalizer: false,
             abandon: Abandon::No,
-            force_delete: false,
         };
         Self {
             facts: Facts {

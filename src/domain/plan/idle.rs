@@ -58,17 +58,38 @@ fn absent(facts: &Facts) -> Decision {
         // Not until it is certain is it said that there is no VM.
         _ if !proven => facts.until_polled(super::BUSY),
         Wanted::Later(after) => facts.say(Next::Wait { after, poll: false }, None),
-        Wanted::Now { .. } | Wanted::No => facts.say(Next::Rest, None),
+        Wanted::Now { .. } | Wanted::No => in_order(facts),
     }
 }
 
-fn begin_with_create(facts: &Facts, kind: Kind, request: Option<String>) -> Decision {
-    if let Some(problem) = &facts.observed.conflict {
-        return facts.stalled(problem.clone(), None);
+/// Nothing is to be done. What could not be met is looked at again, for it is what keeps tasks away.
+fn in_order(facts: &Facts) -> Decision {
+    if !facts.remembered.stalled || facts.declared.deleting {
+        return facts.say(Next::Rest, None);
     }
+    let nothing =
+        || begin(facts, Kind::Launch, &VmRef { host: facts.declared.wanted.host.clone(), id: String::new() }, "");
+    obstructed(facts, nothing).unwrap_or_else(|| facts.say(Next::Rest, None))
+}
+
+/// What keeps the declaration's VM from being made, if something does. `nothing`: the operation that would make it.
+fn obstructed(facts: &Facts, nothing: impl FnOnce() -> Operation) -> Option<Decision> {
+    if let Some(problem) = &facts.observed.conflict {
+        return Some(facts.stalled(problem.clone(), None));
+    }
+    let Some(obstacles) = &facts.looks.obstacles else {
+        return Some(facts.look(Look::Obstacles(None), &nothing()));
+    };
+    let problem = obstacles.first()?.clone();
+    // A host that is down comes back by itself; what is on it cannot be seen until then.
+    let passes = problem.reason == WorkerReason::HostOffline;
+    Some(if passes { facts.unsure(problem, None) } else { facts.stalled(problem, None) })
+}
+
+fn begin_with_create(facts: &Facts, kind: Kind, request: Option<String>) -> Decision {
     let placeholder = begin(facts, kind, &VmRef { host: facts.declared.wanted.host.clone(), id: String::new() }, "");
     match &facts.looks.strangers {
-        None => return facts.look(Look::Strangers, &placeholder),
+        None if facts.observed.conflict.is_none() => return facts.look(Look::Strangers, &placeholder),
         Some(ids) if !ids.is_empty() => {
             let text = format!(
                 "VM {} is just being made by nobody known here; waiting to see whether it is this worker's",
@@ -76,20 +97,10 @@ fn begin_with_create(facts: &Facts, kind: Kind, request: Option<String>) -> Deci
             );
             return facts.unsure(Problem::new(WorkerReason::Waiting, text), None);
         }
-        Some(_) => {}
+        _ => {}
     }
-    match &facts.looks.obstacles {
-        None => return facts.look(Look::Obstacles(None), &placeholder),
-        Some(obstacles) => {
-            match obstacles.first() {
-                // A host that is down comes back by itself; what is on it cannot be seen until then.
-                Some(problem) if problem.reason == WorkerReason::HostOffline => {
-                    return facts.unsure(problem.clone(), None);
-                }
-                Some(problem) => return facts.stalled(problem.clone(), None),
-                None => {}
-            }
-        }
+    if let Some(decision) = obstructed(facts, || placeholder.clone()) {
+        return decision;
     }
     let operation = Operation { request, ..placeholder };
     download::before(facts, &operation, |facts| test::create(facts, &operation))

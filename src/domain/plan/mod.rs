@@ -45,26 +45,14 @@ const MOST_SENDS: u32 = 5;
 
 /// Decides.
 pub fn plan(facts: &Facts) -> Decision {
-    let (declared, remembered) = (&facts.declared, &facts.remembered);
-    if declared.deleting && !declared.has_finalizer {
-        return facts.say(Next::Rest, None);
-    }
-    match &declared.abandon {
-        Abandon::Yes if declared.deleting => return facts.say(Next::Release { abandoned: true }, None),
-        Abandon::Unclear(value) if declared.deleting => return facts.held_up(unclear(value), None),
-        _ => {}
-    }
-    let operation = match &remembered.operation {
-        Some(Err(error)) => {
-            return facts.stalled(Problem::new(WorkerReason::OperationUnreadable, error.to_string()), None);
-        }
-        Some(Ok(operation)) => Some(operation),
-        None => None,
-    };
-    if let Some(decision) = work::without_guest(facts, operation) {
+    if let Some(decision) = unasked(facts) {
         return decision;
     }
+    let operation = facts.remembered.operation.as_ref().and_then(|record| record.as_ref().ok());
     if let Some(problem) = gate(facts) {
+        if let Some(decision) = work::gated(facts, operation) {
+            return decision;
+        }
         // That there is no Hypervisor is known; behind one that is away or paused nothing is.
         return match &facts.observed.hypervisor {
             HypervisorState::Missing(_) => facts.held_up(problem, operation),
@@ -75,6 +63,28 @@ pub fn plan(facts: &Facts) -> Decision {
         Some(operation) => go_on(facts, operation),
         None => idle::plan(facts),
     }
+}
+
+/// What is decided whether the hypervisor answers or not; `None` if it must be asked.
+pub fn unasked(facts: &Facts) -> Option<Decision> {
+    let (declared, remembered) = (&facts.declared, &facts.remembered);
+    if declared.deleting && !declared.has_finalizer {
+        return Some(facts.say(Next::Rest, None));
+    }
+    match &declared.abandon {
+        Abandon::Yes if declared.deleting => return Some(facts.say(Next::Release { abandoned: true }, None)),
+        Abandon::Unclear(value) if declared.deleting => return Some(facts.held_up(unclear(value), None)),
+        _ => {}
+    }
+    let operation = match &remembered.operation {
+        Some(Err(error)) => {
+            let problem = Problem::new(WorkerReason::OperationUnreadable, error.to_string());
+            return Some(facts.stalled(problem, None));
+        }
+        Some(Ok(operation)) => Some(operation),
+        None => None,
+    };
+    work::without_guest(facts, operation)
 }
 
 /// Deleting on a guess could destroy a VM that was to be kept.

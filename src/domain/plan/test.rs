@@ -302,6 +302,10 @@ fn launched(facts: &Facts, operation: &Operation, at: &VmRef, update: Option<Upd
     }
     match &facts.looks.inside {
         None => facts.look(Look::Inside(at.clone()), operation),
+        Some(Inside::Silent(since)) if *since > facts.observed.guest_timeout => {
+            let text = format!("the guest was launched, and has not answered since for {} s", since.as_secs());
+            facts.conclude(operation, "guest", text)
+        }
         Some(Inside::Silent(_)) => facts.say(Next::Wait { after: GUEST, poll: false }, Some(operation)),
         Some(Inside::Told(sight)) => {
             let (boot_id, update) = (sight.boot_id.clone(), update.map(Box::new));

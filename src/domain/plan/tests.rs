@@ -1,5 +1,6 @@
 //! The way of a test through its steps, and what may never be decided whatever the facts.
 
+mod claimed;
 mod download;
 mod edited;
 mod left_behind;
@@ -75,6 +76,7 @@ pub(super) fn facts() -> Facts {
             test_request: None,
             grace: Duration::from_secs(120),
             enabled: true,
+            slots: 4,
             max_age: Duration::ZERO,
             delay: Duration::ZERO,
             updates: None,
@@ -82,7 +84,6 @@ pub(super) fn facts() -> Facts {
             deleting: false,
             has_finalizer: false,
             abandon: Abandon::No,
-            force_delete: false,
         },
         remembered: Remembered::default(),
         observed: Observed {

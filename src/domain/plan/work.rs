@@ -8,7 +8,8 @@ use crate::domain::attempt::Sight;
 use crate::domain::attend::{self, Place, Step};
 use crate::domain::availability;
 use crate::domain::claims::Held;
-use crate::domain::observation::{Inside, Live, Problem};
+use crate::domain::identity::Ownership;
+use crate::domain::observation::{HypervisorState, Inside, Live, Presence, Problem};
 use crate::domain::operation::{Kind, Operation};
 use crate::hypervisor::vm::{Power, VmRef};
 
@@ -25,6 +26,33 @@ pub(super) fn without_guest(facts: &Facts, operation: Option<&Operation>) -> Opt
     let launching = operation.is_some_and(|operation| matches!(operation.kind, Kind::Test | Kind::Launch));
     let untouched = operation.is_none() && facts.remembered.launch.is_none();
     if launching || untouched { attended(facts, Place::Unasked) } else { None }
+}
+
+/// What tasks need while their worker is paused, or its hypervisor away; `None` if nothing. A lease ends by its client's
+/// word, which takes no call. Of a worker that is paused, what has ended by itself is seen and told; nothing is begun and
+/// nothing is stopped in it.
+pub(super) fn gated(facts: &Facts, operation: Option<&Operation>) -> Option<Decision> {
+    let claims = &facts.remembered.claims;
+    if claims.is_empty() || operation.is_some() || facts.declared.deleting {
+        return None;
+    }
+    let settled = |place| {
+        let mut steps = attend::steps(claims, facts.declared.slots, place, None, facts.now);
+        steps.retain(|step| !step.act.is_call());
+        steps
+    };
+    let told = |steps: Vec<Step>| (!steps.is_empty()).then(|| facts.say(Next::Attend(steps), None));
+    let Presence::Present { at, power: Power::On, ownership: Ownership::Ours, .. } = &facts.observed.presence else {
+        return told(settled(Place::Silent));
+    };
+    if facts.observed.hypervisor != HypervisorState::Ready || !claims.iter().any(Held::has_begun) {
+        return told(settled(Place::Silent));
+    }
+    match &facts.looks.inside {
+        None => Some(facts.say(Next::Look(Look::Inside(at.clone())), None)),
+        Some(Inside::Silent(_)) => told(settled(Place::Silent)),
+        Some(Inside::Told(sight)) => told(settled(Place::Told { sight, launched: is_launched(facts, sight) })),
+    }
 }
 
 /// What tasks need whose worker's VM is proven to be off, or gone; `None` if nothing.
@@ -118,7 +146,8 @@ pub(super) fn is_launched(facts: &Facts, sight: &Sight) -> bool {
 
 fn attended(facts: &Facts, place: Place<'_>) -> Option<Decision> {
     let refuses = availability::refusal(facts);
-    let steps: Vec<Step> = attend::steps(&facts.remembered.claims, place, refuses.as_ref(), facts.now);
+    let (claims, slots) = (&facts.remembered.claims, facts.declared.slots);
+    let steps: Vec<Step> = attend::steps(claims, slots, place, refuses.as_ref(), facts.now);
     (!steps.is_empty()).then(|| {
         let operation = facts.remembered.operation.as_ref().and_then(|operation| operation.as_ref().ok());
         facts.say(Next::Attend(steps), operation)

@@ -65,12 +65,17 @@ pub(super) struct Ready {
 }
 
 impl Command {
-    /// Makes it ready; else the reason why no guest can run it, in which no secret stands.
-    pub(super) fn ready(&self) -> Result<Ready, String> {
+    /// The reason why no guest can run it, if there is one; no secret stands in it.
+    pub fn check(&self) -> Result<(), String> {
         self.check_program()?;
         self.check_size()?;
         self.variables().try_for_each(|(name, _)| check_name(name))?;
-        check_user(&self.user)?;
+        check_user(&self.user)
+    }
+
+    /// Makes it ready; else the reason of [`check`](Self::check).
+    pub(super) fn ready(&self) -> Result<Ready, String> {
+        self.check()?;
         let seconds = self.timeout.as_secs() + u64::from(self.timeout.subsec_nanos() > 0);
         Ok(Ready { pieces: pieces(&self.text()), user: self.user.clone(), seconds: seconds.max(1) })
     }

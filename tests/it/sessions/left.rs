@@ -146,8 +146,8 @@ fn tasks_whose_session_is_gone_are_cancelled_and_left() {
 }
 
 #[test]
-fn tasks_whose_worker_is_gone_are_done_again_or_fail() {
-    for (patch, waits) in [(runs(&["sleep", "36000"]), true), (json!({}), false)] {
+fn tasks_whose_worker_was_taken_away_under_them_fail() {
+    for patch in [runs(&["sleep", "36000"]), json!({})] {
         in_virtual_time(async {
             let mut lab = Lab::with_worker().await;
             lab.declare(session("night", &json!([{"id": "101"}]), &patch)).await;
@@ -157,16 +157,9 @@ fn tasks_whose_worker_is_gone_are_done_again_or_fail() {
             let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
             lab.world.workers().patch("w1", &PatchParams::default(), &none).await.unwrap();
             assert!(lab.world.worker("w1").await.is_none());
-            if waits {
-                let task = lab.task("night-0", |task| task.status.as_ref().unwrap().worker.is_none()).await;
-                let status = task.status.unwrap();
-                assert_eq!((status.phase.as_deref(), status.lost_attempts), (Some("Pending"), Some(1)));
-                lab.delete_task("night-0").await;
-                lab.phase("night", "Cancelled").await;
-            } else {
-                lab.phase("night", "Failed").await;
-                assert_eq!(lab.ends("night"), [end("Failed", "WorkerLost")]);
-            }
+            // Its VM was left behind, and may still be at it.
+            lab.phase("night", "Failed").await;
+            assert_eq!(lab.ends("night"), [end("Failed", "WorkerLost")]);
         });
     }
 }
