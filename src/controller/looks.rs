@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use super::connection::Connection;
 use super::context::Context;
 use super::snapshot::{hypervisor_key, named_ids};
-use super::{budget, snapshot};
+use super::{budget, gone, snapshot};
 use crate::api::Worker;
 use crate::api::reasons::WorkerReason;
 use crate::domain::allowed;
@@ -55,6 +55,7 @@ impl Looker<'_> {
             Look::Guest(at) => looks.guest = Some(self.client.guest_answers(at).await?),
             Look::Inside(at) => looks.inside = Some(self.inside(at).await?),
             Look::Update(at) => looks.update = Some(self.update(at, operation).await?),
+            Look::Gone(tasks) => looks.gone = Some(gone::of(self.context, self.worker, tasks).await),
         }
         Ok(())
     }

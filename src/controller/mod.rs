@@ -10,6 +10,7 @@ pub mod events;
 pub mod execute;
 pub mod finalizer;
 pub mod fresh;
+pub mod gone;
 pub mod hypervisor;
 pub mod index;
 pub mod listed;

@@ -26,6 +26,7 @@ use crate::hypervisor::SharedHypervisor;
 mod attending;
 mod commands;
 mod concluding;
+mod forgetting;
 mod looking;
 mod telling;
 
@@ -224,6 +225,7 @@ impl<'a> Pass<'a> {
                 let result = CheckResult::failed(check, facts.observed.step_age, message);
                 self.conclude_failed(facts, &report, &operation, result, update.as_deref()).await
             }
+            Next::Forget(attempts) => self.forget(facts, &attempts, link.as_ref()).await,
             Next::Attend(steps) => self.attend(facts, &report, &steps, link.as_ref()).await,
             Next::Launched { operation, boot_id, update } => match link {
                 Some((connection, client)) => {

@@ -35,6 +35,8 @@ pub struct Sight {
 pub struct Attempt {
     /// Which one.
     pub id: AttemptId,
+    /// How long ago its guard was made. Over a reboot that is as good as the guest's wall clock.
+    pub age: Duration,
     /// What became of it.
     pub state: AttemptState,
 }

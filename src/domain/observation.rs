@@ -1,7 +1,7 @@
 //! What is known when a decision is made: what people declared, what the status remembers, what the world shows.
 
 use crate::api::reasons::WorkerReason;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -217,6 +217,8 @@ pub struct Looks {
     pub inside: Option<Inside>,
     /// What the guest tells of the update that the operation wants.
     pub update: Option<UpdateLook>,
+    /// Tasks (UIDs) that were asked after, and do not exist any more.
+    pub gone: Option<BTreeSet<String>>,
 }
 
 /// What a guest tells of the tasks in it.

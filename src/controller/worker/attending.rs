@@ -247,7 +247,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn guest<'b>(
+    pub(super) fn guest<'b>(
         &'b self,
         facts: &'b Facts,
         link: Option<&'b (Arc<Connection>, SharedHypervisor)>,

@@ -72,6 +72,12 @@ impl Commands<'_> {
         Ok(tasks::stop(channel.as_ref(), id, self.guest.context.patience.script).await?)
     }
 
+    /// Removes the guards of attempts that nobody asks after any more.
+    pub(super) async fn forget(&self, ids: &[AttemptId]) -> Result<(), Error> {
+        let channel = self.guest.open().await?;
+        Ok(tasks::forget(channel.as_ref(), ids, self.guest.context.patience.script).await?)
+    }
+
     /// The end of what a command has printed, without the values of secrets; `None` if these cannot be told.
     pub(super) async fn output(&self, task: &WorkerTask, id: &AttemptId) -> Result<Option<String>, Error> {
         let context = self.guest.context;

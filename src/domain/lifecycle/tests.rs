@@ -1,5 +1,6 @@
 //! A worker is led along every row of the table by the decisions of `plan`, in a world that does what it is told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -269,6 +270,7 @@ impl World {
                     self.looks_fade();
                 }
                 Next::Attend(steps) => self.attend(&steps),
+                Next::Forget(_) => self.facts.looks.gone = Some(BTreeSet::new()),
                 Next::Launched { operation, boot_id, .. } => {
                     self.facts.remembered.launch = Some(LaunchRecord { operation: operation.id, boot_id });
                 }
@@ -324,6 +326,7 @@ impl World {
             Look::Guest(_) => looks.guest = Some(self.guest != Guest::Silent),
             Look::Inside(_) => looks.inside = Some(inside),
             Look::Update(_) => looks.update = Some(update),
+            Look::Gone(_) => looks.gone = Some(BTreeSet::new()),
         }
     }
 
@@ -349,7 +352,11 @@ impl World {
             return Inside::Silent(Duration::from_secs(3600));
         }
         let running = |held: &&Held| matches!(&held.task, TaskSight::Open(task) if task.begun);
-        let attempt = |held: &Held| Attempt { id: held.claim.attempt_id(), state: AttemptState::Running };
+        let attempt = |held: &Held| Attempt {
+            id: held.claim.attempt_id(),
+            age: Duration::ZERO,
+            state: AttemptState::Running,
+        };
         let attempts = self.facts.remembered.claims.iter().filter(running).map(attempt).collect();
         Inside::Told(Sight { boot_id: format!("boot-{}", self.boots), attempts, strays: Vec::new() })
     }

@@ -1,8 +1,10 @@
 //! What a decision is: the next thing to do, and what to say meanwhile.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::report::Report;
+use crate::domain::attempt::AttemptId;
 use crate::domain::attend::Step;
 use crate::domain::effect::Effect;
 use crate::domain::operation::Operation;
@@ -39,6 +41,8 @@ pub enum Next {
     },
     /// Give every task that is with this worker what it needs next, then ask again.
     Attend(Vec<Step>),
+    /// Remove the guards of these attempts from the guest, then ask again.
+    Forget(Vec<AttemptId>),
     /// Record that this boot of the guest was launched and takes tasks, then ask again.
     Launched {
         /// The operation that launched it.
@@ -111,4 +115,6 @@ pub enum Look {
     Inside(VmRef),
     /// Ask the guest for the operation's update.
     Update(VmRef),
+    /// Ask which of these tasks (UIDs) do not exist any more.
+    Gone(BTreeSet<String>),
 }

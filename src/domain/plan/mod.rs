@@ -8,6 +8,7 @@ mod apply;
 mod decision;
 mod delete;
 mod download;
+mod forget;
 mod idle;
 mod report;
 mod test;

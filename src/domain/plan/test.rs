@@ -1,8 +1,8 @@
 //! A test: make the VM if there is none, apply the declaration, power on, check, power off.
 
 use super::{
-    AfterChecks, BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, SLOW, apply, on_target, power_down,
-    unfit, update,
+    AfterChecks, BUSY, Decision, Effect, Facts, GUEST, Look, MOST_SENDS, Next, SLOW, apply, forget, on_target,
+    power_down, unfit, update,
 };
 use crate::api::reasons::WorkerReason;
 use crate::domain::declare;
@@ -13,6 +13,10 @@ use crate::domain::operation::{Kind, Operation, Step, Target};
 use crate::domain::update::UpdateRecord;
 use crate::hypervisor::vm::{Power, TaskState, VmRef};
 use jiff::SignedDuration;
+use std::time::Duration;
+
+/// A worker that a task has waited for is given to it, or is not, within this time after its test.
+const HANDOVER: Duration = Duration::from_secs(20);
 
 /// Goes on with a test.
 pub(super) fn plan(facts: &Facts, operation: &Operation) -> Decision {
@@ -286,12 +290,23 @@ pub(super) fn result(facts: &Facts, operation: &Operation, at: &VmRef, update: O
 
 /// The result is recorded. Work that waits goes on with a VM that passed; else it is powered off.
 fn told(facts: &Facts, operation: &Operation, at: &VmRef) -> Decision {
+    let is_fit = operation.has_powered_on() && !operation.checked && passed(facts);
     let goes_on = operation.kind == Kind::Launch || facts.remembered.claims.iter().any(|held| held.listed);
-    if goes_on && operation.has_powered_on() && !operation.checked && passed(facts) {
+    if is_fit && goes_on {
         return launched(facts, operation, at, None);
+    }
+    if is_fit && is_awaited(facts) {
+        return facts.say(Next::Wait { after: BUSY, poll: false }, Some(operation));
     }
     let over = Operation { checked: true, ..operation.clone() };
     power_down(facts, &over)
+}
+
+/// Whether a task has waited for this very result and may be given the worker in a moment. Whoever powers it off and who
+/// gives it a task both write the Worker as it was read, so only one of them does.
+fn is_awaited(facts: &Facts) -> bool {
+    let age = |test: &TestRecord| facts.now.duration_since(test.finished).unsigned_abs();
+    facts.observed.needed && facts.remembered.last_test.as_ref().is_some_and(|test| age(test) < HANDOVER)
 }
 
 /// The VM is fit: which boot of it that is is recorded, and it stays powered on.
@@ -308,6 +323,9 @@ fn launched(facts: &Facts, operation: &Operation, at: &VmRef, update: Option<Upd
         }
         Some(Inside::Silent(_)) => facts.say(Next::Wait { after: GUEST, poll: false }, Some(operation)),
         Some(Inside::Told(sight)) => {
+            if let Some(decision) = forget::first(facts, operation, sight) {
+                return decision;
+            }
             let (boot_id, update) = (sight.boot_id.clone(), update.map(Box::new));
             facts.say(Next::Launched { operation: Box::new(operation.clone()), boot_id, update }, Some(operation))
         }

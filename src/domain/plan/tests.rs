@@ -3,6 +3,8 @@
 mod claimed;
 mod download;
 mod edited;
+mod forgotten;
+mod handed_over;
 mod left_behind;
 mod properties;
 mod sent_again;
@@ -10,6 +12,8 @@ mod unknown;
 mod update;
 
 use super::*;
+use std::collections::BTreeSet;
+
 use crate::api::reasons::WorkerReason;
 use crate::domain::attempt::Sight;
 use crate::domain::fault::{Fault, FaultKind};
@@ -165,6 +169,7 @@ fn settle(mut facts: Facts, world: &Looks) -> Decision {
             Next::Look(Look::Guest(_)) => facts.looks.guest = world.guest,
             Next::Look(Look::Inside(_)) => facts.looks.inside.clone_from(&world.inside),
             Next::Look(Look::Update(_)) => facts.looks.update.clone_from(&world.update),
+            Next::Look(Look::Gone(_)) => facts.looks.gone.clone_from(&world.gone),
             _ => return decision,
         }
     }
@@ -183,6 +188,7 @@ fn well(live: Live) -> Looks {
         budget: Some(Budget::Granted),
         guest: Some(true),
         inside: Some(Inside::Told(Sight { boot_id: "boot".into(), ..Sight::default() })),
+        gone: Some(BTreeSet::new()),
         ..Looks::default()
     }
 }

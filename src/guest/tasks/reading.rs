@@ -89,8 +89,9 @@ impl Reading {
         let Self { now, mut units, guards } = self;
         let mut attempts = Vec::new();
         for (id, guard) in guards {
+            let age = guard.made.ago(&now);
             let state = if units.remove(&id.unit()) { AttemptState::Running } else { guard.state(&now) };
-            attempts.push(Attempt { id, state });
+            attempts.push(Attempt { id, age, state });
         }
         Sight { boot_id: now.boot.unwrap_or_default(), attempts, strays: units.into_iter().collect() }
     }

@@ -1,11 +1,12 @@
 //! A simulated guest that answers by the script's name, at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use self::machine::Machine;
 use super::inside::{Inside, KERNEL, OS};
@@ -67,6 +68,19 @@ impl CannedGuest {
     /// How often each attempt was begun, in all guests together. More than once is what must never be.
     pub fn starts(&self) -> BTreeMap<AttemptId, u32> {
         self.starts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The commands that run in all guests at this moment: the life of the machine that each of them runs in.
+    pub fn running(&self, wall: Timestamp) -> BTreeMap<AttemptId, String> {
+        let machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = machines.iter().flat_map(|(life, machine)| machine.running(wall).map(move |id| (id, life)));
+        all.map(|(id, life)| (id.clone(), life.clone())).collect()
+    }
+
+    /// The attempts that have a guard in some guest.
+    pub fn guards(&self) -> BTreeSet<AttemptId> {
+        let machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        machines.values().flat_map(|machine| machine.attempts.keys().cloned()).collect()
     }
 
     /// How many updates were cut off, because their guest was powered off or rebooted in the middle of them.

@@ -178,7 +178,7 @@ pub(crate) struct Arranged {
 }
 
 impl Arranged {
-    fn strike(&self, mishap: Mishap) {
+    fn strike(&self, mishap: Mishap) -> Mishap {
         self.struck.fetch_add(1, Ordering::Relaxed);
         if mishap.kills() {
             self.kill.notify_one();
@@ -186,6 +186,7 @@ impl Arranged {
         if let Mishap::Erased(..) = mishap {
             self.erase.notify_one();
         }
+        mishap
     }
 }
 
@@ -227,24 +228,44 @@ pub(crate) async fn erase(world: &World, loss: Loss) {
 
 fn at_hypervisor(world: &World, nth: u64, mishap: Mishap, arranged: &Arc<Arranged>) {
     let arranged = Arc::clone(arranged);
-    world.pve.faults().set_hook(Arc::new(move |moment: Moment, call: &LoggedCall| {
-        if call.number != nth || !is_effect(call) || moment != Moment::Before {
-            return None;
-        }
-        arranged.strike(mishap);
-        Some(mishap.fate().at_hypervisor())
-    }));
+    hook(world, move |call| (call.number == nth).then(|| arranged.strike(mishap)));
 }
 
 fn at_kubernetes(world: &World, nth: u64, mishap: Mishap, arranged: &Arc<Arranged>) {
     let arranged = Arc::clone(arranged);
     let seen = AtomicU64::new(0);
+    intercept(world, move || (seen.fetch_add(1, Ordering::Relaxed) + 1 == nth).then(|| arranged.strike(mishap)));
+}
+
+/// Sets up what befalls the operator's effects and writes, one after the other: `decide` is asked at each of them.
+pub(super) fn arrange_each(
+    world: &World,
+    decide: impl Fn() -> Option<Mishap> + Send + Sync + 'static,
+) -> Arc<Arranged> {
+    let (arranged, decide) = (Arc::new(Arranged::default()), Arc::new(decide));
+    let strike = {
+        let arranged = Arc::clone(&arranged);
+        move || decide().map(|mishap| arranged.strike(mishap))
+    };
+    let at_effect = strike.clone();
+    hook(world, move |_| at_effect());
+    intercept(world, strike);
+    arranged
+}
+
+/// Has `strike` asked before each effect.
+fn hook(world: &World, strike: impl Fn(&LoggedCall) -> Option<Mishap> + Send + Sync + 'static) {
+    world.pve.faults().set_hook(Arc::new(move |moment: Moment, call: &LoggedCall| {
+        let is_due = moment == Moment::Before && is_effect(call);
+        is_due.then(|| strike(call)).flatten().map(|mishap| mishap.fate().at_hypervisor())
+    }));
+}
+
+/// Has `strike` asked before each write of the operator.
+fn intercept(world: &World, strike: impl Fn() -> Option<Mishap> + Send + Sync + 'static) {
     world.kube.intercept(move |call| {
-        if !is_ours(call) || seen.fetch_add(1, Ordering::Relaxed) + 1 != nth {
-            return Fault::None;
-        }
-        arranged.strike(mishap);
-        mishap.fate().at_kubernetes()
+        let struck = is_ours(call).then(&strike).flatten();
+        struck.map_or(Fault::None, |mishap| mishap.fate().at_kubernetes())
     });
 }
 

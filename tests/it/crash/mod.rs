@@ -6,6 +6,7 @@ mod lives;
 mod lost;
 mod matrix;
 pub(crate) mod mishaps;
+mod nights;
 pub(crate) mod operator;
 mod sessions;
 mod suspended;

@@ -88,11 +88,13 @@ fn any_inside() -> impl Strategy<Value = Inside> {
         Some(AttemptState::Lost),
         Some(AttemptState::Stopped),
     ]);
-    let sight = (attempt, any::<bool>(), proptest::bool::weighted(0.1)).prop_map(|(state, same, stray)| {
+    let sight = (attempt, any::<bool>(), proptest::bool::weighted(0.1), 0_u64..1200);
+    let sight = sight.prop_map(|(state, same, stray, age)| {
         let id = AttemptId { task: "a".into(), attempt: 1 };
+        let age = Duration::from_secs(age);
         Inside::Told(Sight {
             boot_id: if same { "boot" } else { "another" }.into(),
-            attempts: state.map(|state| Attempt { id, state }).into_iter().collect(),
+            attempts: state.map(|state| Attempt { id, age, state }).into_iter().collect(),
             strays: stray.then(|| "stevedore-task-x".to_owned()).into_iter().collect(),
         })
     });

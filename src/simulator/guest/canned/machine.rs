@@ -1,9 +1,12 @@
 //! What canned guests keep: on the disk of a machine, and in its memory.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::super::updates::Updates;
-use super::attempt::{Attempt, Moment};
+use super::attempt::{Attempt, Fate, Moment};
 use super::updates::Update;
 use crate::guest::tasks::AttemptId;
 use crate::simulator::guest_exec::{GuestEnd, GuestFacts};
@@ -29,6 +32,16 @@ impl Machine {
             self.boots = boots;
             self.pieces.clear();
         }
+    }
+
+    /// The attempts whose commands run at this moment, as far as is known by now.
+    pub(super) fn running(&self, wall: Timestamp) -> impl Iterator<Item = &AttemptId> {
+        let runs = move |attempt: &Attempt| {
+            let passed = Duration::try_from(wall.duration_since(attempt.made.wall)).unwrap_or_default();
+            let now = attempt.made.at(attempt.made.uptime + passed);
+            attempt.fate(Moment { boots: self.boots, ..now }) == Fate::Running
+        };
+        self.attempts.iter().filter(move |(_, attempt)| runs(attempt)).map(|(id, _)| id)
     }
 
     /// Notes when the boot ended that attempts ran in; gives back how many updates it cut off.
