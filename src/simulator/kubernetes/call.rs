@@ -105,7 +105,8 @@ pub struct Call {
     /// The body: JSON, or null.
     pub body: Value,
     pub(super) query: Vec<(String, String)>,
-    pub(super) metadata_only: bool,
+    /// Whether only the metadata of objects are asked for.
+    pub metadata_only: bool,
 }
 
 impl Call {

@@ -8,6 +8,7 @@ mod later_crd;
 mod lifecycle;
 mod looks;
 mod namespace;
+mod night;
 mod normal;
 mod older;
 pub(crate) mod stage;

@@ -78,7 +78,16 @@ impl Stage {
 
     /// The same with another chart.
     pub(super) async fn with(scenario: Scenario, chart: &Path, lease: &str) -> Self {
-        let pve = Simulator::with_guests(scenario, Arc::new(SystemClock), Arc::new(CannedGuest::default()));
+        Self::of_guests(scenario, Arc::default(), chart, lease).await
+    }
+
+    /// The same with a lease of 3 s, and with guests that can be asked what they did.
+    pub(super) async fn with_guests(scenario: Scenario, guests: Arc<CannedGuest>) -> Self {
+        Self::of_guests(scenario, guests, &chart(), SHORT_LEASE).await
+    }
+
+    async fn of_guests(scenario: Scenario, guests: Arc<CannedGuest>, chart: &Path, lease: &str) -> Self {
+        let pve = Simulator::with_guests(scenario, Arc::new(SystemClock), guests);
         let flags = "extraArgs={--settle-time=1s,--guest-timeout=20s,--call-deadline=2s}";
         Self::before(pve, chart, &[flags, lease], PATIENCE).await
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::lab::{Kills, VMS, begun, ends, is_over, session, vms, work, world};
+use super::lab::{Kills, PER_STORAGE, SLOTS, VMS, begun, ends, is_over, session, vms, work, world};
 use super::rules::Rules;
 use crate::crash::lives::tell;
 use crate::crash::world::{World, in_virtual_time};
@@ -13,7 +13,7 @@ use crate::support::seed::seed;
 
 /// How often the operator is killed in a night.
 const KILLS: u64 = 20;
-const NIGHTS: u64 = 8;
+const NIGHTS: u64 = 4;
 /// The changes of an undisturbed night, divided by the kills, twice: they are spread over the whole of it.
 const WITHIN: u64 = 18;
 const WORKERS: [(&str, &str); 4] = [("w1", "pve1"), ("w2", "pve1"), ("w3", "pve2"), ("w4", "pve3")];
@@ -50,7 +50,10 @@ async fn night(seed: u64, kills: u64) -> Result<u32, String> {
         return Err(format!("it ended as {found:?}"));
     }
     let phase = world.session("night").await.and_then(|one| one.status).and_then(|status| status.phase);
-    if phase.as_deref() == Some("Failed") { Ok(killed) } else { Err(format!("the session ended as {phase:?}")) }
+    if phase.as_deref() != Some("Failed") {
+        return Err(format!("the session ended as {phase:?}"));
+    }
+    if rules.most() == (SLOTS, PER_STORAGE) { Ok(killed) } else { Err(format!("no limit was reached: {:?}", rules.most())) }
 }
 
 #[test]

@@ -107,7 +107,8 @@ impl Kills {
         self.dice.lock().unwrap().below(end)
     }
 
-    fn arm(&self) {
+    /// An operator begins to work.
+    pub(super) fn arm(&self) {
         let due = if self.left.load(Ordering::Relaxed) > 0 { 1 + self.draw(self.within) } else { 0 };
         self.due.store(due, Ordering::Relaxed);
     }
@@ -136,7 +137,18 @@ pub(super) async fn work(
     kills: &Arc<Kills>,
     done: impl AsyncFn(&World) -> bool,
 ) -> Result<u32, String> {
-    let (arranged, broken) = (kills.arrange(world), RefCell::new(None));
+    let arranged = kills.arrange(world);
+    shifts(world, rules, (&arranged, &|| kills.arm()), done).await
+}
+
+/// The same with kills that were arranged otherwise, and with what is done before each operator begins.
+pub(super) async fn shifts(
+    world: &World,
+    rules: &Rules,
+    (arranged, begin): (&Arranged, &dyn Fn()),
+    done: impl AsyncFn(&World) -> bool,
+) -> Result<u32, String> {
+    let broken = RefCell::new(None);
     let watch = async |world: &World| {
         if let Err(text) = rules.hold(world) {
             broken.borrow_mut().get_or_insert(text);
@@ -145,7 +157,7 @@ pub(super) async fn work(
         done(world).await
     };
     for killed in 0.. {
-        kills.arm();
+        begin();
         let mut operator = world.operator();
         let finished = tokio::select! {
             finished = operator.run(LONG, &watch) => finished,
@@ -153,7 +165,7 @@ pub(super) async fn work(
         };
         return match broken.take() {
             Some(text) => Err(text),
-            None if finished => Ok(killed),
+            None if finished => rules.hold_at_the_end(world).map(|()| killed),
             None => Err(format!("it never ended: {}", told(world))),
         };
     }

@@ -14,20 +14,35 @@ use crate::crash::world::World;
 pub(super) struct Rules {
     /// The storage of each VM.
     storages: BTreeMap<u32, String>,
-    strangers: BTreeMap<u32, String>,
+    strangers: BTreeMap<u32, BTreeMap<String, String>>,
+    /// Moves on with all that could break a rule, as it was when they were looked at last.
+    looked: Mutex<[u64; 3]>,
     /// The attempts that have been seen to be begun.
     seen: Mutex<BTreeSet<AttemptId>>,
+    /// The most tasks at a time that were seen in one place, and on one storage.
+    most: Mutex<(usize, usize)>,
 }
 
 impl Rules {
     pub(super) fn of(world: &World) -> Self {
         let storages = vms().into_iter().map(|vm| (vm.id, vm.storage)).collect();
-        Self { storages, strangers: world.strangers(), seen: Mutex::default() }
+        let (looked, seen, most) = Default::default();
+        Self { storages, strangers: strangers(world), looked, seen, most }
+    }
+
+    /// The most tasks at a time that were seen in one machine or with one worker, and on one storage.
+    pub(super) fn most(&self) -> (usize, usize) {
+        *self.most.lock().unwrap()
     }
 
     /// Whether all holds now; the text says what does not.
     pub(super) fn hold(&self, world: &World) -> Result<(), String> {
         let starts = world.guests.starts();
+        let times: u64 = starts.values().map(|times| u64::from(*times)).sum();
+        let now = [world.version("workertasks"), world.version("workers"), times];
+        if std::mem::replace(&mut *self.looked.lock().unwrap(), now) == now {
+            return Ok(());
+        }
         if let Some((id, times)) = starts.iter().find(|(_, times)| **times > 1) {
             return Err(format!("attempt {id} was begun {times} times"));
         }
@@ -35,8 +50,12 @@ impl Rules {
             world.all_tasks().into_iter().filter_map(|task| Some((task.uid()?, task))).collect();
         self.only_fit_workers(world, &starts.into_keys().collect(), &tasks)?;
         self.limits(world, &tasks)?;
-        claims_fit(world)?;
-        if world.strangers() == self.strangers { Ok(()) } else { Err("a VM of somebody else was changed".to_owned()) }
+        claims_fit(world)
+    }
+
+    /// Whether nobody else's VM was changed. Accidents may have powered it off.
+    pub(super) fn hold_at_the_end(&self, world: &World) -> Result<(), String> {
+        if strangers(world) == self.strangers { Ok(()) } else { Err("a VM of somebody else was changed".to_owned()) }
     }
 
     /// What has just begun has begun on a worker that passed its last test.
@@ -88,8 +107,17 @@ impl Rules {
             let worker = task.status.as_ref().and_then(|status| status.worker.clone()).unwrap_or_default();
             count(format!("worker {worker}"), task, SLOTS)?;
         }
+        let most = |counts: &BTreeMap<String, usize>| counts.values().copied().max().unwrap_or(0);
+        let mut seen = self.most.lock().unwrap();
+        *seen = (seen.0.max(most(&by_place)), seen.1.max(most(&by_storage)));
         Ok(())
     }
+}
+
+/// All options of every VM that is not a worker's.
+fn strangers(world: &World) -> BTreeMap<u32, BTreeMap<String, String>> {
+    let ids: Vec<u32> = world.strangers().into_keys().collect();
+    world.pve.world(|world| ids.into_iter().map(|id| (id, world.settings(id))).collect())
 }
 
 fn claims_fit(world: &World) -> Result<(), String> {
