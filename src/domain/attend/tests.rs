@@ -48,7 +48,8 @@ fn late(deadline: i64) -> Ending {
 }
 
 fn sight(state: Option<AttemptState>) -> Sight {
-    let attempt = |state| Attempt { id: AttemptId { task: "a-1".into(), attempt: 2 }, state };
+    let attempt =
+        |state| Attempt { id: AttemptId { task: "a-1".into(), attempt: 2 }, age: Duration::from_secs(60), state };
     Sight { boot_id: "b".into(), attempts: state.into_iter().map(attempt).collect(), strays: Vec::new() }
 }
 

@@ -352,11 +352,8 @@ impl World {
             return Inside::Silent(Duration::from_secs(3600));
         }
         let running = |held: &&Held| matches!(&held.task, TaskSight::Open(task) if task.begun);
-        let attempt = |held: &Held| Attempt {
-            id: held.claim.attempt_id(),
-            age: Duration::ZERO,
-            state: AttemptState::Running,
-        };
+        let attempt =
+            |held: &Held| Attempt { id: held.claim.attempt_id(), age: Duration::ZERO, state: AttemptState::Running };
         let attempts = self.facts.remembered.claims.iter().filter(running).map(attempt).collect();
         Inside::Told(Sight { boot_id: format!("boot-{}", self.boots), attempts, strays: Vec::new() })
     }

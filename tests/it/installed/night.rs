@@ -95,7 +95,9 @@ async fn look_on(guests: Arc<CannedGuest>, moments: Arc<Mutex<Vec<Moment>>>) {
 fn most(moments: &[Moment], kind: impl Fn(&AttemptId, &str) -> String) -> usize {
     let counts = moments.iter().flat_map(|moment| {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        moment.iter().for_each(|(id, life)| *counts.entry(kind(id, life)).or_default() += 1);
+        for (id, life) in moment {
+            *counts.entry(kind(id, life)).or_default() += 1;
+        }
         counts.into_values()
     });
     counts.max().unwrap_or(0)

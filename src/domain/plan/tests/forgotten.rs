@@ -43,7 +43,8 @@ fn launch(attempts: Vec<Attempt>, gone: &[&str]) -> (Facts, Looks) {
 
 #[test]
 fn what_is_gone_is_forgotten_before_the_launch_is_recorded() {
-    let attempts = vec![attempt("a", 4000, ended()), attempt("b", 5000, AttemptState::Lost), attempt("c", 6000, ended())];
+    let attempts =
+        vec![attempt("a", 4000, ended()), attempt("b", 5000, AttemptState::Lost), attempt("c", 6000, ended())];
     let (facts, world) = launch(attempts, &["a", "b"]);
     assert_eq!(settle(facts.clone(), &world).next, Next::Forget(vec![id("b"), id("a")]), "the oldest first");
     let after = settle(facts, &Looks { gone: Some(BTreeSet::new()), ..world });

@@ -40,7 +40,9 @@ fn whoever_waits_for_it_gets_a_moment_to_claim_it() {
 fn it_is_powered_off_if_nobody_wants_it_or_nobody_can_have_it() {
     let mut unwanted = told(true, 1);
     unwanted.observed.needed = false;
-    for (facts, why) in [(unwanted, "nobody waits"), (told(false, 1), "it failed"), (told(true, 20), "it took too long")] {
+    for (facts, why) in
+        [(unwanted, "nobody waits"), (told(false, 1), "it failed"), (told(true, 20), "it took too long")]
+    {
         assert_eq!(effect(&settle(facts, &on())), Some(Effect::ShutDown), "{why}");
     }
 }

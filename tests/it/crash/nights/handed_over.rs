@@ -26,7 +26,11 @@ fn the_only_worker_is_tested_after_a_loss_and_goes_on() {
         work(&world, &rules, &Kills::new(seed(), 0, 1), done).await.unwrap();
         assert_eq!((ends(&world)[&110].0.as_str(), begun(&world)[&110]), ("Succeeded", 2));
         let calls = |end: &str| world.effects().iter().filter(|call| call.path.ends_with(end)).count();
-        assert_eq!((calls("/status/start"), calls("/status/shutdown")), (2, 1), "for the first attempt, and for the test");
+        assert_eq!(
+            (calls("/status/start"), calls("/status/shutdown")),
+            (2, 1),
+            "for the first attempt, and for the test"
+        );
         let worker = world.worker("w1").await.unwrap().status.unwrap();
         assert_eq!(worker.last_test.unwrap().result, "Passed");
     });

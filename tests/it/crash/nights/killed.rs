@@ -53,7 +53,11 @@ async fn night(seed: u64, kills: u64) -> Result<u32, String> {
     if phase.as_deref() != Some("Failed") {
         return Err(format!("the session ended as {phase:?}"));
     }
-    if rules.most() == (SLOTS, PER_STORAGE) { Ok(killed) } else { Err(format!("no limit was reached: {:?}", rules.most())) }
+    if rules.most() == (SLOTS, PER_STORAGE) {
+        Ok(killed)
+    } else {
+        Err(format!("no limit was reached: {:?}", rules.most()))
+    }
 }
 
 #[test]

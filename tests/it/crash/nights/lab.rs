@@ -191,7 +191,8 @@ pub(super) fn is_over(world: &World) -> bool {
     };
     let sessions = world.all_sessions();
     // A worker that nobody needed has no VM.
-    let is_bare = |worker: &Worker| worker.status.as_ref().is_some_and(|one| one.phase.as_deref() == Some("Configured"));
+    let is_bare =
+        |worker: &Worker| worker.status.as_ref().is_some_and(|one| one.phase.as_deref() == Some("Configured"));
     !sessions.is_empty()
         && sessions.iter().all(is_over)
         && world.all_workers().iter().all(|worker| is_off(worker) || is_bare(worker))

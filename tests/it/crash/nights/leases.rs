@@ -28,7 +28,10 @@ fn report(vm: u32) -> (&'static str, String) {
 
 fn is_running(task: &WorkerTask) -> bool {
     task.spec.result.is_none()
-        && task.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running") && status.address.is_some())
+        && task
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.as_deref() == Some("Running") && status.address.is_some())
 }
 
 /// Reports of each task that has run for long enough.
