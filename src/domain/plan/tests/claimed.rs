@@ -42,7 +42,7 @@ fn working(task: OpenTask) -> Facts {
 }
 
 fn inside(state: Option<AttemptState>) -> Looks {
-    let attempt = |state| Attempt { id: held(command(true)).claim.attempt_id(), state };
+    let attempt = |state| Attempt { id: held(command(true)).claim.attempt_id(), age: Duration::ZERO, state };
     let sight =
         Sight { boot_id: "boot".into(), attempts: state.into_iter().map(attempt).collect(), ..Sight::default() };
     Looks { inside: Some(Inside::Told(sight)), ..well(Live::Found(vm(Power::On))) }
