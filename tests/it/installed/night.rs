@@ -56,7 +56,7 @@ async fn declare(stage: &Stage) {
     let vms: Vec<String> = (0..VMS).map(|number| format!("{{id: \"{}\"}}", 200 + number)).collect();
     let session = format!(
         "apiVersion: stevedore.dev/v1alpha1\nkind: WorkerSession\nmetadata: {{name: night, namespace: {NAMESPACE}}}\n\
-         spec:\n  type: Backup\n  hypervisorRef: {{name: pve}}\n  run: {{command: [sleep, \"5\"]}}\n\
+         spec:\n  type: Backup\n  hypervisorRef: {{name: pve}}\n  run: {{command: [sleep, \"8\"]}}\n\
          \x20 virtualMachines: [{}]\n",
         vms.join(", ")
     );
@@ -103,13 +103,18 @@ fn most(moments: &[Moment], kind: impl Fn(&AttemptId, &str) -> String) -> usize 
     counts.max().unwrap_or(0)
 }
 
-/// Kills one operator after the other; how often one of them had tasks at work.
+/// Kills one operator after the other, the first as soon as a command runs; how often commands ran at that.
 async fn kill(stage: &Stage, guests: &CannedGuest) -> u32 {
     let (mut dice, mut at_work) = (Dice::new(seed()), 0);
     for _ in 0..KILLS {
         let mut operator = stage.operator(0).await;
         // The term of the one before must end first.
         operator.until_ready(leads).await.unwrap();
+        let end = Instant::now() + PATIENCE;
+        while guests.starts().is_empty() {
+            assert!(Instant::now() < end, "no command ever ran: {:?}", tasks(stage).await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         tokio::time::sleep(Duration::from_millis(dice.below(3000))).await;
         operator.process.kill9();
         at_work += u32::from(!guests.running(Timestamp::now()).is_empty());
