@@ -1,4 +1,4 @@
-//! The command line: `run`, `crds`, `check`, `simulate`, `demo`; flags and environment become settings.
+//! The command line: `run`, `crds`, `check`, `simulate`, `demo`, or the kubectl plugin by its name; flags and environment become settings.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use crate::app::{self, Settings};
 use crate::controller::context::Patience;
 use crate::docs;
 use crate::domain::allowed::AllowedEndpoints;
+use crate::plugin;
 use crate::runtime::lease;
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::telemetry::{self, LogFormat};
@@ -165,8 +166,12 @@ impl RunArgs {
     }
 }
 
-/// Parses the command line and runs the command; the exit code is what the process ends with.
+/// Parses the command line and runs the command; the exit code is what the process ends with. Under the name of the
+/// kubectl plugin the program is that.
 pub fn main() -> ExitCode {
+    if std::env::args_os().next().is_some_and(|program| plugin::is_meant(Path::new(&program))) {
+        return ended(plugin::NAME, block_on(plugin::main()));
+    }
     let result = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Crds { dir } => crds(dir.as_deref()),
@@ -178,11 +183,15 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "simulator")]
         Command::Simulate { what: Simulate::Proxmox(args) } => simulate(args),
     };
+    ended("stevedore", result)
+}
+
+fn ended(program: &str, result: Result<(), String>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             // The one line that is for the terminal whatever the log's settings are.
-            let _ = writeln!(std::io::stderr(), "stevedore: {message}");
+            let _ = writeln!(std::io::stderr(), "{program}: {message}");
             ExitCode::FAILURE
         }
     }

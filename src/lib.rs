@@ -6,7 +6,8 @@
 //! - [`domain`], [`hypervisor`] and [`guest`] (floor 2): decisions without I/O, the world of VMs, the inside of a VM.
 //! - [`api`] (floor 1): the custom resources that people write and read.
 //!
-//! [`cli`] and [`app`] put the floors together, [`docs`] writes down what follows from them. [`clock`] is the one source
+//! [`cli`] and [`app`] put the floors together, [`plugin`] is what people ask of them by `kubectl stevedore`, [`docs`] writes
+//! down what follows from them. [`clock`] is the one source
 //! of time, [`secret`] the one holder of credential values. With the feature `simulator` there are also hypervisors to
 //! try and test against ([`simulator`]), a real Kubernetes control plane run as plain processes ([`controlplane`]), a
 //! [`demo`] of both, and a [`check`] of images that workers are to boot from.
@@ -26,6 +27,7 @@ pub mod docs;
 pub mod domain;
 pub mod guest;
 pub mod hypervisor;
+pub mod plugin;
 pub mod runtime;
 pub mod secret;
 #[cfg(feature = "simulator")]

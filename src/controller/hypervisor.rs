@@ -14,6 +14,7 @@ mod identity;
 mod input;
 mod memory;
 pub(super) mod peers;
+pub mod person;
 mod poll;
 mod probe;
 mod publish;
@@ -153,9 +154,10 @@ fn explained(subject: &Subject<'_>, trouble: Trouble) -> Trouble {
 
 /// Makes a client if there is none, or if it would be made from something else now; whether it did.
 async fn connect(subject: &mut Subject<'_>, memory: &mut Memory) -> Result<bool, Error> {
-    let mut input = input::read(subject).await?;
+    let spec = subject.hypervisor.spec.clone();
+    let mut input = input::read(input::Reader::operator(subject), &spec).await?;
     held::keep(subject, &mut input).await?;
-    let settings = input::settings(subject, memory, &input);
+    let settings = input::settings(&spec, memory.settings.as_ref(), &input);
     memory.input = input.trouble;
     let Some(settings) = settings.filter(|settings| memory.settings.as_ref() != Some(settings)) else {
         return Ok(false);

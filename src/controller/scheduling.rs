@@ -3,7 +3,8 @@
 
 mod assign;
 pub mod disks;
-mod gather;
+pub mod gather;
+mod material;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,7 +14,9 @@ use kube::{Api, ResourceExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::assign::{Gift, assign, claim_again};
+use self::disks::Watched;
 use self::gather::{Gathered, gather, label};
+use self::material::material;
 use super::connection::Key;
 use super::context::Context;
 use super::record::WriteError;
@@ -72,11 +75,12 @@ pub async fn schedule(context: &Context, key: &Key) -> Result<(), Error> {
     let connection = context.connections.get_or_make(&first);
     let _turn = connection.scheduler.lock().await;
     let begun = context.clock.boot();
-    let mut gathered = gather(context, &keys, &own, context.clock.wall());
+    let watched = Watched { connection: &own, disks: &context.disks };
+    let mut gathered = gather(&material(context, &keys, &own), &watched);
     if !gathered.unknown.is_empty() {
         let wanted = std::mem::take(&mut gathered.unknown);
         let more = context.disks.look_up(&own, wanted).await;
-        gathered = gather(context, &keys, &own, context.clock.wall());
+        gathered = gather(&material(context, &keys, &own), &watched);
         if more {
             ask_again(context, key, GATHERS);
         }

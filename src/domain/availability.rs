@@ -1,6 +1,10 @@
 //! Whether a worker takes tasks, and if not, why: for the scheduler, for the condition `Schedulable`, and for tasks that
 //! wait for it.
 
+mod told;
+
+pub use told::told;
+
 use std::time::Duration;
 
 use super::identity::Ownership;
@@ -23,6 +27,13 @@ pub enum Availability {
     Off,
     /// It takes none now.
     Not(Unavailable),
+}
+
+impl Availability {
+    /// That of a worker that the operator has told nothing of yet.
+    pub fn unseen() -> Self {
+        Self::Not(Unavailable::new(TaskReason::Unavailable, "the operator has not looked at it yet"))
+    }
 }
 
 /// Why a worker takes no tasks now.

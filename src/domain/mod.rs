@@ -18,6 +18,7 @@ pub mod ending;
 pub mod fault;
 pub mod identity;
 pub mod lifecycle;
+pub mod mask;
 pub mod network;
 pub mod observation;
 pub mod operation;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Stands in the place of a secret value.
-const MASK: &str = "***";
+pub(super) const MASK: &str = "***";
 /// Values that are shorter are no secrets worth the name, and would be found everywhere.
 const SHORTEST: usize = 8;
 
@@ -12,7 +12,7 @@ const SHORTEST: usize = 8;
 pub fn shown(bytes: &[u8], secrets: &[&str], most: usize) -> String {
     let mut text = escaped(bytes);
     let mut values: Vec<String> =
-        secrets.iter().flat_map(|value| parts(value)).map(|part| escaped(part.as_bytes())).collect();
+        secrets.iter().flat_map(|value| parts(value.as_bytes())).map(escaped).collect();
     // The longest first: one may be a part of another.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     // First of all what was cut: a part of it may be a value, too.
@@ -26,8 +26,9 @@ pub fn shown(bytes: &[u8], secrets: &[&str], most: usize) -> String {
 }
 
 /// A value as a whole, and each of its lines: programs print them one by one.
-fn parts(value: &str) -> Vec<&str> {
-    let lines = value.lines().filter(|line| *line != value);
+pub(super) fn parts(value: &[u8]) -> Vec<&[u8]> {
+    let lines = value.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let lines = lines.filter(|line| *line != value);
     std::iter::once(value).chain(lines).filter(|part| part.len() >= SHORTEST).collect()
 }
 

@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("runtime", &["api", "domain", "hypervisor", "guest"]),
     ("controller", &["api", "domain", "hypervisor", "guest", "runtime"]),
     ("app", &["api", "domain", "hypervisor", "guest", "runtime", "controller"]),
+    ("plugin", &["api", "domain", "hypervisor", "guest", "runtime", "controller", "app"]),
     ("simulator", &["api", "domain", "hypervisor", "guest"]),
     ("check", &["api", "domain", "hypervisor", "guest", "simulator"]),
     ("controlplane", &[]),

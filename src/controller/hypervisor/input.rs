@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject};
-use kube::Api;
+use kube::{Api, Client};
 
 use super::error::Error;
 use super::held::Source;
-use super::memory::Memory;
 use super::subject::Subject;
 use super::trouble::Trouble;
-use crate::api::hypervisor::{CaKind, CaRef};
+use crate::api::hypervisor::{CaKind, CaRef, HypervisorSpec};
 use crate::api::reasons::HypervisorReason;
 use crate::controller::context::{ConnectionSettings, Credential, Trust};
 use crate::secret::Secret;
@@ -34,11 +33,31 @@ pub(super) struct Input {
     pub(super) trouble: Option<Trouble>,
 }
 
+/// Where it is read, and with whose rights.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    /// The way to Kubernetes.
+    pub(super) client: &'a Client,
+    /// The namespace of the Hypervisor.
+    pub(super) namespace: &'a str,
+    /// What is to be said if this may not be got, by kind and name.
+    pub(super) forbidden: fn(&str, &str) -> String,
+}
+
+impl<'a> Reader<'a> {
+    /// The operator.
+    pub(super) fn operator(subject: &'a Subject<'_>) -> Self {
+        let forbidden =
+            |kind: &str, name: &str| format!("the operator may not get {kind} {name}: its role needs get and patch on it");
+        Self { client: &subject.context.client, namespace: &subject.key.0, forbidden }
+    }
+}
+
 /// Reads both objects.
-pub(super) async fn read(subject: &Subject<'_>) -> Result<Input, Error> {
+pub(super) async fn read(reader: Reader<'_>, spec: &HypervisorSpec) -> Result<Input, Error> {
     let mut input = Input::default();
-    let name = &subject.hypervisor.spec.credentials_secret_ref.name;
-    match secret(subject, name).await? {
+    let name = &spec.credentials_secret_ref.name;
+    match secret(reader, name).await? {
         Ok(object) => {
             match credential(name, &object) {
                 Ok(credential) => input.credential = Some(credential),
@@ -48,8 +67,8 @@ pub(super) async fn read(subject: &Subject<'_>) -> Result<Input, Error> {
         }
         Err(trouble) => input.trouble = Some(trouble),
     }
-    if let Some(reference) = &subject.hypervisor.spec.tls.ca_ref {
-        match authority(subject, reference).await? {
+    if let Some(reference) = &spec.tls.ca_ref {
+        match authority(reader, reference).await? {
             Ok((source, pem)) => {
                 input.ca = Some(source);
                 input.ca_pem = Some(pem);
@@ -62,9 +81,11 @@ pub(super) async fn read(subject: &Subject<'_>) -> Result<Input, Error> {
 
 /// The settings of a client: as read, else as they were before; `None` if there is no credential, or no certificate
 /// of the authority although one is declared.
-pub(super) fn settings(subject: &Subject<'_>, memory: &Memory, input: &Input) -> Option<ConnectionSettings> {
-    let spec = &subject.hypervisor.spec;
-    let before = memory.settings.as_ref();
+pub(super) fn settings(
+    spec: &HypervisorSpec,
+    before: Option<&ConnectionSettings>,
+    input: &Input,
+) -> Option<ConnectionSettings> {
     let credential = input.credential.clone().or_else(|| before.map(|settings| settings.credential.clone()))?;
     let ca_pem = match &spec.tls.ca_ref {
         Some(_) => Some(input.ca_pem.clone().or_else(|| before.and_then(|settings| settings.trust.ca_pem.clone()))?),
@@ -89,23 +110,23 @@ pub(super) fn not_allowed(subject: &Subject<'_>) -> Option<Trouble> {
 }
 
 /// A Secret, or what a person must know about its absence.
-async fn secret(subject: &Subject<'_>, name: &str) -> Result<Result<SecretObject, Trouble>, Error> {
-    let api: Api<SecretObject> = Api::namespaced(subject.context.client.clone(), &subject.key.0);
-    let missing = format!("there is no Secret {name} in the namespace {}; {WANTED}", subject.key.0);
-    found(api.get_opt(name).await, "Secret", name, HypervisorReason::CredentialsMissing, missing)
+async fn secret(reader: Reader<'_>, name: &str) -> Result<Result<SecretObject, Trouble>, Error> {
+    let api: Api<SecretObject> = Api::namespaced(reader.client.clone(), reader.namespace);
+    let missing = format!("there is no Secret {name} in the namespace {}; {WANTED}", reader.namespace);
+    reader.found(api.get_opt(name).await, "Secret", name, HypervisorReason::CredentialsMissing, missing)
 }
 
 /// The object with the authority's certificate, and the certificate.
-async fn authority(subject: &Subject<'_>, reference: &CaRef) -> Result<Result<(Source, String), Trouble>, Error> {
+async fn authority(reader: Reader<'_>, reference: &CaRef) -> Result<Result<(Source, String), Trouble>, Error> {
     let (name, key) = (reference.name.as_str(), reference.key.as_str());
     let missing =
-        |kind: &str| format!("there is no {kind} {name} in the namespace {}, which tls.caRef names", subject.key.0);
-    let client = subject.context.client.clone();
+        |kind: &str| format!("there is no {kind} {name} in the namespace {}, which tls.caRef names", reader.namespace);
+    let client = reader.client.clone();
     let (source, pem) = match reference.kind {
         CaKind::ConfigMap => {
-            let api: Api<ConfigMap> = Api::namespaced(client, &subject.key.0);
+            let api: Api<ConfigMap> = Api::namespaced(client, reader.namespace);
             let reason = HypervisorReason::CaMissing;
-            match found(api.get_opt(name).await, "ConfigMap", name, reason, missing("ConfigMap"))? {
+            match reader.found(api.get_opt(name).await, "ConfigMap", name, reason, missing("ConfigMap"))? {
                 Ok(object) => {
                     let pem = object.data.as_ref().and_then(|data| data.get(key)).cloned();
                     (Source::ConfigMap(object), pem)
@@ -114,9 +135,9 @@ async fn authority(subject: &Subject<'_>, reference: &CaRef) -> Result<Result<(S
             }
         }
         CaKind::Secret => {
-            let api: Api<SecretObject> = Api::namespaced(client, &subject.key.0);
+            let api: Api<SecretObject> = Api::namespaced(client, reader.namespace);
             let reason = HypervisorReason::CaMissing;
-            match found(api.get_opt(name).await, "Secret", name, reason, missing("Secret"))? {
+            match reader.found(api.get_opt(name).await, "Secret", name, reason, missing("Secret"))? {
                 Ok(object) => {
                     let pem = value(object.data.as_ref(), key).ok();
                     (Source::Secret(object), pem)
@@ -135,22 +156,24 @@ async fn authority(subject: &Subject<'_>, reference: &CaRef) -> Result<Result<(S
     })
 }
 
-/// Sorts the answer to a `get`.
-fn found<K>(
-    answer: Result<Option<K>, kube::Error>,
-    kind: &str,
-    name: &str,
-    reason: HypervisorReason,
-    missing: String,
-) -> Result<Result<K, Trouble>, Error> {
-    match answer.map_err(Error::of(format!("reading {kind} {name}"))) {
-        Ok(Some(object)) => Ok(Ok(object)),
-        Ok(None) => Ok(Err(Trouble::new(reason, missing))),
-        Err(error) if error.is_forbidden() => {
-            let text = format!("the operator may not get {kind} {name}: its role needs get and patch on it");
-            Ok(Err(Trouble::new(HypervisorReason::Forbidden, text)))
+impl Reader<'_> {
+    /// Sorts the answer to a `get`.
+    fn found<K>(
+        self,
+        answer: Result<Option<K>, kube::Error>,
+        kind: &str,
+        name: &str,
+        reason: HypervisorReason,
+        missing: String,
+    ) -> Result<Result<K, Trouble>, Error> {
+        match answer.map_err(Error::of(format!("reading {kind} {name}"))) {
+            Ok(Some(object)) => Ok(Ok(object)),
+            Ok(None) => Ok(Err(Trouble::new(reason, missing))),
+            Err(error) if error.is_forbidden() => {
+                Ok(Err(Trouble::new(HypervisorReason::Forbidden, (self.forbidden)(kind, name))))
+            }
+            Err(error) => Err(error),
         }
-        Err(error) => Err(error),
     }
 }
 

@@ -52,13 +52,16 @@ impl Reach {
 
 /// The other Hypervisors whose pinned cluster is the same one.
 pub(in crate::controller) fn of(context: &Context, hypervisor: &Hypervisor) -> Vec<Arc<Hypervisor>> {
-    let Some(own) = Reach::pinned(hypervisor) else { return Vec::new() };
-    let is_peer = |other: &Hypervisor| {
-        other.metadata.uid != hypervisor.metadata.uid && Reach::pinned(other).is_some_and(|other| own.heeds(&other))
-    };
-    let mut peers = context.hypervisors.state_filter(is_peer);
+    let mut peers = context.hypervisors.state_filter(|other| is_peer(hypervisor, other));
     peers.sort_by_key(|peer| (peer.namespace(), peer.name_any()));
     peers
+}
+
+/// Whether what `other` says and does counts for `hypervisor`, by what is pinned in their statuses.
+pub(in crate::controller) fn is_peer(hypervisor: &Hypervisor, other: &Hypervisor) -> bool {
+    other.metadata.uid != hypervisor.metadata.uid
+        && Reach::pinned(hypervisor)
+            .is_some_and(|own| Reach::pinned(other).is_some_and(|other| own.heeds(&other)))
 }
 
 /// The limits in force.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 
+use super::gather::Outlook;
 use crate::controller::connection::Connection;
 use crate::hypervisor::vm::VmRef;
 
@@ -58,5 +59,24 @@ impl Disks {
         });
         reads.buffer_unordered(PARALLEL).collect::<Vec<()>>().await;
         more
+    }
+}
+
+/// What the latest inventory shows of protected VMs, and what was looked up of their disks.
+#[derive(Debug, Clone, Copy)]
+pub struct Watched<'a> {
+    /// The way to the hypervisor that they are on.
+    pub connection: &'a Connection,
+    /// What is known of disks.
+    pub disks: &'a Disks,
+}
+
+impl Outlook for Watched<'_> {
+    fn host(&self, vm: &str) -> Option<String> {
+        self.connection.view(|view| view.inventory().vms.get(vm).map(|vm| vm.host.clone()))
+    }
+
+    fn storages(&self, subject: &Subject) -> Option<BTreeSet<String>> {
+        self.disks.of(subject)
     }
 }

@@ -1,4 +1,5 @@
-//! What a decision is made from: the workers, sessions and tasks of all Hypervisors that reach one cluster.
+//! What a decision is made from: the workers, sessions and tasks of all Hypervisors that reach one cluster, made into the
+//! world that is decided on. Nothing is read here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,115 +9,121 @@ use kube::ResourceExt;
 
 use super::disks::Subject;
 use super::hypervisor_of;
-use crate::api::reasons::TaskReason;
 use crate::api::session::{Placement as DeclaredPlacement, SessionType};
 use crate::api::task::TaskPhase;
 use crate::api::{Worker, WorkerSession, WorkerTask};
 use crate::controller::claims;
-use crate::controller::connection::{Connection, Key};
-use crate::controller::context::Context;
-use crate::controller::index::{name_of, stored};
+use crate::controller::connection::Posted;
 use crate::controller::snapshot::hypervisor_key;
-use crate::controller::tasks::session_key;
-use crate::domain::availability::{Availability, Unavailable};
+use crate::domain::availability::Availability;
 use crate::domain::belonging::{belongs, had_worker, is_named};
 use crate::domain::ending::{self, phase};
 use crate::domain::outcome;
 use crate::domain::schedule::{self, Kind, Placement, TaskState, World};
 use crate::hypervisor::vm::VmRef;
 
-/// What was gathered.
-pub(super) struct Gathered {
-    /// For the decision.
-    pub(super) world: World,
-    /// The workers of the world, by their names there.
-    pub(super) workers: BTreeMap<String, Arc<Worker>>,
-    /// The tasks of the world, by UID.
-    pub(super) tasks: BTreeMap<String, Arc<WorkerTask>>,
-    /// VMs whose disks must be looked up before their tasks can be given to anybody.
-    pub(super) unknown: Vec<(Subject, VmRef)>,
-    /// Tasks that say that they are with a worker whose status knows nothing of it.
-    pub(super) unclaimed: Vec<Arc<WorkerTask>>,
+/// What there is: as a process that watches has it at hand, or as it was read a moment ago.
+pub struct Material {
+    /// The workers, each with what it has told last.
+    pub workers: Vec<(Arc<Worker>, Option<Posted>)>,
+    /// The sessions, each with the tasks that name it.
+    pub sessions: Vec<(Arc<WorkerSession>, Vec<Arc<WorkerTask>>)>,
+    /// The most tasks at a time that work on the disks of one storage.
+    pub tasks_per_storage: usize,
+    /// The time.
+    pub now: Timestamp,
 }
 
-/// Gathers for these Hypervisors.
-pub(super) fn gather(
-    context: &Context,
-    keys: &BTreeSet<Key>,
-    connection: &Arc<Connection>,
-    now: Timestamp,
-) -> Gathered {
-    let mut gathering = Gathering { context, connection, now, out: Gathered::new(connection) };
-    for key in keys {
-        for worker in context.workers.newest_of(key) {
-            gathering.worker(worker);
-        }
+/// What is known of protected VMs.
+pub trait Outlook {
+    /// The host that a VM is on.
+    fn host(&self, vm: &str) -> Option<String>;
+
+    /// The storages of the VM's disks, as they count for its session; `None` if they must be looked up first.
+    fn storages(&self, subject: &Subject) -> Option<BTreeSet<String>>;
+}
+
+/// What was gathered.
+pub struct Gathered {
+    /// For the decision.
+    pub world: World,
+    /// The workers of the world, by their names there.
+    pub workers: BTreeMap<String, Arc<Worker>>,
+    /// The tasks of the world, by UID.
+    pub tasks: BTreeMap<String, Arc<WorkerTask>>,
+    /// VMs whose disks must be looked up before their tasks can be given to anybody.
+    pub unknown: Vec<(Subject, VmRef)>,
+    /// Tasks that say that they are with a worker whose status knows nothing of it.
+    pub unclaimed: Vec<Arc<WorkerTask>>,
+}
+
+/// Makes a world of what there is.
+pub fn gather(material: &Material, outlook: &dyn Outlook) -> Gathered {
+    let mut gathering = Gathering { outlook, now: material.now, out: Gathered::new(material) };
+    let told = told(material);
+    for (worker, posted) in &material.workers {
+        gathering.worker(worker, posted.clone(), &told);
     }
-    let mut sessions = context.sessions.state();
-    sessions.retain(|session| keys.contains(&hypervisor_of(session)));
-    sessions.sort_by_key(|session| name_of(session.as_ref()));
-    for session in &sessions {
-        gathering.session(session);
+    for (session, tasks) in &material.sessions {
+        gathering.session(session, tasks);
     }
     gathering.out
 }
 
 /// The name of a worker in a world: several namespaces may share a cluster.
-pub(super) fn label(namespace: &str, worker: &str) -> String {
+pub fn label(namespace: &str, worker: &str) -> String {
     format!("{namespace}/{worker}")
 }
 
+/// Which tasks (UIDs) say themselves that they are with which worker: they are counted as their sessions' tasks.
+fn told(material: &Material) -> BTreeSet<(String, String)> {
+    let mut told = BTreeSet::new();
+    for (session, tasks) in &material.sessions {
+        for task in tasks.iter().filter(|task| phase(task).has_worker() && is_named(task, session)) {
+            told.extend(Some((worker_of(task), task.uid().unwrap_or_default())));
+        }
+    }
+    told
+}
+
+/// The worker that a task says it is with.
+fn worker_of(task: &WorkerTask) -> String {
+    let worker = task.status.as_ref().and_then(|status| status.worker.clone());
+    label(&task.namespace().unwrap_or_default(), &worker.unwrap_or_default())
+}
+
 impl Gathered {
-    fn new(connection: &Connection) -> Self {
-        let world = World { tasks_per_storage: connection.state().tasks_per_storage, ..World::default() };
+    fn new(material: &Material) -> Self {
+        let world = World { tasks_per_storage: material.tasks_per_storage, ..World::default() };
         Self { world, workers: BTreeMap::new(), tasks: BTreeMap::new(), unknown: Vec::new(), unclaimed: Vec::new() }
     }
 }
 
 struct Gathering<'a> {
-    context: &'a Context,
-    connection: &'a Arc<Connection>,
+    outlook: &'a dyn Outlook,
     now: Timestamp,
     out: Gathered,
 }
 
 impl Gathering<'_> {
-    fn worker(&mut self, worker: Arc<Worker>) {
-        let uid = worker.uid().unwrap_or_default();
-        let key = hypervisor_key(&worker);
-        let posted = self.context.connections.get(&key).and_then(|connection| connection.posted(&uid));
-        let unseen = || {
-            let text = "the operator has not looked at it yet";
-            Availability::Not(Unavailable::new(TaskReason::Unavailable, text))
-        };
+    fn worker(&mut self, worker: &Arc<Worker>, posted: Option<Posted>, told: &BTreeSet<(String, String)>) {
         let name = label(&worker.namespace().unwrap_or_default(), &worker.name_any());
-        let known = self.known(&worker);
-        let foreign = claims::listed(&worker).iter().filter(|claim| !known.contains(&claim.uid)).count();
+        let is_told = |uid: &String| told.contains(&(name.clone(), uid.clone()));
+        let foreign = claims::listed(worker).iter().filter(|claim| !is_told(&claim.uid)).count();
         self.out.world.workers.push(schedule::Worker {
             name: name.clone(),
             host: posted.as_ref().map(|posted| posted.host.clone()),
             slots: usize::try_from(worker.spec.max_concurrent_tasks).unwrap_or(0),
             foreign_claims: foreign,
-            availability: posted.map_or_else(unseen, |posted| posted.availability),
+            availability: posted.map_or_else(Availability::unseen, |posted| posted.availability),
         });
-        self.out.workers.insert(name, worker);
+        self.out.workers.insert(name, Arc::clone(worker));
     }
 
-    /// The UIDs of the tasks that say themselves that they are with a worker: they are counted as their sessions' tasks.
-    fn known(&self, worker: &Worker) -> BTreeSet<String> {
-        let tasks = self.context.tasks.of_worker(&name_of(worker)).into_iter();
-        let known = tasks.filter(|task| phase(task).has_worker() && self.has_session(task));
-        known.filter_map(|task| task.uid()).collect()
-    }
-
-    fn has_session(&self, task: &WorkerTask) -> bool {
-        stored(&self.context.sessions, &session_key(task)).is_some_and(|session| is_named(task, &session))
-    }
-
-    fn session(&mut self, session: &Arc<WorkerSession>) {
+    fn session(&mut self, session: &Arc<WorkerSession>, tasks: &[Arc<WorkerTask>]) {
         let open = is_open(session, self.now);
         let uid = session.uid().unwrap_or_default();
-        let mut tasks = self.context.tasks.of_session(&name_of(session.as_ref()));
+        let mut tasks = tasks.to_vec();
         // A person's own is never given to a worker.
         tasks.retain(|task| is_named(task, session) && (belongs(task, session) || had_worker(task)));
         tasks.sort_by_key(|task| task.spec.index);
@@ -165,8 +172,7 @@ impl Gathering<'_> {
         let host = self.host(&task);
         let status = task.status.clone().unwrap_or_default();
         let (state, storages) = if at.has_worker() {
-            let namespace = task.namespace().unwrap_or_default();
-            let worker = label(&namespace, &status.worker.clone().unwrap_or_default());
+            let worker = worker_of(&task);
             if at == TaskPhase::Starting && !self.is_claimed(&worker, &task) {
                 self.out.unclaimed.push(Arc::clone(&task));
             }
@@ -186,18 +192,17 @@ impl Gathering<'_> {
         Some(schedule::Task { uid, name, vm, host, storages, state })
     }
 
-    /// The host of the VM, as the inventory has it.
+    /// The host of the VM: where it is, or where it is to be.
     fn host(&self, task: &WorkerTask) -> Option<String> {
         let vm = &task.spec.virtual_machine;
-        let seen = |id: &String| self.connection.view(|view| view.inventory().vms.get(id).map(|vm| vm.host.clone()));
-        vm.id.as_ref().and_then(seen).or_else(|| vm.host.clone())
+        vm.id.as_ref().and_then(|id| self.outlook.host(id)).or_else(|| vm.host.clone())
     }
 
     /// The storages of the VM's disks; `None` if they must be looked up first.
     fn storages(&mut self, session: &str, vm: Option<&str>, host: Option<&str>) -> Option<BTreeSet<String>> {
         let (Some(vm), Some(host)) = (vm, host) else { return Some(BTreeSet::new()) };
         let subject = (session.to_owned(), vm.to_owned());
-        let known = self.context.disks.of(&subject);
+        let known = self.outlook.storages(&subject);
         if known.is_none() {
             self.out.unknown.push((subject, VmRef { host: host.to_owned(), id: vm.to_owned() }));
         }
@@ -211,7 +216,7 @@ impl Gathering<'_> {
 }
 
 /// Whether a session's tasks may be given to workers.
-fn is_open(session: &WorkerSession, now: Timestamp) -> bool {
+pub fn is_open(session: &WorkerSession, now: Timestamp) -> bool {
     let status = session.status.as_ref();
     let may_begin = || ending::start_deadline(session).is_none_or(|deadline| now <= deadline);
     !outcome::is_over(session, now)

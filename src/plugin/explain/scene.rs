@@ -1,0 +1,173 @@
+//! The world that the operator decides on, made of what a person may read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kube::ResourceExt as _;
+
+use super::reading::Read;
+use crate::api::{Hypervisor, Worker, WorkerTask, conditions};
+use crate::controller::connection::{Connection, Connections, Key, Posted};
+use crate::controller::hypervisor::person;
+use crate::controller::scheduling::disks::{Disks, Subject, Watched};
+use crate::controller::scheduling::gather::{Gathered, Material, Outlook, gather};
+use crate::controller::scheduling::hypervisor_of;
+use crate::controller::snapshot::hypervisor_key;
+use crate::controller::view::Poll;
+use crate::domain::availability::told;
+use crate::domain::ending::phase;
+use crate::hypervisor::SharedHypervisor;
+use crate::plugin::{Person, PluginError};
+
+/// Rounds of looking up disks: in each, some dozens of VMs are read.
+const ROUNDS: usize = 4;
+
+/// The world, and what it lacks.
+pub(super) struct Scene {
+    pub(super) gathered: Gathered,
+    /// What a person should know of how it was made.
+    pub(super) notes: Vec<String>,
+}
+
+impl Scene {
+    pub(super) async fn of(person: &Person, read: &Read) -> Result<Self, PluginError> {
+        let Some(hypervisor) = &read.hypervisor else {
+            let nothing = Material { workers: vec![], sessions: vec![], tasks_per_storage: 1, now: person.clock.wall() };
+            return Ok(Self { gathered: gather(&nothing, &Unasked::default()), notes: Vec::new() });
+        };
+        let material = material(person, read, hypervisor);
+        let mut notes = Vec::from_iter(shared(hypervisor));
+        // Where nobody waits, nothing of the hypervisor matters.
+        let waits = read.own_tasks().into_iter().any(|task| !phase(task).has_worker() && !phase(task).has_ended());
+        let asked = match waits {
+            true => ask(person, hypervisor).await?,
+            false => Err(None),
+        };
+        let gathered = match asked {
+            Ok(connection) => with_disks(&material, &connection, &mut notes).await,
+            Err(why) => {
+                notes.extend(why.map(|why| format!("{why}. {LEFT_OUT}")));
+                gather(&material, &Unasked::of(&read.tasks))
+            }
+        };
+        Ok(Self { gathered, notes })
+    }
+}
+
+/// What it means that the hypervisor was not asked.
+const LEFT_OUT: &str = "So the hypervisor was not asked, and the hosts of the VMs and the limits of the storages that their \
+                        disks are on are left out of account below: a task can wait for them all the same, and its status \
+                        says so.";
+
+fn material(person: &Person, read: &Read, hypervisor: &Hypervisor) -> Material {
+    let others = person::sharers(hypervisor, &read.hypervisors);
+    let key = |one: &Hypervisor| (one.namespace().unwrap_or_default(), one.name_any());
+    let mut keys: BTreeSet<Key> = others.iter().map(|one| key(one)).collect();
+    keys.insert(key(hypervisor));
+    let workers = read.workers.iter().filter(|worker| keys.contains(&hypervisor_key(worker)));
+    let sessions = read.sessions.iter().filter(|session| keys.contains(&hypervisor_of(session)));
+    Material {
+        workers: workers.map(|worker| (Arc::clone(worker), posted(read, worker))).collect(),
+        sessions: sessions.map(|session| (Arc::clone(session), read.tasks_of(session))).collect(),
+        tasks_per_storage: person::tasks_per_storage(hypervisor),
+        now: person.clock.wall(),
+    }
+}
+
+/// What a worker tells by its status.
+fn posted(read: &Read, worker: &Worker) -> Option<Posted> {
+    let status = worker.status.as_ref()?;
+    let host = status.vm.as_ref().and_then(|vm| vm.host.clone());
+    let declared = || worker.spec.proxmox.as_ref().map(|place| place.host.clone());
+    let of_worker = |one: &&Arc<Hypervisor>| one.name_any() == worker.spec.hypervisor_ref.name;
+    let hypervisor = read.hypervisors.iter().find(of_worker).map(AsRef::as_ref);
+    Some(Posted { availability: told(worker, hypervisor), host: host.or_else(declared).unwrap_or_default() })
+}
+
+/// That others count, too, who cannot be seen from here.
+fn shared(hypervisor: &Hypervisor) -> Option<String> {
+    let status = hypervisor.status.as_ref()?;
+    let condition = conditions::find(&status.conditions, conditions::SHARED_CONNECTION)?;
+    conditions::is_true(&status.conditions, conditions::SHARED_CONNECTION).then(|| {
+        format!("{}. What sessions of other namespaces do there counts, too, and is not seen from here.", condition.message)
+    })
+}
+
+/// Asks the hypervisor what there is; else the reason why it was not asked, if there is one to tell.
+async fn ask(person: &Person, hypervisor: &Hypervisor) -> Result<Result<Arc<Connection>, Option<String>>, PluginError> {
+    let client = match person::reach(&person.client.0, person.connector.as_ref(), hypervisor).await? {
+        Ok(client) => client,
+        Err(no_way) => return Ok(Err(Some(no_way.message))),
+    };
+    let begun = person.clock.boot();
+    Ok(match client.inventory().await {
+        Ok(inventory) => {
+            let poll = Poll { begun, inventory, read: BTreeMap::new(), complete: false };
+            Ok(connection(hypervisor, client, poll))
+        }
+        Err(fault) => Err(Some(fault.message)),
+    })
+}
+
+/// A connection of this process alone, which has seen this.
+fn connection(hypervisor: &Hypervisor, client: SharedHypervisor, poll: Poll) -> Arc<Connection> {
+    let key = (hypervisor.namespace().unwrap_or_default(), hypervisor.name_any());
+    let connection = Connections::default().get_or_make(&key);
+    connection.update(|state| state.client = Some(client));
+    connection.change_view(|view| view.absorb(poll, ""));
+    connection
+}
+
+/// Gathers with the disks of the VMs that come first; those of the others count for no storage.
+async fn with_disks(material: &Material, connection: &Arc<Connection>, notes: &mut Vec<String>) -> Gathered {
+    let disks = Disks::default();
+    let watched = Watched { connection, disks: &disks };
+    let mut gathered = gather(material, &watched);
+    for _ in 0..ROUNDS {
+        if gathered.unknown.is_empty() {
+            return gathered;
+        }
+        disks.look_up(connection, std::mem::take(&mut gathered.unknown)).await;
+        gathered = gather(material, &watched);
+    }
+    let left = gathered.unknown.len();
+    if left > 0 {
+        notes.push(format!("The disks of {left} VMs were not looked up: limits of storages do not count for them below."));
+    }
+    gather(material, &Rest(watched))
+}
+
+/// What is not known counts for no storage.
+struct Rest<'a>(Watched<'a>);
+
+impl Outlook for Rest<'_> {
+    fn host(&self, vm: &str) -> Option<String> {
+        self.0.host(vm)
+    }
+
+    fn storages(&self, subject: &Subject) -> Option<BTreeSet<String>> {
+        Some(self.0.storages(subject).unwrap_or_default())
+    }
+}
+
+/// Where the hypervisor was not asked: VMs are on the hosts that the operator has written down.
+#[derive(Default)]
+struct Unasked(BTreeMap<String, String>);
+
+impl Unasked {
+    fn of(tasks: &[Arc<WorkerTask>]) -> Self {
+        let host = |task: &WorkerTask| task.status.as_ref()?.vm_host.clone();
+        let known = tasks.iter().filter_map(|task| Some((task.spec.virtual_machine.id.clone()?, host(task)?)));
+        Self(known.collect())
+    }
+}
+
+impl Outlook for Unasked {
+    fn host(&self, vm: &str) -> Option<String> {
+        self.0.get(vm).cloned()
+    }
+
+    fn storages(&self, _: &Subject) -> Option<BTreeSet<String>> {
+        Some(BTreeSet::new())
+    }
+}
