@@ -63,9 +63,10 @@ fn header(person: &Person, read: &Read) -> String {
     }
     text.push('\n');
     let ready = conditions::find(&status.conditions, conditions::READY);
-    // What only counts the tasks is told below, and better.
-    let counted = [SessionReason::WaitingForWorkers, SessionReason::Starting, SessionReason::Running];
-    let is_news = |reason: &str| !counted.iter().any(|known| known.as_str() == reason);
+    // What the tasks themselves tell is told below, and better.
+    let told = [SessionReason::Preparing, SessionReason::WaitingForWorkers, SessionReason::Starting, SessionReason::Running];
+    let is_news =
+        |reason: &str| read.own_tasks().is_empty() || !told.iter().any(|known| known.as_str() == reason);
     if let Some(ready) = ready.filter(|ready| is_news(&ready.reason)) {
         let _ = writeln!(text, "{}: {}", ready.reason, ready.message);
     }

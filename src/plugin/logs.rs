@@ -117,7 +117,7 @@ async fn whole(
             Err(lack) => lacks.push(lack),
         }
     }
-    Err(Lack::all(lacks, chosen).into())
+    Err(Lack::all(lacks, chosen, pour.follows()).into())
 }
 
 /// Prints the end of the output as the status keeps it, if it does, and says why it is no more.

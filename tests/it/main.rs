@@ -18,6 +18,7 @@ mod installed;
 mod kube_api;
 mod kube_conformance;
 mod lease;
+mod plugin;
 mod real;
 mod recorded;
 mod refusals;

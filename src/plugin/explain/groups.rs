@@ -63,7 +63,9 @@ pub(super) fn shown(session: &str, tasks: Vec<(i32, Told)>, all: bool) -> String
         let left = set_aside(&mut groups, most);
         for (told, indices) in &groups {
             let _ = write!(text, "\n{}: {}\n", named(session, indices), told.head);
-            told.lines.iter().for_each(|line| drop(writeln!(text, "    {line}")));
+            for line in &told.lines {
+                let _ = writeln!(text, "    {line}");
+            }
         }
         if left > 0 {
             let _ = write!(text, "\n{left} more {} (--all shows them)\n", place.as_str());
@@ -74,21 +76,22 @@ pub(super) fn shown(session: &str, tasks: Vec<(i32, Told)>, all: bool) -> String
 
 /// Takes out the smallest groups, so that `most` are left; how many tasks were in them.
 fn set_aside(groups: &mut Vec<(Told, Vec<i32>)>, most: usize) -> usize {
-    if groups.len() <= most {
-        return 0;
-    }
-    let mut sizes: Vec<usize> = (0..groups.len()).collect();
-    // Of equals the first ones stay.
-    sizes.sort_by_key(|place| std::cmp::Reverse(groups[*place].1.len()));
-    let mut kept = sizes;
-    kept.truncate(most);
-    let mut place = 0;
-    let before: usize = groups.iter().map(|(_, indices)| indices.len()).sum();
-    groups.retain(|_| {
-        place += 1;
-        kept.contains(&(place - 1))
+    let mut sizes: Vec<usize> = groups.iter().map(|(_, indices)| indices.len()).collect();
+    sizes.sort_unstable_by(|one, other| other.cmp(one));
+    let Some(largest_left) = sizes.get(most).copied() else { return 0 };
+    // Of those of one size the first ones stay.
+    let mut room = most - sizes.iter().take(most).filter(|size| **size > largest_left).count();
+    let mut left = 0;
+    groups.retain(|(_, indices)| {
+        let stays = indices.len() > largest_left || indices.len() == largest_left && room > 0;
+        if !stays {
+            left += indices.len();
+        } else if indices.len() == largest_left {
+            room -= 1;
+        }
+        stays
     });
-    before - groups.iter().map(|(_, indices)| indices.len()).sum::<usize>()
+    left
 }
 
 /// `task night-3`, or `tasks 0, 3-40 of night (39)`.

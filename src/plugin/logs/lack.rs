@@ -30,9 +30,9 @@ impl Lack {
         Self::other(format!("worker {worker} has nothing of attempt {} in its guest", id.attempt))
     }
 
-    /// None of the workers has it.
-    pub(super) fn all(lacks: Vec<Self>, chosen: &Chosen) -> Self {
-        if let Some(message) = &chosen.not_begun {
+    /// None of the workers has it. `waited`: its beginning was waited for.
+    pub(super) fn all(lacks: Vec<Self>, chosen: &Chosen, waited: bool) -> Self {
+        if let Some(message) = chosen.not_begun.as_ref().filter(|_| !waited) {
             return Self::other(format!("the command has not begun yet ({message})"));
         }
         let is_usual = !lacks.is_empty() && lacks.iter().all(|lack| lack.is_usual);

@@ -43,6 +43,11 @@ impl<'a> Pour<'a> {
         self.offset > 0
     }
 
+    /// Whether what is not there yet is waited for.
+    pub(super) const fn follows(&self) -> bool {
+        self.follow
+    }
+
     /// Waits for the command to begin, if that is wanted.
     pub(super) async fn until_begun(&self, chosen: &Chosen) -> Result<(), PluginError> {
         if self.follow && chosen.not_begun.is_some() {

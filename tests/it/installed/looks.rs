@@ -2,12 +2,9 @@
 //!
 //! `UPDATE_GOLDEN=1` writes the files anew; look at what changed.
 
-use std::path::Path;
-
-use similar::TextDiff;
-
 use super::normal;
 use super::stage::{NAMESPACE, Stage};
+use crate::support::golden;
 
 /// What is asked, what makes the answer the same each time, and where it stands.
 type View = (&'static [&'static str], fn(&str) -> String, &'static str);
@@ -24,21 +21,10 @@ const VIEWS: [View; 7] = [
 
 /// Holds what kubectl shows of the examples, once they came to rest, against the files.
 pub(super) async fn check(stage: &Stage) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut differences = String::new();
     for (question, normal, file) in VIEWS {
         let args: Vec<&str> = ["-n", NAMESPACE].iter().chain(question).copied().collect();
-        let shown = normal(&stage.kubectl(&args).await);
-        let path = folder.join(file);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::create_dir_all(&folder).unwrap();
-            std::fs::write(&path, &shown).unwrap();
-        }
-        let golden = std::fs::read_to_string(&path).unwrap_or_default();
-        if golden != shown {
-            let diff = TextDiff::from_lines(&golden, &shown);
-            differences += &diff.unified_diff().header(file, "what is shown").to_string();
-        }
+        differences += &golden::difference(file, &normal(&stage.kubectl(&args).await));
     }
     assert!(differences.is_empty(), "kubectl shows something else than tests/golden:\n{differences}");
 }

@@ -42,7 +42,7 @@ pub(crate) struct Stage {
 const SHORT_LEASE: &str = "lease.duration=3s,lease.renewInterval=700ms";
 
 /// A world that does in a blink what takes seconds elsewhere.
-pub(super) fn quick() -> Scenario {
+pub(crate) fn quick() -> Scenario {
     let timings = Timings {
         download: Seconds(0.3),
         import: Seconds(0.4),
@@ -67,7 +67,7 @@ pub(crate) fn chart() -> PathBuf {
 
 impl Stage {
     /// Sets the stage; no operator runs yet.
-    pub(super) async fn set(scenario: Scenario) -> Self {
+    pub(crate) async fn set(scenario: Scenario) -> Self {
         Self::with(scenario, &chart(), "lease.duration=4s,lease.renewInterval=1s").await
     }
 
@@ -132,7 +132,7 @@ impl Stage {
     }
 
     /// People change all Workers in the same way.
-    pub(super) async fn edit_all(&self, patch: &Value) {
+    pub(crate) async fn edit_all(&self, patch: &Value) {
         let api = Api::<Worker>::namespaced(self.plane.client().await.unwrap(), NAMESPACE);
         for worker in self.workers().await {
             api.patch(&worker.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();

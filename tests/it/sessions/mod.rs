@@ -7,7 +7,7 @@ mod crowd;
 mod disturbed;
 mod ended;
 mod foreign;
-mod lab;
+pub(crate) mod lab;
 mod left;
 mod refused;
 mod run;

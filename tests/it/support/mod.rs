@@ -2,4 +2,5 @@
 
 pub(crate) mod cluster;
 pub(crate) mod crds;
+pub(crate) mod golden;
 pub(crate) mod seed;
