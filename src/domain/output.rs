@@ -11,8 +11,7 @@ const SHORTEST: usize = 8;
 /// the middle of a secret.
 pub fn shown(bytes: &[u8], secrets: &[&str], most: usize) -> String {
     let mut text = escaped(bytes);
-    let mut values: Vec<String> =
-        secrets.iter().flat_map(|value| parts(value.as_bytes())).map(escaped).collect();
+    let mut values: Vec<String> = secrets.iter().flat_map(|value| parts(value.as_bytes())).map(escaped).collect();
     // The longest first: one may be a part of another.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     // First of all what was cut: a part of it may be a value, too.

@@ -22,7 +22,7 @@ use crate::domain::schedule::explain_session;
 /// What is asked.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The WorkerSession.
+    /// The session.
     #[arg(value_name = "SESSION")]
     pub session: String,
     /// Leaves nothing out, however much there is.
@@ -64,15 +64,16 @@ fn header(person: &Person, read: &Read) -> String {
     text.push('\n');
     let ready = conditions::find(&status.conditions, conditions::READY);
     // What the tasks themselves tell is told below, and better.
-    let told = [SessionReason::Preparing, SessionReason::WaitingForWorkers, SessionReason::Starting, SessionReason::Running];
-    let is_news =
-        |reason: &str| read.own_tasks().is_empty() || !told.iter().any(|known| known.as_str() == reason);
+    let told =
+        [SessionReason::Preparing, SessionReason::WaitingForWorkers, SessionReason::Starting, SessionReason::Running];
+    let is_news = |reason: &str| read.own_tasks().is_empty() || !told.iter().any(|known| known.as_str() == reason);
     if let Some(ready) = ready.filter(|ready| is_news(&ready.reason)) {
         let _ = writeln!(text, "{}: {}", ready.reason, ready.message);
     }
     if read.hypervisor.is_none() {
         let name = &session.spec.hypervisor_ref.name;
-        let _ = writeln!(text, "There is no Hypervisor {name} in this namespace; the session goes on when there is one.");
+        let _ =
+            writeln!(text, "There is no Hypervisor {name} in this namespace; the session goes on when there is one.");
     }
     text
 }

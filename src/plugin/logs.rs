@@ -25,7 +25,7 @@ use crate::domain::attempt::AttemptId;
 /// What is asked.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The WorkerTask.
+    /// The task.
     #[arg(value_name = "TASK")]
     pub task: String,
     /// Which attempt, counted from 1; the latest if not given.
@@ -62,7 +62,7 @@ pub async fn logs(
     };
     // The task may have ended meanwhile: then there is an end to show.
     let task = self::task(person, &args.task).await?;
-    instead(&task, &chosen, pour.has_printed(), lack, out, notes)
+    instead(&task, &chosen, pour.has_printed(), &lack, out, notes)
 }
 
 /// Why the output is not printed, or not to its end.
@@ -125,7 +125,7 @@ fn instead(
     task: &WorkerTask,
     chosen: &Chosen,
     has_printed: bool,
-    lack: Lack,
+    lack: &Lack,
     out: &mut (dyn Write + Send),
     notes: &mut (dyn Write + Send),
 ) -> Result<(), PluginError> {
@@ -141,5 +141,9 @@ fn instead(
     );
     let printed = writeln!(notes, "{note}").and_then(|()| out.write_all(end.as_bytes()));
     printed.map_err(PluginError::Output)?;
-    if lack.is_usual { Ok(()) } else { Err(PluginError::Nothing("only the end of the output was printed, see above".into())) }
+    if lack.is_usual {
+        Ok(())
+    } else {
+        Err(PluginError::Nothing("only the end of the output was printed, see above".into()))
+    }
 }

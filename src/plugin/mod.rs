@@ -41,9 +41,9 @@ struct Plugin {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Tells where each task of a WorkerSession is, why those that wait do, and what stands against each worker.
+    /// Tells where each task of a session is, why those that wait do, and what stands against each worker.
     Explain(explain::Args),
-    /// Prints what the command of a WorkerTask has printed, all of it, from inside the worker.
+    /// Prints what the command of a task has printed, all of it, from inside the worker.
     Logs(logs::Args),
 }
 

@@ -47,8 +47,9 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// The operator.
     pub(super) fn operator(subject: &'a Subject<'_>) -> Self {
-        let forbidden =
-            |kind: &str, name: &str| format!("the operator may not get {kind} {name}: its role needs get and patch on it");
+        let forbidden = |kind: &str, name: &str| {
+            format!("the operator may not get {kind} {name}: its role needs get and patch on it")
+        };
         Self { client: &subject.context.client, namespace: &subject.key.0, forbidden }
     }
 }

@@ -60,8 +60,7 @@ pub(in crate::controller) fn of(context: &Context, hypervisor: &Hypervisor) -> V
 /// Whether what `other` says and does counts for `hypervisor`, by what is pinned in their statuses.
 pub(in crate::controller) fn is_peer(hypervisor: &Hypervisor, other: &Hypervisor) -> bool {
     other.metadata.uid != hypervisor.metadata.uid
-        && Reach::pinned(hypervisor)
-            .is_some_and(|own| Reach::pinned(other).is_some_and(|other| own.heeds(&other)))
+        && Reach::pinned(hypervisor).is_some_and(|own| Reach::pinned(other).is_some_and(|other| own.heeds(&other)))
 }
 
 /// The limits in force.

@@ -66,7 +66,9 @@ async fn settings(client: &Client, hypervisor: &Hypervisor) -> Result<Result<Con
 async fn known(hypervisor: &Hypervisor, client: SharedHypervisor) -> Result<SharedHypervisor, Trouble> {
     let refuse = |text: String| Err(Trouble::new(HypervisorReason::IdentityChanged, text));
     let Some(pinned) = hypervisor.status.as_ref().and_then(|status| status.identity.as_ref()) else {
-        return refuse("the operator has not pinned yet which cluster this is, so that none is trusted to be it".into());
+        return refuse(
+            "the operator has not pinned yet which cluster this is, so that none is trusted to be it".into(),
+        );
     };
     let probe = client.probe().await.map_err(|fault| Trouble::from(&fault))?;
     match identity::judge(Some(&identity::from_status(pinned)), &probe.identity, probe.quorate, None) {

@@ -73,10 +73,7 @@ fn doing(status: &WorkerStatus) -> Availability {
     }
     let power = status.vm.as_ref().and_then(|vm| vm.power.as_deref());
     if power == Some(Power::Unknown.to_string().as_str()) {
-        return Availability::Not(Unavailable::new(
-            TaskReason::HostOffline,
-            "its host does not tell whether it is on",
-        ));
+        return Availability::Not(Unavailable::new(TaskReason::HostOffline, "its host does not tell whether it is on"));
     }
     let is_on = power == Some(Power::On.to_string().as_str());
     if is_on && status.launch.is_some() { Availability::Running } else { Availability::Off }
@@ -149,7 +146,8 @@ mod tests {
         let of = |hypervisor: Option<&Hypervisor>| why(told(&worker(&json!({})), hypervisor));
         assert_eq!(of(None).0, TaskReason::HypervisorNotReady);
         assert_eq!(of(Some(&hypervisor(&json!({"spec": {"paused": true}})))).0, TaskReason::Paused);
-        let away = hypervisor(&json!({"status": {"conditions": [condition("Ready", "False", "Unreachable", "no route")]}}));
+        let away =
+            hypervisor(&json!({"status": {"conditions": [condition("Ready", "False", "Unreachable", "no route")]}}));
         assert_eq!(of(Some(&away)), (TaskReason::HypervisorNotReady, "no route".into()));
     }
 }

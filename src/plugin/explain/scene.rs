@@ -32,17 +32,15 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) async fn of(person: &Person, read: &Read) -> Result<Self, PluginError> {
         let Some(hypervisor) = &read.hypervisor else {
-            let nothing = Material { workers: vec![], sessions: vec![], tasks_per_storage: 1, now: person.clock.wall() };
+            let nothing =
+                Material { workers: vec![], sessions: vec![], tasks_per_storage: 1, now: person.clock.wall() };
             return Ok(Self { gathered: gather(&nothing, &Unasked::default()), notes: Vec::new() });
         };
         let material = material(person, read, hypervisor);
         let mut notes = Vec::from_iter(shared(hypervisor));
         // Where nobody waits, nothing of the hypervisor matters.
         let waits = read.own_tasks().into_iter().any(|task| !phase(task).has_worker() && !phase(task).has_ended());
-        let asked = match waits {
-            true => ask(person, hypervisor).await?,
-            false => Err(None),
-        };
+        let asked = if waits { ask(person, hypervisor).await? } else { Err(None) };
         let gathered = match asked {
             Ok(connection) => with_disks(&material, &connection, &mut notes).await,
             Err(why) => {
@@ -89,7 +87,10 @@ fn shared(hypervisor: &Hypervisor) -> Option<String> {
     let status = hypervisor.status.as_ref()?;
     let condition = conditions::find(&status.conditions, conditions::SHARED_CONNECTION)?;
     conditions::is_true(&status.conditions, conditions::SHARED_CONNECTION).then(|| {
-        format!("{}. What sessions of other namespaces do there counts, too, and is not seen from here.", condition.message)
+        format!(
+            "{}. What sessions of other namespaces do there counts, too, and is not seen from here.",
+            condition.message
+        )
     })
 }
 
@@ -132,7 +133,9 @@ async fn with_disks(material: &Material, connection: &Arc<Connection>, notes: &m
     }
     let left = gathered.unknown.len();
     if left > 0 {
-        notes.push(format!("The disks of {left} VMs were not looked up: limits of storages do not count for them below."));
+        notes.push(format!(
+            "The disks of {left} VMs were not looked up: limits of storages do not count for them below."
+        ));
     }
     gather(material, &Rest(watched))
 }

@@ -35,7 +35,9 @@ impl Words<'_> {
             TaskPhase::Running => {
                 let what = match task.spec.mode {
                     TaskMode::Command => "running",
-                    TaskMode::Lease => "leased: its worker is ready, and whoever leased it is to report the end in spec.result",
+                    TaskMode::Lease => {
+                        "leased: its worker is ready, and whoever leased it is to report the end in spec.result"
+                    }
                 };
                 Told::new(Place::Running, self.with_worker(what, &status), Vec::new())
             }
@@ -60,7 +62,7 @@ impl Words<'_> {
     /// It waits, or will be ended in a moment.
     fn pending(&self, task: &WorkerTask, status: &WorkerTaskStatus) -> Told {
         let session = &self.read.session;
-        let told = |text: String| Told::new(Place::Waiting, text, self.status_says(status, None));
+        let told = |text: String| Told::new(Place::Waiting, text, status_says(status, None));
         if !belongs(task, session) && !had_worker(task) {
             let text = "not one of the session's: the operator has not made it, and does nothing about it; delete it";
             return told(text.to_owned());
@@ -69,7 +71,10 @@ impl Words<'_> {
             return told(format!("about to end as {} ({}): {}", ending.phase, ending.reason, ending.message));
         }
         if !is_open(session, self.person.clock.wall()) {
-            return told("waiting: the session does not give tasks to workers now; it is still being prepared, or about to end".to_owned());
+            return told(
+                "waiting: the session does not give tasks to workers now; it is still being prepared, or about to end"
+                    .to_owned(),
+            );
         }
         match self.explained.get(&task.name_any()) {
             Some(explanation) => self.explained(status, explanation),
@@ -92,17 +97,21 @@ impl Words<'_> {
         let limits = explanation.limits.iter().map(ToString::to_string);
         lines.extend(limits.filter(|limit| !head.contains(limit)).map(|limit| format!("also: {limit}")));
         lines.extend(by_word(&explanation.workers));
-        lines.extend(self.status_says(status, reason));
+        lines.extend(status_says(status, reason));
         let own = label(&self.person.namespace, "");
-        Told::new(Place::Waiting, head.replace(&own, ""), lines.into_iter().map(|line| line.replace(&own, "")).collect())
+        Told::new(
+            Place::Waiting,
+            head.replace(&own, ""),
+            lines.into_iter().map(|line| line.replace(&own, "")).collect(),
+        )
     }
+}
 
-    /// What the operator has written, unless it is the same.
-    fn status_says(&self, status: &WorkerTaskStatus, known: Option<&str>) -> Vec<String> {
-        let said = status.reason.as_ref().filter(|reason| Some(reason.as_str()) != known);
-        let message = status.message.clone().unwrap_or_default();
-        said.map(|reason| format!("its status says ({reason}): {message}")).into_iter().collect()
-    }
+/// What the operator has written, unless it is the same.
+fn status_says(status: &WorkerTaskStatus, known: Option<&str>) -> Vec<String> {
+    let said = status.reason.as_ref().filter(|reason| Some(reason.as_str()) != known);
+    let message = status.message.clone().unwrap_or_default();
+    said.map(|reason| format!("its status says ({reason}): {message}")).into_iter().collect()
 }
 
 fn ended(what: &str, status: &WorkerTaskStatus) -> String {

@@ -43,14 +43,17 @@ impl Chosen {
             };
             let session = &task.spec.session_ref.name;
             let advice = format!("`kubectl stevedore explain {session}` tells more");
-            return Err(match phase(&task.clone()).has_ended() {
-                true => format!("task {name} ended before its command was started, so that there is no output{why}"),
-                false => format!("task {name} waits for a worker, and its command has not been started{why}; {advice}"),
+            return Err(if phase(task).has_ended() {
+                format!("task {name} ended before its command was started, so that there is no output{why}")
+            } else {
+                format!("task {name} waits for a worker, and its command has not been started{why}; {advice}")
             });
         }
         let attempt = match (args.attempt, args.previous) {
             (Some(attempt), _) if attempt > latest => {
-                return Err(format!("task {name} has had no attempt {attempt} yet: the latest one is attempt {latest}"));
+                return Err(format!(
+                    "task {name} has had no attempt {attempt} yet: the latest one is attempt {latest}"
+                ));
             }
             (Some(attempt), _) => attempt,
             (None, true) if latest == 1 => return Err(format!("task {name} has had one attempt only")),
@@ -111,9 +114,24 @@ mod tests {
     fn what_has_no_output_says_why() {
         let cases = [
             ("Lease", json!({"phase": "Running", "attempt": 1}), args(None, false), "leased to a program outside"),
-            ("Command", json!(null), args(None, false), "waits for a worker, and its command has not been started; `kubectl"),
-            ("Command", json!({"phase": "Pending", "reason": "Busy", "message": "full"}), args(None, false), "(Busy: full)"),
-            ("Command", json!({"phase": "Failed", "reason": "NotFound", "message": "x"}), args(None, false), "ended before"),
+            (
+                "Command",
+                json!(null),
+                args(None, false),
+                "waits for a worker, and its command has not been started; `kubectl",
+            ),
+            (
+                "Command",
+                json!({"phase": "Pending", "reason": "Busy", "message": "full"}),
+                args(None, false),
+                "(Busy: full)",
+            ),
+            (
+                "Command",
+                json!({"phase": "Failed", "reason": "NotFound", "message": "x"}),
+                args(None, false),
+                "ended before",
+            ),
             ("Command", json!({"phase": "Running", "attempt": 2}), args(Some(3), false), "no attempt 3 yet"),
             ("Command", json!({"phase": "Running", "attempt": 1}), args(None, true), "one attempt only"),
         ];
@@ -130,7 +148,7 @@ mod tests {
         assert_eq!((latest.attempt, names(&latest), latest.not_begun.as_deref()), (3, vec!["w3"], Some("m")));
         assert_eq!(latest.workers[0].uid.as_deref(), Some("u3"));
         let before = chosen("Command", &status, &args(None, true)).unwrap();
-        assert_eq!((before.attempt, names(&before), before.not_begun), (2, vec!["w3", "w2", "w1"], None));
+        assert_eq!((before.attempt, names(&before), &before.not_begun), (2, vec!["w3", "w2", "w1"], &None));
         let waits = json!({"phase": "Pending", "attempt": 1, "avoid": ["w1"]});
         assert_eq!(names(&chosen("Command", &waits, &args(None, false)).unwrap()), ["w1"]);
     }

@@ -46,12 +46,13 @@ impl Guest {
         let name = &candidate.name;
         let workers: Api<Worker> = Api::namespaced(person.client.0.clone(), &person.namespace);
         let worker = workers.get_opt(name).await.map_err(PluginError::of(format!("reading Worker {name}")))?;
-        let Some(worker) = worker else { return lack(format!("worker {name} is not there any more")) };
-        if candidate.uid.is_some() && candidate.uid != worker.uid() {
-            return lack(format!("worker {name} was deleted, and another one has its name now"));
-        }
-        let vm = worker.status.as_ref().and_then(|status| Some((known_vm(status)?, status.vm.as_ref()?.uuid.clone()?)));
-        let Some((at, uuid)) = vm else { return lack(format!("worker {name} has no VM now")) };
+        let Some(worker) = worker else {
+            return Ok(Err(Lack::usual(format!("worker {name} is not there any more"))));
+        };
+        let (at, uuid) = match vm(candidate, &worker) {
+            Ok(vm) => vm,
+            Err(why) => return Ok(Err(Lack::usual(why))),
+        };
         let client = match reached(person, &worker).await? {
             Ok(client) => client,
             Err(lack) => return Ok(Err(lack)),
@@ -121,8 +122,15 @@ impl Guest {
     }
 }
 
-fn lack<T>(why: String) -> Result<Result<T, Lack>, PluginError> {
-    Ok(Err(Lack::usual(why)))
+/// Where the worker's VM is, and its uuid; else why it has none that could have the output.
+fn vm(candidate: &Candidate, worker: &Worker) -> Result<(VmRef, String), String> {
+    let name = &candidate.name;
+    if candidate.uid.is_some() && candidate.uid != worker.uid() {
+        return Err(format!("worker {name} was deleted, and another one has its name now"));
+    }
+    let status = worker.status.as_ref();
+    let vm = status.and_then(|status| Some((known_vm(status)?, status.vm.as_ref()?.uuid.clone()?)));
+    vm.ok_or_else(|| format!("worker {name} has no VM now"))
 }
 
 /// Why a piece was not read.

@@ -36,9 +36,10 @@ impl Lack {
             return Self::other(format!("the command has not begun yet ({message})"));
         }
         let is_usual = !lacks.is_empty() && lacks.iter().all(|lack| lack.is_usual);
-        let why = match lacks.is_empty() {
-            true => format!("nobody tells on which worker attempt {} was made", chosen.attempt),
-            false => lacks.into_iter().map(|lack| lack.why).collect::<Vec<_>>().join("; "),
+        let why = if lacks.is_empty() {
+            format!("nobody tells on which worker attempt {} was made", chosen.attempt)
+        } else {
+            lacks.into_iter().map(|lack| lack.why).collect::<Vec<_>>().join("; ")
         };
         Self { is_usual, why }
     }

@@ -118,7 +118,8 @@ impl<'a> Pour<'a> {
             Err(error) => return Err(error),
         };
         let attempt = now.status.as_ref().and_then(|status| status.attempt);
-        let is_same = now.uid() == self.task.uid() && attempt.and_then(|one| u32::try_from(one).ok()) == Some(self.id.attempt);
+        let is_same =
+            now.uid() == self.task.uid() && attempt.and_then(|one| u32::try_from(one).ok()) == Some(self.id.attempt);
         Ok(is_same && is(phase(&now)))
     }
 }

@@ -33,7 +33,8 @@ fn a_session_is_explained_as_the_golden_file_has_it() {
         let mut lab = Lab::of(json!({"spec": {"unschedulableHosts": ["pve3"]}})).await;
         declared(&lab, "w1", &json!({"metadata": {"labels": {"pool": "a"}}})).await;
         declared(&lab, "w2", &json!({"metadata": {"labels": {"pool": "a"}}, "spec": {"enabled": false}})).await;
-        declared(&lab, "w3", &json!({"metadata": {"labels": {"pool": "a"}}, "spec": {"proxmox": {"host": "pve3"}}})).await;
+        declared(&lab, "w3", &json!({"metadata": {"labels": {"pool": "a"}}, "spec": {"proxmox": {"host": "pve3"}}}))
+            .await;
         declared(&lab, "w4", &json!({"metadata": {"labels": {"pool": "b"}}})).await;
         let of_pool = |pool: &str| json!({"spec": {"workerSelector": {"matchLabels": {"pool": pool}}}});
         let mut nightly = session("nightly", &vms(101..=103), &of_pool("a"));
@@ -64,7 +65,10 @@ fn limits_of_storages_are_seen_with_the_right_to_the_secret_alone() {
         assert!(text.contains("worker w1: has a free slot (1/4 taken), launched") && !text.contains("Note"), "{text}");
         forbid(&lab.world, "pve-token");
         let text = explained(&lab.world, "nightly").await;
-        assert!(text.contains("Note: you may not get Secret pve-token") && text.contains("are left out of account"), "{text}");
+        assert!(
+            text.contains("Note: you may not get Secret pve-token") && text.contains("are left out of account"),
+            "{text}"
+        );
         assert!(text.contains("task nightly-1: next: worker w1 has a free slot for it"), "{text}");
         assert!(text.contains("\n    its status says (StorageLimit): storage "), "{text}");
     });
@@ -79,7 +83,9 @@ fn ends_are_told_in_a_line_for_each() {
         lab.declare(session("nightly", &vms, &runs(&["true"]))).await;
         lab.phase("nightly", "Failed").await;
         let text = explained(&lab.world, "nightly").await;
-        assert!(text.starts_with("WorkerSession nightly in namespace backup: backup, Failed, 3/3 tasks have ended\nTasksFailed: "));
+        assert!(text.starts_with(
+            "WorkerSession nightly in namespace backup: backup, Failed, 3/3 tasks have ended\nTasksFailed: "
+        ));
         assert!(text.contains("\ntask nightly-2: failed (NotFound): "), "{text}");
         assert!(text.contains("\ntasks 0, 1 of nightly (2): succeeded\n"), "{text}");
     });
@@ -104,7 +110,8 @@ fn a_session_that_is_not_there_is_named_with_its_namespace() {
         let lab = Lab::new().await;
         let args = stevedore::plugin::explain::Args { session: "nobody".into(), all: false };
         let error = stevedore::plugin::explain::explain(&person(&lab.world), &args).await.unwrap_err().to_string();
-        let text = "there is no WorkerSession nobody in the namespace backup: `kubectl -n backup get workersessions` lists";
+        let text =
+            "there is no WorkerSession nobody in the namespace backup: `kubectl -n backup get workersessions` lists";
         assert!(error.starts_with(text), "{error}");
     });
 }

@@ -14,7 +14,8 @@ use crate::sessions::lab::{LONG, Lab, runs, session};
 async fn lab(workers: &[&str]) -> Lab {
     let lab = Lab::new().await;
     for name in workers {
-        let patch = json!({"spec": {"test": {"policy": "Manual"}, "shutdown": {"delay": "1h"}, "maxConcurrentTasks": 1}});
+        let patch =
+            json!({"spec": {"test": {"policy": "Manual"}, "shutdown": {"delay": "1h"}, "maxConcurrentTasks": 1}});
         lab.world.create(worker(name, &patch)).await;
     }
     lab
@@ -22,9 +23,9 @@ async fn lab(workers: &[&str]) -> Lab {
 
 async fn is_off(lab: &mut Lab, name: &str) {
     let phase = |worker: stevedore::api::Worker| worker.status.and_then(|status| status.phase);
-    let off = lab.operator.run(LONG * 4, async |world| {
-        world.worker(name).await.and_then(phase).as_deref() == Some("ShutDown")
-    });
+    let off = lab
+        .operator
+        .run(LONG * 4, async |world| world.worker(name).await.and_then(phase).as_deref() == Some("ShutDown"));
     assert!(off.await);
 }
 
@@ -70,7 +71,7 @@ fn a_command_that_runs_shows_what_it_has_printed_and_is_followed_to_its_end() {
     in_virtual_time(async {
         let mut lab = lab(&["w1"]).await;
         lab.declare(session("night", &vm(), &runs(&["sh", "-c", "echo one; sleep 90; echo two"]))).await;
-        lab.task("night-0", |task| stevedore::domain::ending::has_begun(task)).await;
+        lab.task("night-0", stevedore::domain::ending::has_begun).await;
         let shown = printed(&lab.world, of("night-0")).await;
         shown.end.unwrap();
         assert_eq!(shown.out, "one\n");
@@ -106,7 +107,8 @@ fn one_that_has_not_begun_says_so_or_is_waited_for() {
 fn each_attempt_is_read_from_the_worker_that_it_was_made_on() {
     in_virtual_time(async {
         let mut lab = lab(&["w1", "w2"]).await;
-        let run = json!({"spec": {"run": {"command": ["sh", "-c", "printenv STEVEDORE_ATTEMPT; false"], "retries": 1}}});
+        let run =
+            json!({"spec": {"run": {"command": ["sh", "-c", "printenv STEVEDORE_ATTEMPT; false"], "retries": 1}}});
         lab.declare(session("night", &vm(), &run)).await;
         lab.phase("night", "Failed").await;
         let task = lab.world.task("night-0").await.unwrap().status.unwrap();
@@ -169,7 +171,8 @@ fn who_may_not_read_the_credential_gets_the_end_that_the_status_keeps() {
         forbid(&lab.world, "pve-token");
         let shown = printed(&lab.world, of("night-0")).await;
         assert_eq!(shown.out, "one\n");
-        let text = "you may not get Secret pve-token, with which the hypervisor is reached: ask for a role with get on it";
+        let text =
+            "you may not get Secret pve-token, with which the hypervisor is reached: ask for a role with get on it";
         assert!(shown.notes.contains(text), "{}", shown.notes);
         assert!(shown.error().contains("only the end of the output was printed"));
     });
@@ -187,7 +190,11 @@ fn nothing_is_asked_of_a_vm_that_does_not_carry_the_workers_marks() {
         lab.declare(session("night", &vm(), &runs(&["echo", "one"]))).await;
         lab.phase("night", "Succeeded").await;
         let before = scripts(&lab.world);
-        for (option, value) in [("description", None), ("tags", Some("mine")), ("smbios1", Some("uuid=04137809-b203-4b2d-b094-f8cdbb862117"))] {
+        for (option, value) in [
+            ("description", None),
+            ("tags", Some("mine")),
+            ("smbios1", Some("uuid=04137809-b203-4b2d-b094-f8cdbb862117")),
+        ] {
             let own = lab.world.option_of_ours(option);
             lab.world.pve.world(|world| world.edit_machine(5000, option, value));
             let shown = printed(&lab.world, of("night-0")).await;
@@ -208,7 +215,8 @@ fn another_cluster_behind_the_endpoints_is_not_asked() {
         lab.phase("night", "Succeeded").await;
         let before = scripts(&lab.world);
         let api: Api<Hypervisor> = Api::namespaced(lab.world.kube.client("person"), NAMESPACE);
-        let patch = json!({"status": {"identity": {"clusterName": "other", "nodes": ["x1"], "caFingerprint": "AA:BB"}}});
+        let patch =
+            json!({"status": {"identity": {"clusterName": "other", "nodes": ["x1"], "caFingerprint": "AA:BB"}}});
         api.patch_status("lab", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
         let shown = printed(&lab.world, of("night-0")).await;
         assert!(shown.notes.contains("another cluster answers behind the endpoints"), "{}", shown.notes);
@@ -225,7 +233,10 @@ fn a_lease_has_no_output_and_what_is_not_there_is_named() {
         let error = printed(&lab.world, of("lease-0")).await.error();
         assert!(error.contains("task lease-0 is leased to a program outside"), "{error}");
         let error = printed(&lab.world, of("nobody-0")).await.error();
-        assert!(error.starts_with("there is no WorkerTask nobody-0 in the namespace backup: `kubectl -n backup get"), "{error}");
+        assert!(
+            error.starts_with("there is no WorkerTask nobody-0 in the namespace backup: `kubectl -n backup get"),
+            "{error}"
+        );
         lab.operator.pass(Duration::from_secs(1)).await;
     });
 }

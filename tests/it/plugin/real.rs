@@ -94,7 +94,10 @@ async fn each_person_is_told_what_their_rights_allow() {
     assert!(told.success && told.out.contains("Note: you may not get Secret pve, "), "{told:?}");
     assert!(told.out.contains("\ntask nightly-1: waiting (Parallelism): the session runs 1 tasks"), "{told:?}");
     let told = plugin(&program, &reader, &["explain", "nightly"]).await;
-    assert!(told.success && !told.out.contains("Note") && told.out.contains("\n    worker w1: has a free slot"), "{told:?}");
+    assert!(
+        told.success && !told.out.contains("Note") && told.out.contains("\n    worker w1: has a free slot"),
+        "{told:?}"
+    );
 
     let refused = plugin(&program, &viewer, &["logs", "nightly-0"]).await;
     assert!(!refused.success && refused.out.is_empty(), "{refused:?}");
