@@ -103,7 +103,7 @@ mod tests {
     fn worker(patch: &Value) -> Worker {
         let mut worker = json!({
             "metadata": {"name": "w1", "namespace": "backup"},
-            "spec": {"hypervisorRef": {"name": "lab"}, "image": {"template": "t"}},
+            "spec": {"hypervisorRef": {"name": "lab"}, "image": {"template": "t"}, "networks": []},
             "status": {"conditions": [condition("Schedulable", "True", "Schedulable", "")]},
         });
         json_patch::merge(&mut worker, patch);

@@ -52,10 +52,9 @@ impl Scene {
     }
 }
 
-/// What it means that the hypervisor was not asked.
-const LEFT_OUT: &str = "So the hypervisor was not asked, and the hosts of the VMs and the limits of the storages that their \
-                        disks are on are left out of account below: a task can wait for them all the same, and its status \
-                        says so.";
+/// What it means that the hypervisor was not asked, or did not answer.
+const LEFT_OUT: &str = "So what the hypervisor alone knows is left out of account below: which hosts and storages the VMs \
+                        are on. A task that waits for these is told by its status.";
 
 fn material(person: &Person, read: &Read, hypervisor: &Hypervisor) -> Material {
     let others = person::sharers(hypervisor, &read.hypervisors);

@@ -66,7 +66,7 @@ fn limits_of_storages_are_seen_with_the_right_to_the_secret_alone() {
         forbid(&lab.world, "pve-token");
         let text = explained(&lab.world, "nightly").await;
         assert!(
-            text.contains("Note: you may not get Secret pve-token") && text.contains("are left out of account"),
+            text.contains("Note: you may not get Secret pve-token") && text.contains("is left out of account"),
             "{text}"
         );
         assert!(text.contains("task nightly-1: next: worker w1 has a free slot for it"), "{text}");

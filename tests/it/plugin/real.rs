@@ -101,7 +101,7 @@ async fn each_person_is_told_what_their_rights_allow() {
 
     let refused = plugin(&program, &viewer, &["logs", "nightly-0"]).await;
     assert!(!refused.success && refused.out.is_empty(), "{refused:?}");
-    assert!(refused.notes.starts_with("kubectl stevedore: Hypervisor pve: you may not get Secret pve"), "{refused:?}");
+    assert!(refused.notes.starts_with("kubectl stevedore: you may not get Secret pve, "), "{refused:?}");
     let read = plugin(&program, &reader, &["logs", "nightly-0"]).await;
     assert_eq!((read.success, read.out.as_str(), read.notes.as_str()), (true, "one\n", ""));
     let waits = plugin(&program, &reader, &["logs", "nightly-1"]).await;
