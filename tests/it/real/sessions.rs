@@ -54,7 +54,7 @@ fn cluster() -> Scenario {
 
 fn session(name: &str, vms: &[(u32, &str, &str)]) -> String {
     let ids: Vec<String> = vms.iter().map(|(vmid, ..)| format!("{{id: \"{vmid}\"}}")).collect();
-    let command = COMMAND.lines().map(|line| format!("        {line}\n")).collect::<String>();
+    let command = COMMAND.lines().flat_map(|line| ["        ", line, "\n"]).collect::<String>();
     format!(
         "apiVersion: stevedore.dev/v1alpha1\nkind: WorkerSession\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\n\
          spec:\n  type: Backup\n  hypervisorRef: {{name: pve}}\n  virtualMachines: [{}]\n\

@@ -33,7 +33,7 @@ pub(super) fn image_with_dnf() -> PathBuf {
 
 fn named(variable: &str) -> PathBuf {
     let path = std::env::var_os(variable);
-    path.map(PathBuf::from).unwrap_or_else(|| panic!("{variable} names no image: run make test-guests"))
+    path.map_or_else(|| panic!("{variable} names no image: run make test-guests"), PathBuf::from)
 }
 
 /// The demo's cluster with real machines, small enough for two at once.
