@@ -1,10 +1,6 @@
 //! Whether a worker takes tasks, and if not, why: for the scheduler, for the condition `Schedulable`, and for tasks that
 //! wait for it.
 
-mod told;
-
-pub use told::told;
-
 use std::time::Duration;
 
 use super::identity::Ownership;
@@ -119,7 +115,8 @@ fn remembered(facts: &Facts) -> Option<Unavailable> {
     remembered.stalled.then(|| Unavailable::new(TaskReason::Stalled, text))
 }
 
-fn working(operation: &Operation) -> Availability {
+/// The same while it is at work on this.
+pub(super) fn working(operation: &Operation) -> Availability {
     match operation.kind {
         Kind::Test | Kind::Launch => Availability::Launching,
         Kind::Apply => Availability::Off,

@@ -30,4 +30,5 @@ pub mod resolve;
 pub mod schedule;
 pub mod sizing;
 pub mod tally;
+pub mod told;
 pub mod update;

@@ -14,8 +14,8 @@ use crate::controller::scheduling::gather::{Gathered, Material, Outlook, gather}
 use crate::controller::scheduling::hypervisor_of;
 use crate::controller::snapshot::hypervisor_key;
 use crate::controller::view::Poll;
-use crate::domain::availability::told;
 use crate::domain::ending::phase;
+use crate::domain::told::told;
 use crate::hypervisor::SharedHypervisor;
 use crate::plugin::{Person, PluginError};
 

@@ -1,6 +1,6 @@
 //! Whether a worker takes tasks, as the objects in Kubernetes tell it: for whoever has only these.
 
-use super::{Availability, Unavailable, working};
+use super::availability::{Availability, Unavailable, working};
 use crate::api::conditions::{self, Answer, Condition};
 use crate::api::reasons::{TaskReason, WorkerReason};
 use crate::api::{Hypervisor, Worker, WorkerStatus};
