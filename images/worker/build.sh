@@ -53,7 +53,8 @@ put() { dd if="$2" of="$1" bs=1M seek="$3" conv=notrunc,sparse status=none; }
 
 # The first sector of the BIOS boot loader says where its second part begins, that part's first sector where the rest
 # of it is: both as 64 bit sector numbers.
-number() { local n=$1 i; for i in 1 2 3 4 5 6 7 8; do printf "\\x$(printf %02x $((n & 255)))"; n=$((n >> 8)); done; }
+# shellcheck disable=SC2059 # the format is the byte
+number() { local n=$1; for _ in 1 2 3 4 5 6 7 8; do printf "\\x$(printf %02x $((n & 255)))"; n=$((n >> 8)); done; }
 
 install_bios_loader() {
     local work=$1 disk=$2 sector=$((BIOS_AT * 2048))

@@ -12,9 +12,10 @@ record clock begin "$(date +%s)"
 # it runs, and a result when it has ended.
 cloud_init() {
     have cloud-init || { echo absent && return; }
+    # shellcheck disable=SC2002 # files are read with cat only
     result=$(cat "$root/run/cloud-init/result.json" 2>/dev/null | tr -d ' \t\n')
     case $result in
-    *'"errors":[]'*) echo done && return ;;
+    *'"errors":[]'*) echo 'done' && return ;;
     *'"errors":['*) echo error && return ;;
     esac
     if cat "$root/run/cloud-init/status.json" >/dev/null 2>&1; then
@@ -150,7 +151,7 @@ nameservers() {
         [ "$key" = nameserver ] && record nameserver "$value" "$1"
     done
 }
-# shellcheck disable=SC2002 # files are read with cat only
+# shellcheck disable=SC2002
 cat "$root/etc/resolv.conf" 2>/dev/null | nameservers resolv.conf
 # shellcheck disable=SC2002
 cat "$root/run/systemd/resolve/resolv.conf" 2>/dev/null | nameservers resolved
