@@ -12,10 +12,13 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/stevedore
 SCRIPTS := .ci/run tests/controlplane/build.sh $(wildcard images/worker/*.sh)
 # What runs inside guests is POSIX sh: each of these with what goes in front of it, and the programs of simulated guests.
 GUEST_COMMON := src/guest/scripts/common.sh
-TASK_COMMON := $(GUEST_COMMON) src/guest/scripts/tasks.sh
+GUARDED_COMMON := $(GUEST_COMMON) src/guest/scripts/guarded.sh
+TASK_COMMON := $(GUARDED_COMMON) src/guest/scripts/tasks.sh
+UPDATE_COMMON := $(GUARDED_COMMON) src/guest/scripts/updates.sh
 TASK_COMMAND := src/guest/scripts/task_command.sh
 TASK_SCRIPTS := $(filter-out $(TASK_COMMAND),$(wildcard src/guest/scripts/task_*.sh))
-GUEST_SCRIPTS := $(filter-out $(TASK_COMMON) $(TASK_COMMAND) $(TASK_SCRIPTS),$(wildcard src/guest/scripts/*.sh))
+UPDATE_SCRIPTS := $(filter-out $(UPDATE_COMMON),$(wildcard src/guest/scripts/update*.sh))
+GUEST_SCRIPTS := $(filter-out $(TASK_COMMON) $(UPDATE_COMMON) $(TASK_COMMAND) $(TASK_SCRIPTS) $(UPDATE_SCRIPTS),$(wildcard src/guest/scripts/*.sh))
 STAND_INS := $(wildcard src/simulator/guest/stand_ins/*.sh)
 # What the worker image itself runs.
 # What makes rpm packages and installs them, in the image of the tests that need it.
@@ -62,6 +65,7 @@ lint: $(DENY) ## check format, lints, documentation links, dependencies and scri
 	@for script in $(STAND_INS) $(IMAGE_SCRIPTS) $(TASK_COMMAND); do sh -n $$script; done
 	@for script in $(GUEST_SCRIPTS); do cat $(GUEST_COMMON) $$script | sh -n || { echo "in $$script"; exit 1; }; done
 	@for script in $(TASK_SCRIPTS); do cat $(TASK_COMMON) $$script | sh -n || { echo "in $$script"; exit 1; }; done
+	@for script in $(UPDATE_SCRIPTS); do cat $(UPDATE_COMMON) $$script | sh -n || { echo "in $$script"; exit 1; }; done
 	@if command -v shellcheck >/dev/null; then $(MAKE) --no-print-directory shellcheck; \
 		else echo "shellcheck is not installed: scripts were only parsed"; fi
 
@@ -99,6 +103,8 @@ shellcheck:
 		cat $(GUEST_COMMON) $$script | shellcheck -s sh - || { echo "in $$script, after $(GUEST_COMMON)"; exit 1; }; done
 	@for script in $(TASK_SCRIPTS); do \
 		cat $(TASK_COMMON) $$script | shellcheck -s sh - || { echo "in $$script, after $(TASK_COMMON)"; exit 1; }; done
+	@for script in $(UPDATE_SCRIPTS); do \
+		cat $(UPDATE_COMMON) $$script | shellcheck -s sh - || { echo "in $$script, after $(UPDATE_COMMON)"; exit 1; }; done
 
 build-tests:
 	$(CARGO) test $(FEATURES) --lib --test it --no-run

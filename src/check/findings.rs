@@ -11,7 +11,7 @@ use crate::guest::checks::{
     AddressWanted, CheckPlan, CheckResult, ConnectTarget, ExpectedNetwork, Outcome, run_checks,
 };
 use crate::guest::facts::Facts;
-use crate::guest::image::ImageFacts;
+use crate::guest::image::{ImageFacts, OLDEST_SYSTEMD};
 use crate::guest::reach::{Endpoint, Lookup, read_lookups};
 use crate::guest::scripts::{FACTS, IMAGE, RESOLVE};
 use crate::hypervisor::Hypervisor as _;
@@ -159,13 +159,7 @@ async fn ask<T>(
 fn inside(wish: &Wish, facts: &Facts, image: &ImageFacts) -> Vec<Finding> {
     let packages = image.packages.as_str();
     let mut all = vec![
-        Finding::judged(
-            "systemd",
-            image.init == "systemd",
-            "process 1 is systemd",
-            Weight::Fault,
-            format!("process 1 is {}: commands and services are run by systemd", image.init),
-        ),
+        systemd(image),
         Finding::judged(
             "cloud-init",
             facts.cloud_init == "done" && facts.hostname == wish.name,
@@ -195,6 +189,23 @@ fn inside(wish: &Wish, facts: &Facts, image: &ImageFacts) -> Vec<Finding> {
     all.extend(programs(image));
     all.extend(manners(image));
     all
+}
+
+fn systemd(image: &ImageFacts) -> Finding {
+    let text = match image.systemd {
+        _ if image.init != "systemd" => {
+            format!("process 1 is {}: commands and services are run by systemd", image.init)
+        }
+        None => return Finding::new(Weight::Good, "systemd", "process 1 is systemd"),
+        Some(version) if version >= OLDEST_SYSTEMD => {
+            return Finding::new(Weight::Good, "systemd", format!("process 1 is systemd {version}"));
+        }
+        Some(version) => format!(
+            "process 1 is systemd {version}, and {OLDEST_SYSTEMD} is the oldest that runs commands and updates: take a \
+             newer release of the distribution"
+        ),
+    };
+    Finding::new(Weight::Fault, "systemd", text)
 }
 
 fn user(image: &ImageFacts) -> Finding {
@@ -318,6 +329,7 @@ mod tests {
     fn image() -> ImageFacts {
         ImageFacts {
             init: "systemd".to_owned(),
+            systemd: Some(OLDEST_SYSTEMD),
             packages: "apt".to_owned(),
             user_keys: Some(1),
             host_keys: 3,
@@ -338,6 +350,15 @@ mod tests {
     #[test]
     fn a_good_image_has_no_faults() {
         assert_eq!(faults(&facts(), &image()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_systemd_that_is_too_old_is_a_fault_and_one_that_tells_no_version_is_not() {
+        let old = faults(&facts(), &ImageFacts { systemd: Some(OLDEST_SYSTEMD - 1), ..image() });
+        assert!(old.len() == 1 && old[0].contains("process 1 is systemd 244, and 245 is the oldest"), "{old:?}");
+        assert_eq!(faults(&facts(), &ImageFacts { systemd: None, ..image() }), Vec::<String>::new());
+        let other = faults(&facts(), &ImageFacts { init: "init".to_owned(), systemd: None, ..image() });
+        assert!(other[0].contains("process 1 is init: commands and services are run by systemd"), "{other:?}");
     }
 
     #[test]

@@ -50,8 +50,11 @@ pub enum AttemptState {
     Running,
     /// It ended, and left its result.
     Ended(End),
-    /// Its guard is there, but neither its unit nor a result: the guest was rebooted, or died, in the middle of it.
+    /// Its guard is of an earlier boot, and there is no result: the guest was rebooted, or died, in the middle of it.
     Lost,
+    /// Its guard is of this boot, but there is neither its unit nor a result: that could not be written, or what wrote it was
+    /// killed.
+    NoResult,
     /// It was stopped before it began, and can never begin.
     Stopped,
 }

@@ -205,6 +205,9 @@ fn command(
             Some(AttemptState::Running) => (!task.begun).then_some(Act::Begun),
             Some(AttemptState::Ended(end)) => Some(ended(task, end, now)),
             Some(AttemptState::Lost) => Some(lost(task, "the worker's guest was rebooted while it ran")),
+            Some(AttemptState::NoResult) => {
+                Some(lost(task, "it left no result in the worker's guest, whose disk may be full"))
+            }
             Some(AttemptState::Stopped) => Some(stopped(task, refuses)),
         },
     }

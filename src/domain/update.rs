@@ -28,8 +28,10 @@ pub enum UpdateState {
     Running,
     /// It ended, and left its result.
     Ended(UpdateEnd),
-    /// It was started, but neither runs nor has a result: the guest went down in the middle of it.
+    /// It was started in an earlier boot and has no result: the guest went down in the middle of it.
     Lost,
+    /// It was started in this boot, but neither runs nor has a result: that could not be written, or what wrote it was killed.
+    NoResult,
 }
 
 /// How an update ended.

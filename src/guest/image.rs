@@ -4,11 +4,16 @@ use super::channel::Output;
 use super::records::{BadAnswer, Record, read};
 use super::scripts::IMAGE;
 
+/// The oldest version of systemd that workers can do with; `scripts/guarded.sh` says why.
+pub const OLDEST_SYSTEMD: u32 = 245;
+
 /// What an image has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ImageFacts {
     /// The name of process 1, such as `systemd`.
     pub init: String,
+    /// The number of systemd's version; none where nothing told it.
+    pub systemd: Option<u32>,
     /// The programs that were asked for and are not there.
     pub missing: Vec<String>,
     /// `apt`, `dnf` or `none`.
@@ -37,6 +42,7 @@ impl ImageFacts {
     fn take(&mut self, record: &Record) -> Result<(), BadAnswer> {
         match record.key() {
             "init" => record.exactly().map(|[name]| name.clone_into(&mut self.init)),
+            "systemd" => record.exactly().map(|[version]| self.systemd = version.parse().ok()),
             "program" => record.exactly().map(|[name, there]| {
                 if there == "no" {
                     self.missing.push(name.to_owned());
@@ -70,11 +76,12 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_whole() {
-        let text = "script\timage\t1\ninit\tsystemd\nprogram\tnc\tno\nprogram\tip\tyes\npackages\tapt\n\
+        let text = "script\timage\t1\ninit\tsystemd\nsystemd\t252\nprogram\tnc\tno\nprogram\tip\tyes\npackages\tapt\n\
                     lock\theld\t/var/lib/dpkg/lock-frontend\nuser\tstevedore\tyes\t1\nhost-keys\t3\nend\n";
         let facts = ImageFacts::read(&printed(text)).unwrap();
         let expected = ImageFacts {
             init: "systemd".into(),
+            systemd: Some(252),
             missing: vec!["nc".into()],
             packages: "apt".into(),
             lock_held: Some("/var/lib/dpkg/lock-frontend".into()),
@@ -87,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_never_panics(lines in "(?:(?:init|program|lock|user|host-keys)(?:\t(?:yes|no|held|[ -~]{0,9})){0,4}\n){0,6}") {
+        fn reading_never_panics(lines in "(?:(?:init|systemd|program|lock|user|host-keys)(?:\t(?:yes|no|held|[ -~]{0,9})){0,4}\n){0,6}") {
             let _ = ImageFacts::read(&printed(format!("script\timage\t1\n{lines}end\n")));
         }
     }

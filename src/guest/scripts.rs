@@ -3,7 +3,7 @@
 //! They run as `/bin/sh -c TEXT NAME ARGUMENT…`, as root, with whatever environment the channel gives. What each takes
 //! and prints stands at its top; how it prints stands in `common.sh`, which goes in front of each and is read by
 //! [`records`](super::records). They change nothing in the guest, except those that deal with attempts at tasks and with
-//! updates: these have `tasks.sh` or `updates.sh` in front, too, and [`tasks`](super::tasks) and
+//! updates: these have `guarded.sh`, and `tasks.sh` or `updates.sh`, in front, too, and [`tasks`](super::tasks) and
 //! [`updates`](super::updates) run them.
 
 use super::channel::Script;
@@ -23,6 +23,7 @@ macro_rules! task_script {
             name: $name,
             text: concat!(
                 include_str!("scripts/common.sh"),
+                include_str!("scripts/guarded.sh"),
                 include_str!("scripts/tasks.sh"),
                 include_str!(concat!("scripts/", $name, ".sh"))
             ),
@@ -36,6 +37,7 @@ macro_rules! update_script {
             name: $name,
             text: concat!(
                 include_str!("scripts/common.sh"),
+                include_str!("scripts/guarded.sh"),
                 include_str!("scripts/updates.sh"),
                 include_str!(concat!("scripts/", $name, ".sh"))
             ),
@@ -88,7 +90,7 @@ pub const UPDATE: Script = update_script!("update");
 /// What became of the update that an operation wanted: `NAME`.
 pub const UPDATE_LOOK: Script = update_script!("update_look");
 
-/// Reboots the guest out of the boot with this id: `BOOT`.
+/// Has the guest reboot, two seconds later, out of the boot with this id: `BOOT`.
 pub const UPDATE_REBOOT: Script = update_script!("update_reboot");
 
 /// What the unit of an update runs as root, out of a file: `run|ended NAME`. No channel runs it.
@@ -125,6 +127,12 @@ mod tests {
             assert!(script.text.len() < 16 << 10, "{} is too long", script.name);
         }
         assert!(TASK_COMMAND.is_ascii());
+    }
+
+    #[test]
+    fn scripts_and_checks_of_images_agree_on_the_oldest_systemd() {
+        let oldest = format!("-ge {} ]", crate::guest::image::OLDEST_SYSTEMD);
+        assert!([TASK_START, UPDATE].iter().all(|script| script.text.contains(&oldest)));
     }
 
     #[test]

@@ -64,13 +64,14 @@ pub async fn look(channel: &dyn GuestChannel, operation: &str, deadline: Duratio
     sight.await.map_err(|fault| fault.context("looking at the update of the guest's packages"))
 }
 
-/// Reboots a guest that is in the boot `boot_id`. In another boot it has happened already, and nothing is done.
+/// Has a guest that is in the boot `boot_id` reboot in a moment. In another boot it has happened already, and nothing is done.
 pub async fn reboot(channel: &dyn GuestChannel, boot_id: &str, deadline: Duration) -> Result<(), Fault> {
     let asked = async {
         let output = channel.run(UPDATE_REBOOT, &[boot_id.to_owned()], &[], deadline).await?;
         let answer = one(UPDATE_REBOOT, &output, FaultKind::UnknownOutcome)?;
         match answer.key() {
             "asked" | "over" => Ok(()),
+            "unsure" => Err(Fault::new(FaultKind::UnknownOutcome, "systemd did not answer in time; it may reboot yet")),
             _ => Err(odd(&answer, FaultKind::UnknownOutcome)),
         }
     };

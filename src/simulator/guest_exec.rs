@@ -64,6 +64,8 @@ pub struct ExecOutcome {
     pub took: Duration,
     /// What the program did to the machine around it.
     pub effect: GuestEffect,
+    /// How long after its end the program does that.
+    pub effect_after: Duration,
 }
 
 impl ExecOutcome {
@@ -75,6 +77,7 @@ impl ExecOutcome {
             stderr: Vec::new(),
             took: Duration::ZERO,
             effect: GuestEffect::None,
+            effect_after: Duration::ZERO,
         }
     }
 

@@ -13,6 +13,7 @@ mod programs;
 mod scripts;
 mod task_scripts;
 mod tasks;
+mod update_scripts;
 pub(crate) mod updates;
 
 /// Long enough for a loaded machine; nothing waits for it to pass.

@@ -140,7 +140,11 @@ fn a_lost_attempt_is_made_good_once() {
     let runs = open(task(true));
     let lost = |act: Option<Act>| matches!(act, Some(Act::Requeue(Requeue::Lost(_))));
     assert!(lost(act(&runs, Place::Off, None, now())));
-    assert!(lost(launched(&runs, Some(AttemptState::Lost), None)));
+    for (state, why) in [(AttemptState::Lost, "was rebooted while it ran"), (AttemptState::NoResult, "left no result")]
+    {
+        let act = launched(&runs, Some(state), None);
+        assert!(matches!(&act, Some(Act::Requeue(Requeue::Lost(text))) if text.contains(why)), "{act:?}");
+    }
     assert!(lost(launched(&runs, None, None)), "the guest knows nothing of what its task says runs in it");
     let again = open(OpenTask { was_lost: true, ..task(true) });
     assert_eq!(phase_of(act(&again, Place::Off, None, now())), Some((TaskPhase::Failed, TaskReason::WorkerLost)));
@@ -211,6 +215,7 @@ fn any_state() -> impl Strategy<Value = Option<AttemptState>> {
         Just(Some(AttemptState::Starting)),
         Just(Some(AttemptState::Running)),
         Just(Some(AttemptState::Lost)),
+        Just(Some(AttemptState::NoResult)),
         Just(Some(AttemptState::Stopped)),
         (0i32..3).prop_map(|code| Some(end(Ended::Exited(code)))),
         Just(Some(end(Ended::Stopped))),

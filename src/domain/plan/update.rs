@@ -68,6 +68,7 @@ pub(super) fn go_on(facts: &Facts, operation: &Operation, at: &VmRef) -> Decisio
             finish(facts, operation, at, UpdateRecord::of(&operation.id, end, &sight.boot_id, facts.now))
         }
         UpdateState::Lost => failed(facts, operation, at, "the guest went down in the middle of it"),
+        UpdateState::NoResult => failed(facts, operation, at, "it left no result in the guest, whose disk may be full"),
         UpdateState::NotStarted | UpdateState::Running => not_started(facts, operation, at),
     }
 }

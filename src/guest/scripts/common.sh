@@ -61,6 +61,9 @@ limited() {
 # last_line TEXT: the last line of a program's complaint, cut to a bearable length.
 last_line() { printf '%s\n' "$1" | tail -n 1 | cut -c 1-200; }
 
+# systemd_version: prints the number of its version; nothing without an answer.
+systemd_version() { limited 10 systemctl --version </dev/null 2>/dev/null | sed -n '1s/^systemd \([0-9][0-9]*\).*/\1/p'; }
+
 # boot_id: prints in which life of the machine this is.
 boot_id() { cat "$root/proc/sys/kernel/random/boot_id"; }
 

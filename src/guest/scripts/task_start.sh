@@ -40,17 +40,13 @@ clear_pieces() {
 
 # kept: brings the guard to the disk, with what tells its age.
 kept() {
-    made=$(moment) && printf '%s %s\n' "$made" "$seconds" >"$guard/boot" && true >"$guard/output" &&
-        printf '%8192s' '' >"$guard/room" &&
-        limited 30 sync "$guard/boot" "$guard/room" "$guard" "$guards" "$guards/.." "$guards/../.."
+    made=$(moment) && true >"$guard/output" && keep "$guard" "$made $seconds"
 } 2>/dev/null
 
-# in_time: whether the unit may still be started: a minute after its guard was made, an attempt without one counts as lost.
-in_time() {
-    now=$(uptime)
-    made=${made##* }
-    [ $((${now%.*} - ${made%.*})) -lt 40 ]
-}
+# ready TEXT: leaves in memory what the unit needs. What may be missing at the end is made here, where it can be refused.
+ready() {
+    mv "$own/command.$$" "$own/command" && printf '%s' "$1" >"$own/unit" && true >"$own/none"
+} 2>/dev/null
 
 # unknown_user: whether there is certainly no such user.
 unknown_user() {
@@ -59,14 +55,15 @@ unknown_user() {
     [ $? -eq 2 ]
 }
 
-# What systemd gets has nothing in it that it would expand; the words of the command are for the shell in the unit.
+# Nothing that becomes of the command's file ends the command. And what systemd gets has nothing in it that it would expand;
+# the words of the command are for the shell in the unit.
 run_unit() {
     limited 15 systemd-run --quiet --no-block --collect --unit="$unit" --description="Stevedore task $name" \
         --service-type=exec -p User="$user" -p RuntimeMaxSec="$seconds" -p TimeoutStartSec=60 -p TimeoutStopSec=30 \
         -p StandardInput="file:$own/command" \
         -p StandardOutput="append:$guard/output" -p StandardError="append:$guard/output" \
         -p ExecStartPre="+/bin/sh $own/unit before $name" -p ExecStartPre="/bin/sh -s check" \
-        -p ExecStartPost="+/bin/sh $own/unit begun $name" -p ExecStopPost="+/bin/sh $own/unit ended $name" \
+        -p ExecStartPost="-+/bin/sh $own/unit begun $name" -p ExecStopPost="+/bin/sh $own/unit ended $name" \
         -- /bin/sh -s run
 }
 
@@ -85,9 +82,9 @@ begin() {
         refuse 'its guard could not be brought to the disk'
     elif unknown_user; then
         refuse "the guest has no user $user"
-    elif ! { mv "$own/command.$$" "$own/command" && printf '%s' "$1" >"$own/unit"; } 2>/dev/null; then
+    elif ! ready "$1"; then
         refuse "its command could not be written to $own"
-    elif ! in_time; then
+    elif ! in_time "${made##* }"; then
         refuse 'it took too long to bring its guard to the disk'
     else
         clear_pieces
@@ -101,8 +98,9 @@ begin() {
     fi
 }
 
-if ! have systemctl || ! have systemd-run; then
-    record problem systemd-run 'systemd is not there'
+unfit=$(unfit_systemd)
+if [ -n "$unfit" ]; then
+    record problem systemd-run "$unfit"
 elif [ -d "$guard" ]; then
     clear_pieces
     record guarded "$name"

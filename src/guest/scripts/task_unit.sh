@@ -36,8 +36,10 @@ case $1 in
 # Whoever stops an attempt leaves a mark before asking for its unit, which may not have been there yet. The first mark goes
 # when the second is there.
 before) [ ! -e "$own/asked" ] && [ ! -e "$guard/stopped" ] ;;
-# The shell has its command open by now. What else the unit runs needs something to open, too.
-begun) true >"$own/command.$$" && mv "$own/command.$$" "$own/command" ;;
+# The shell has its command open by now, and what else the unit runs needs something to open, too. Cutting the file itself short
+# could cut off what the shell has not read yet, and a new file needs room that there may not be.
+begun) mv "$own/none" "$own/command" ;;
+# systemd allows 30 s for this, as for a command that was asked to end; it takes half of that where programs hang.
 ended)
     case ${EXIT_CODE-}/$(limited 5 systemctl is-system-running 2>/dev/null) in
     # A machine that goes down takes the command with it. That is no end of its own, so nothing is written down.

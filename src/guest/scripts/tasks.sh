@@ -1,4 +1,4 @@
-# Stands after common.sh in front of the scripts that deal with attempts at tasks.
+# Stands after guarded.sh in front of the scripts that deal with attempts at tasks.
 #
 # Each attempt, named UID.NUMBER, has a guard: the folder $guards/NAME. It is made once, before anything is started,
 # and who finds it there starts nothing. It is on the disk and has
@@ -9,7 +9,7 @@
 #   stopped  empty: it was stopped before it began, and never will
 # What may not outlive the machine's life is in $stage/NAME, in memory: the command, which may hold secrets, and
 #   asked    empty: somebody asked it to stop
-umask 077
+#   none     empty: takes the command's place when the shell has that open
 guards=$root/var/lib/stevedore/tasks
 stage=$root/run/stevedore/tasks
 
@@ -30,14 +30,11 @@ last_words() { tail -c 1000 "$1" 2>/dev/null | tr '\000' ' ' | grep . | tail -n 
 
 # conclude NAME WORD VALUE TEXT: writes down how an attempt ended, whole or not at all, and takes its command away.
 conclude() {
-    result=$guards/$1/result
-    rm -f "$guards/$1/room"
-    printf '%s %s %s\n%s\nend\n' "$2" "$3" "$(moment)" "$4" >"$result.$$" || return
-    # Where the disk is too slow the result counts all the same, unless the machine loses its power now.
-    limited 10 sync "$result.$$" 2>/dev/null
-    mv "$result.$$" "$result"
-    limited 10 sync "$guards/$1" 2>/dev/null
+    write_down "$guards/$1" "$2 $3" "$4"
+    written=$?
     rm -rf "${stage:?}/$1"
+    [ "$written" -eq 0 ] && to_disk "$guards/$1/result" "$guards/$1"
+    return "$written"
 }
 
 # forestall NAME: writes down that an attempt will never begin.

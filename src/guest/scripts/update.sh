@@ -11,7 +11,7 @@ guard=$guards/$name
 own=$stage/$name
 
 # kept: brings the guard to the disk, with what tells its age.
-kept() { moment >"$guard/boot" && limited 30 sync "$guard/boot" "$guard" "$guards" "$guards/.."; } 2>/dev/null
+kept() { made=$(moment) && keep "$guard" "$made"; } 2>/dev/null
 
 # forget_others: takes away the guards of earlier boots, for no start of one of these can be on its way any more.
 forget_others() {
@@ -19,9 +19,9 @@ forget_others() {
     set +f
     for other in "$guards"/*; do
         [ "$other" = "$guard" ] && continue
-        made=
-        { read -r made _ <"$other/boot"; } 2>/dev/null
-        [ "$made" = "$boot" ] || rm -rf "$other"
+        of=
+        { read -r of _ <"$other/boot"; } 2>/dev/null
+        [ "$of" = "$boot" ] || rm -rf "$other"
     done
     set -f
 }
@@ -50,6 +50,18 @@ refuse() {
     fi
 }
 
+# start: starts the unit, unless it is too late: nobody waits for it any more then, and there may be tasks.
+start() {
+    in_time "${made##* }" || { refuse 'it took too long to bring its guard to the disk' && return; }
+    said=$(run_unit </dev/null 2>&1)
+    code=$?
+    case $code in
+    0) record started "$name" ;;
+    124) record unsure "$name" ;;
+    *) refuse "systemd does not take it (exit code $code): $(last_line "$said")" ;;
+    esac
+}
+
 # begin TEXT: starts the unit. The guard stands, so that whatever fails from here on is an end of this update.
 begin() {
     if ! kept; then
@@ -58,18 +70,13 @@ begin() {
         refuse "what it needs could not be written to $own"
     else
         forget_others
-        said=$(run_unit </dev/null 2>&1)
-        code=$?
-        case $code in
-        0) record started "$name" ;;
-        124) record unsure "$name" ;;
-        *) refuse "systemd does not take it (exit code $code): $(last_line "$said")" ;;
-        esac
+        start
     fi
 }
 
-if ! have systemctl || ! have systemd-run; then
-    record problem systemd-run 'systemd is not there'
+unfit=$(unfit_systemd)
+if [ -n "$unfit" ]; then
+    record problem systemd-run "$unfit"
 elif [ -d "$guard" ]; then
     record guarded "$name"
 elif ! said=$(mkdir -p "$guards" "$own" 2>&1); then

@@ -108,7 +108,11 @@ impl Guard {
             return AttemptState::Stopped;
         }
         let same_boot = self.made.boot.is_none() || self.made.boot == now.boot;
-        if same_boot && self.made.ago(now) < STARTING { AttemptState::Starting } else { AttemptState::Lost }
+        match same_boot {
+            true if self.made.ago(now) < STARTING => AttemptState::Starting,
+            true => AttemptState::NoResult,
+            false => AttemptState::Lost,
+        }
     }
 }
 
@@ -160,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn a_guard_without_unit_and_result_starts_for_a_minute_and_is_lost_then() {
+    fn a_guard_without_unit_and_result_starts_for_a_minute_and_has_none_then() {
         assert_eq!(state("guard\ta.1\theld\tb2\t0\t441.00\n"), AttemptState::Starting);
-        assert_eq!(state("guard\ta.1\theld\tb2\t0\t440.20\n"), AttemptState::Lost);
+        assert_eq!(state("guard\ta.1\theld\tb2\t0\t440.20\n"), AttemptState::NoResult);
         // Made while the script looked, or by a wall clock that has jumped since.
         assert_eq!(state("guard\ta.1\theld\tb2\t5000\t501.00\n"), AttemptState::Starting);
         assert_eq!(state("guard\ta.1\theld\tb1\t999\t499.00\n"), AttemptState::Lost);
         assert_eq!(state("guard\ta.1\theld\t-\t950\t-\n"), AttemptState::Starting);
-        assert_eq!(state("guard\ta.1\theld\t-\t940\t-\n"), AttemptState::Lost);
+        assert_eq!(state("guard\ta.1\theld\t-\t940\t-\n"), AttemptState::NoResult);
         assert_eq!(state("guard\ta.1\tstopped\tb1\t100\t100.00\n"), AttemptState::Stopped);
     }
 

@@ -78,8 +78,11 @@ impl<'a> Reading<'a> {
             return end(record, &self.now).map(UpdateState::Ended);
         }
         let same_boot = guard.boot.is_none() || guard.boot == self.now.boot;
-        let young = same_boot && guard.ago(&self.now) < STARTING;
-        Ok(if young { UpdateState::Running } else { UpdateState::Lost })
+        Ok(match same_boot {
+            true if guard.ago(&self.now) < STARTING => UpdateState::Running,
+            true => UpdateState::NoResult,
+            false => UpdateState::Lost,
+        })
     }
 }
 
@@ -137,15 +140,15 @@ mod tests {
     const GUARD: &str = "guard\tb2\t900\t400.00\n";
 
     #[test]
-    fn a_guard_without_unit_and_result_is_about_to_run_for_a_minute_and_lost_then() {
+    fn a_guard_without_unit_and_result_is_about_to_run_for_a_minute_and_never_ran_then() {
         assert_eq!(state("").unwrap(), UpdateState::NotStarted);
         assert_eq!(state("guard\tb2\t0\t441.00\n").unwrap(), UpdateState::Running);
-        assert_eq!(state("guard\tb2\t0\t440.20\n").unwrap(), UpdateState::Lost);
+        assert_eq!(state("guard\tb2\t0\t440.20\n").unwrap(), UpdateState::NoResult);
         // Made while the script looked, or by a wall clock that has jumped since.
         assert_eq!(state("guard\tb2\t5000\t501.00\n").unwrap(), UpdateState::Running);
         assert_eq!(state("guard\tb1\t999\t499.00\n").unwrap(), UpdateState::Lost);
         assert_eq!(state("guard\t-\t950\t-\n").unwrap(), UpdateState::Running);
-        assert_eq!(state("guard\t-\t940\t-\n").unwrap(), UpdateState::Lost);
+        assert_eq!(state("guard\t-\t940\t-\n").unwrap(), UpdateState::NoResult);
     }
 
     #[test]

@@ -53,7 +53,8 @@ impl GuestExec for CannedGuest {
         answer.record(["script", script.name, "1"]);
         self.run(script.name, args, &call, &mut answer);
         answer.record(["end"]);
-        ExecOutcome { took: answer.took, effect: answer.effect, ..ExecOutcome::exited(0, answer.text) }
+        let Answer { text, took, effect, effect_after } = answer;
+        ExecOutcome { took, effect, effect_after, ..ExecOutcome::exited(0, text) }
     }
 
     fn went_down(&self, end: &GuestEnd) {
@@ -137,6 +138,7 @@ struct Answer {
     text: String,
     took: Duration,
     effect: GuestEffect,
+    effect_after: Duration,
 }
 
 impl Answer {

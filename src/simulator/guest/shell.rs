@@ -83,6 +83,7 @@ impl ShellGuest {
         }
         let ended = ended(&program, args, &root, &input).await?;
         self.attend(&life)?;
+        let (effect, effect_after) = effect(&root);
         Ok(ExecOutcome {
             end: match (ended.status.code(), ended.status.signal()) {
                 (Some(code), _) => ExecEnd::Exited(code),
@@ -92,7 +93,8 @@ impl ShellGuest {
             stderr: ended.stderr,
             // It has passed already.
             took: Duration::ZERO,
-            effect: effect(&root),
+            effect,
+            effect_after,
         })
     }
 }
@@ -131,15 +133,19 @@ async fn ended(program: &Path, args: &[String], folder: &Path, input: &[u8]) -> 
     output
 }
 
-/// What the stand-ins for powering off and rebooting left behind.
-fn effect(root: &Path) -> GuestEffect {
-    let note = root.join("run/effect");
-    let word = std::fs::read_to_string(&note).unwrap_or_default();
-    // Gone already if two programs end at once; one of them has told it.
-    let _ = std::fs::remove_file(&note);
-    match word.trim() {
+/// What the stand-ins for powering off and rebooting left behind, and how long after the program's end that happens.
+fn effect(root: &Path) -> (GuestEffect, Duration) {
+    let [word, after] = ["run/effect", "run/effect-after"].map(|note| {
+        let note = root.join(note);
+        let word = std::fs::read_to_string(&note).unwrap_or_default();
+        // Gone already if two programs end at once; one of them has told it.
+        let _ = std::fs::remove_file(&note);
+        word
+    });
+    let effect = match word.trim() {
         "poweroff" => GuestEffect::PowerOff,
         "reboot" => GuestEffect::Reboot,
         _ => GuestEffect::None,
-    }
+    };
+    (effect, Duration::from_secs(after.trim().parse().unwrap_or(0)))
 }

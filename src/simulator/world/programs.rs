@@ -24,14 +24,15 @@ impl World {
 
     /// Notes how a program ends. A machine that was started anew since then knows nothing of it.
     pub(crate) fn end_program(&mut self, vmid: u32, number: u64, pid: u32, outcome: ExecOutcome) {
-        let (ends, took, effect) = (self.now().plus(outcome.took), outcome.took, outcome.effect);
+        let (ends, effect) = (self.now().plus(outcome.took), outcome.effect);
+        let takes_effect = outcome.took + outcome.effect_after;
         let run = self.vm_mut(vmid).and_then(|vm| vm.run.as_mut()).filter(|run| run.number == number);
         let Some(run) = run else { return };
         if let Some(program) = run.guest.programs.get_mut(&pid) {
             *program = Program::Ends(ends, outcome);
         }
         if effect != GuestEffect::None {
-            self.plan(took, Due::Effect(vmid, number, effect));
+            self.plan(takes_effect, Due::Effect(vmid, number, effect));
         }
     }
 

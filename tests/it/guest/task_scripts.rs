@@ -82,6 +82,8 @@ async fn a_command_is_put_together_of_pieces_of_one_kind_only() {
         assert_eq!(stage.begin("a.2", "1", &piece("new", "one two", "one")).unwrap(), "incomplete\ta.2\n", "{shell}");
         assert!(!stage.guard("a.2").exists());
         let order = std::fs::read_to_string(root.join("run/units/stevedore-task-a.1.service/order")).unwrap();
+        // A file system in memory that is full must not end a command that has begun.
+        assert!(order.contains("\nExecStartPost=-+/bin/sh "), "{order}");
         assert!(order.contains("\nRuntimeMaxSec=60\n") && order.ends_with("\n\n/bin/sh\n-s\nrun\n"), "{order}");
     }
 }
@@ -207,5 +209,43 @@ async fn what_systemd_does_not_take_could_not_be_started() {
             "{result}"
         );
         assert_eq!(stage.begin("a.1", "1", &piece("k", "", "")).unwrap(), "guarded\ta.1\n", "{shell}");
+    }
+}
+
+/// systemd may end what follows the command while a slow disk is waited for.
+#[tokio::test]
+async fn a_result_stands_before_the_disk_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for (shell, words) in SHELLS {
+        let root = root(&folder.path().join(shell)).await;
+        let stage = Stage { root: &root, shell: words };
+        if stage.begin("a.1", "1", &piece("k", "", "")).is_none() {
+            continue;
+        }
+        let text =
+            "#!/bin/sh\ncat \"$1\" >\"$STEVEDORE_ROOT/synced\"\nls \"${1%/*}\" >>\"$STEVEDORE_ROOT/synced\"\nexit 1\n";
+        install(&root, "sync", text);
+        assert!(stage.unit("ended", "a.1", &told("success", "exited", "0")), "{shell}");
+        let seen = std::fs::read_to_string(root.join("synced")).unwrap();
+        assert!(seen.starts_with("exited 0 ") && seen.contains("\nend\n"), "{shell}: {seen}");
+        assert!(seen.contains("\nresult\n") && !seen.contains("result."), "{shell}: {seen}");
+        assert!(!stage.own("a.1").exists(), "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_whose_end_cannot_be_written_down_is_taken_away_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for (shell, words) in SHELLS {
+        let root = root(&folder.path().join(shell)).await;
+        let stage = Stage { root: &root, shell: words };
+        if stage.begin("a.1", "1", &piece("k", "", "")).is_none() {
+            continue;
+        }
+        std::fs::remove_dir_all(stage.guard("a.1")).unwrap();
+        let script = stage.own("a.1").join("unit");
+        let ended =
+            stage.run(&[script.to_str().unwrap(), "ended", "a.1"], &told("success", "exited", "0"), b"").unwrap();
+        assert!(!ended.status.success() && !stage.own("a.1").exists(), "{shell}: {ended:?}");
     }
 }

@@ -117,7 +117,7 @@ async fn what_is_forgotten_is_gone_and_what_runs_is_kept() {
 }
 
 #[tokio::test]
-async fn a_guard_in_which_nothing_came_of_a_start_is_lost_after_a_minute_and_kept_before() {
+async fn a_guard_in_which_nothing_came_of_a_start_has_no_result_after_a_minute_and_is_kept_before() {
     let folder = tempfile::tempdir().unwrap();
     let guest: Arc<dyn GuestExec> = Arc::new(ShellGuest::new(folder.path()));
     let channel = channel(&guest, "both", 1);
@@ -135,7 +135,7 @@ async fn a_guard_in_which_nothing_came_of_a_start_is_lost_after_a_minute_and_kep
     std::fs::create_dir_all(guards.join("lost+found")).unwrap();
     let sight = look(&channel, DEADLINE).await.unwrap();
     let states = [1, 2, 3].map(|number| state_in(&sight, &id(number)).unwrap());
-    assert_eq!(states, [AttemptState::Starting, AttemptState::Lost, AttemptState::Starting]);
+    assert_eq!(states, [AttemptState::Starting, AttemptState::NoResult, AttemptState::Starting]);
     assert_eq!(sight.attempts.len(), 3);
     forget(&channel, &[id(1), id(2)], DEADLINE).await.unwrap();
     let sight = look(&channel, DEADLINE).await.unwrap();

@@ -261,12 +261,16 @@ async fn a_guest_is_rebooted_out_of_the_boot_that_was_seen_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     for (guest, channel) in both(folder.path(), 1, &json!({})) {
         let boot_id = look(&channel, "op-1", DEADLINE).await.unwrap().boot_id;
-        for (asked, effect) in [(boot_id.as_str(), GuestEffect::Reboot), ("another", GuestEffect::None)] {
-            reboot(&channel, asked, DEADLINE).await.unwrap();
-            let words = ["/bin/sh", "-c", UPDATE_REBOOT.text, UPDATE_REBOOT.name, asked];
+        let asked = [("another", GuestEffect::None), (&boot_id, GuestEffect::Reboot), (&boot_id, GuestEffect::None)];
+        for (boot, effect) in asked {
+            let words = ["/bin/sh", "-c", UPDATE_REBOOT.text, UPDATE_REBOOT.name, boot];
             let argv = words.iter().map(|word| (*word).to_owned()).collect();
             let outcome = guest.exec(ExecCall { argv, input: Vec::new(), facts: healthy("both") }).await;
             assert_eq!(outcome.effect, effect, "{outcome:?}");
+            // The agent is there until its answer has been read.
+            let late = effect == GuestEffect::None || outcome.effect_after >= Duration::from_secs(2);
+            assert!(late, "{outcome:?}");
+            reboot(&channel, boot, DEADLINE).await.unwrap();
         }
     }
 }

@@ -114,6 +114,7 @@ fn a_failure_is_told_and_fails_the_test_only_where_that_is_declared() {
         end(UpdateResult::Failed("no way".into()), 0, false),
         end(UpdateResult::TimedOut("held".into()), 0, false),
         UpdateState::Lost,
+        UpdateState::NoResult,
     ];
     for state in states {
         let mut facts = updating(Kind::Launch, Step::Update);
@@ -126,6 +127,13 @@ fn a_failure_is_told_and_fails_the_test_only_where_that_is_declared() {
         };
         assert_eq!((&message, &*told), (&update.message, &update));
     }
+}
+
+#[test]
+fn a_guest_that_is_up_did_not_go_down_in_the_middle_of_an_update() {
+    let message = |state| recorded(&settle(updating(Kind::Test, Step::Update), &guest(state, "boot"))).message;
+    assert!(message(UpdateState::Lost).contains("the guest went down in the middle of it"));
+    assert!(message(UpdateState::NoResult).contains("it left no result in the guest"));
 }
 
 #[test]

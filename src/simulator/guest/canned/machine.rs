@@ -20,6 +20,8 @@ pub(super) struct Machine {
     pub(super) attempts: BTreeMap<AttemptId, Attempt>,
     /// The pieces of commands by attempt and number, in memory: the first line and the rest.
     pub(super) pieces: BTreeMap<(String, String), Vec<u8>>,
+    /// In memory: it was asked to reboot.
+    pub(super) reboots: bool,
     /// The guards of updates by the operations that wanted them, on the disk.
     pub(super) updates: BTreeMap<String, Update>,
     /// What the last update that went through has installed.
@@ -31,6 +33,7 @@ impl Machine {
         if self.boots != boots {
             self.boots = boots;
             self.pieces.clear();
+            self.reboots = false;
         }
     }
 

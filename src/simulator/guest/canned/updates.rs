@@ -13,6 +13,9 @@ use crate::simulator::guest_exec::{ExecCall, GuestEffect};
 /// How long an update takes of which the facts do not say it: it reads what there is.
 const TAKES: Duration = Duration::from_secs(2);
 
+/// How long after the answer a guest reboots.
+const REBOOTS_AFTER: Duration = Duration::from_secs(2);
+
 /// A guard, and what is behind it.
 #[derive(Debug)]
 pub(super) struct Update {
@@ -88,7 +91,9 @@ pub(super) fn run(
         ("update_reboot", [boot]) if inside.boot_id() != *boot => answer.record(["over", &inside.boot_id()]),
         _ if inside.lacks("reboot") => answer.record(["problem", "reboot", "there is no such program"]),
         _ => {
-            answer.effect = GuestEffect::Reboot;
+            if !std::mem::replace(&mut machine.reboots, true) {
+                (answer.effect, answer.effect_after) = (GuestEffect::Reboot, REBOOTS_AFTER);
+            }
             answer.record(["asked", &inside.boot_id()]);
         }
     }

@@ -32,7 +32,7 @@ impl Order {
 
     /// Properties that no unit of ours needs played are left out: all programs run as the same user.
     fn set(&mut self, name: &str, value: &str) {
-        let words = || value.trim_start_matches('+').split(' ').map(str::to_owned).collect();
+        let words = || value.trim_start_matches(['-', '+']).split(' ').map(str::to_owned).collect();
         let seconds = || value.parse().map(Duration::from_secs).ok();
         match name {
             "StandardInput" => self.input = path("file:", value),
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn an_order_is_read() {
         let text = "User=root\nRuntimeMaxSec=60\nTimeoutStopSec=30\nStandardInput=file:/a\nStandardOutput=append:/b\n\
-                    ExecStartPre=+/bin/sh x\nExecStartPre=/bin/sh -s\nExecStopPost=+/bin/y\nMemoryMax=1\n\n/bin/sh\n-s\nrun\n";
+                    ExecStartPre=+/bin/sh x\nExecStartPre=/bin/sh -s\nExecStartPost=-+/bin/z\nExecStopPost=+/bin/y\nMemoryMax=1\n\n/bin/sh\n-s\nrun\n";
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let expected = Order {
             input: Some("/a".into()),
@@ -68,7 +68,7 @@ mod tests {
             limit: Some(Duration::from_secs(60)),
             grace: Duration::from_secs(30),
             before: vec![words(&["/bin/sh", "x"]), words(&["/bin/sh", "-s"])],
-            begun: Vec::new(),
+            begun: vec![words(&["/bin/z"])],
             after: vec![words(&["/bin/y"])],
             command: words(&["/bin/sh", "-s", "run"]),
         };

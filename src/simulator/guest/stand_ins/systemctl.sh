@@ -1,6 +1,6 @@
 #!/bin/sh
 # systemctl show -p PROPERTY,... -- UNIT | systemctl show -p PROPERTY,... -- PATTERN... | systemctl stop --no-block -- UNIT |
-# systemctl is-system-running
+# systemctl is-system-running | systemctl --version
 units=$STEVEDORE_ROOT/run/units
 word=$1
 wanted=,${3-},
@@ -9,6 +9,7 @@ while [ $# -gt 1 ] && [ "$1" != -- ]; do shift; done
 unit=${1-}
 
 case $word in
+--version) echo 'systemd 252 (252.38-1~deb12u1)' && exit 0 ;;
 is-system-running) echo running && exit 0 ;;
 stop)
     if ! { true >"$units/$unit/stop"; } 2>/dev/null; then
