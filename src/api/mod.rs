@@ -27,6 +27,7 @@ pub mod session_status;
 mod shapes;
 pub mod task;
 pub mod task_status;
+pub(crate) mod variables;
 pub mod worker;
 mod worker_rules;
 pub mod worker_status;

@@ -5,7 +5,9 @@ use serde_json::json;
 
 use super::session_status::{MAX_FAILED, MAX_WORKERS};
 use super::shapes::{LINUX_USER, Rule, free, list, span, text};
+use super::task::MAX_VM_NAME;
 use super::task_status::{MAX_AVOIDED, MAX_OUTPUT, MAX_STORAGES};
+use super::variables::{OF_BASH, OF_SHELLS};
 
 // Protected VMs
 
@@ -21,7 +23,7 @@ pub(super) fn vm_id(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn vm_name(_: &mut SchemaGenerator) -> Schema {
     text(
-        63,
+        MAX_VM_NAME,
         &[(
             r"self.matches(r'^[^\s\p{C}]([^\p{C}]*[^\s\p{C}])?$')",
             "must be the name of a VM, without control characters and without blanks at its ends",
@@ -58,8 +60,8 @@ pub(super) fn command(_: &mut SchemaGenerator) -> Schema {
     let mut schema = list("atomic", 64, &text(4096, &[NO_NUL]));
     schema.insert("minItems".to_owned(), json!(1));
     let rule = json!([{
-        "rule": "self.size() == 0 || self[0] != ''",
-        "message": "begins with the program to run, such as [/usr/local/bin/backup, --verbose]",
+        "rule": "self.size() == 0 || self[0] != '' && !self[0].startsWith('-')",
+        "message": "begins with the program to run, such as [/usr/local/bin/backup, --verbose], not with an option",
     }]);
     schema.insert("x-kubernetes-validations".to_owned(), rule);
     schema
@@ -74,6 +76,10 @@ pub(super) fn variable_name(_: &mut SchemaGenerator) -> Schema {
                 "must be the name of an environment variable: letters, digits and _, beginning with a letter or _",
             ),
             ("!self.startsWith('STEVEDORE_')", "names that begin with STEVEDORE_ are ours"),
+            (
+                &format!("!self.startsWith('{OF_BASH}') && !(self in ['{}'])", OF_SHELLS.join("', '")),
+                "shells keep UID, SECONDS, RANDOM, BASH_ENV and the like for themselves; give the variable another name",
+            ),
         ],
     )
 }

@@ -375,7 +375,7 @@ pub(super) fn proxy_url(_: &mut SchemaGenerator) -> Schema {
     text(
         300,
         &[(
-            r"isURL(self) && self.matches(r'^https?://[A-Za-z0-9.:_\[\]-]+/?$')",
+            r"isURL(self) && url(self).getHostname() != '' && self.matches(r'^https?://[A-Za-z0-9.:_\[\]-]+/?$')",
             "must be a URL such as http://proxy.example.org:3128; user and password go into credentialsSecretRef",
         )],
     )

@@ -11,7 +11,7 @@ use super::session::ProtectedVm;
 pub use super::task_status::{TaskPhase, WorkerTaskStatus};
 use super::{session_rules as rules, session_shapes, shapes};
 
-/// The most characters of a VM's name that a task holds.
+/// The most characters of a VM's name, as Proxmox VE and HyperCore allow names longer than a host name's part.
 pub const MAX_VM_NAME: usize = 253;
 
 /// The task as it should be.

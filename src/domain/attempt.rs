@@ -10,6 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub(crate) use crate::api::variables::belongs_to_shells;
+
 /// One attempt at one task. As a text it is `UID.NUMBER`, the name of its guard and a part of its unit's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId {

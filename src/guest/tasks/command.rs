@@ -9,6 +9,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use crate::domain::attempt::belongs_to_shells;
 use crate::guest::channel::LARGEST_INPUT;
 use crate::guest::scripts::TASK_COMMAND;
 use crate::secret::Secret;
@@ -19,26 +20,6 @@ const PIECE: usize = LARGEST_INPUT - 1024;
 const LONGEST_WORD: usize = 128 * 1024 - 1;
 /// Words and variables together: less than what Linux takes where nobody has set another limit (2 MiB).
 const LONGEST_COMMAND: usize = 1024 * 1024;
-/// Variables that bash keeps for itself, besides those whose names begin with `BASH`; dash has some of them, too.
-const OF_SHELLS: [&str; 17] = [
-    "DIRSTACK",
-    "EPOCHREALTIME",
-    "EPOCHSECONDS",
-    "EUID",
-    "FUNCNAME",
-    "GROUPS",
-    "HISTCMD",
-    "LINENO",
-    "OPTARG",
-    "OPTIND",
-    "PIPESTATUS",
-    "PPID",
-    "RANDOM",
-    "SECONDS",
-    "SHELLOPTS",
-    "SRANDOM",
-    "UID",
-];
 
 /// A command that is to run in a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +133,7 @@ fn check_name(name: &str) -> Result<(), String> {
     if !begins || !letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
         return Err(format!("{name:?} is not the name of a variable: letters, digits and _, no digit first"));
     }
-    if name == "_" || name.starts_with("BASH") || OF_SHELLS.contains(&name) {
+    if belongs_to_shells(name) {
         return Err(format!("the variable {name} cannot be given, because shells keep it for themselves"));
     }
     Ok(())

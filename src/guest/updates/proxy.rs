@@ -69,6 +69,9 @@ fn place(url: &str) -> Result<(&str, String), String> {
         return Err(odd());
     }
     let after_host = place.rsplit_once(']').map_or(place, |(_, after)| after);
+    if place.starts_with(':') {
+        return Err(odd());
+    }
     Ok((scheme, if after_host.contains(':') { place.to_owned() } else { format!("{place}:{port}") }))
 }
 
@@ -115,7 +118,9 @@ mod tests {
 
     #[test]
     fn what_no_program_could_use_is_refused_without_telling_it() {
-        for url in ["proxy.lab:3128", "ftp://proxy.lab", "http://", "http://a b", "http://a\"b", "http://a/b"] {
+        for url in
+            ["proxy.lab:3128", "ftp://proxy.lab", "http://", "http://:3128", "http://a b", "http://a\"b", "http://a/b"]
+        {
             assert!(proxy(url, None).unwrap_err().contains("is not the URL of a proxy"), "{url}");
         }
         for (user, password) in

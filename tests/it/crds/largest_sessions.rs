@@ -71,7 +71,8 @@ fn session(spec: &Value) -> Value {
 
 /// A backup of VMs that are called by long names, with a long command.
 pub(super) fn backup() -> Value {
-    let vms: Vec<Value> = (0..MAX_VMS).map(|number| json!({"name": name(number, 63)})).collect();
+    let long = |number| format!("{}{}", name(number, 4), "ä".repeat(MAX_VM_NAME - 4));
+    let vms: Vec<Value> = (0..MAX_VMS).map(|number| json!({"name": long(number)})).collect();
     session(&json!({"type": "Backup", "virtualMachines": vms, "run": run(COMMAND_SIZE)}))
 }
 
