@@ -18,6 +18,17 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The Lease by which operators agree on who works: the operator's own default, or what extraArgs call it. */}}
+{{- define "stevedore.leaseName" -}}
+{{- $name := "stevedore" -}}
+{{- range .Values.extraArgs -}}
+{{- if hasPrefix "--lease-name=" . -}}
+{{- $name = trimPrefix "--lease-name=" . -}}
+{{- end -}}
+{{- end -}}
+{{- $name -}}
+{{- end -}}
+
 {{/* The labels by which the Deployment finds its Pods: never changed, a Deployment's selector is immutable. */}}
 {{- define "stevedore.selector" -}}
 app.kubernetes.io/instance: {{ .Release.Name }}

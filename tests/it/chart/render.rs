@@ -115,14 +115,22 @@ fn the_operator_may_do_what_it_needs_and_no_more() {
              workersessions.stevedore.dev,workertasks.stevedore.dev]: get",
             "events.k8s.io events: create,patch",
             "stevedore.dev hypervisors,workers,workersessions,workertasks: get,list,patch,watch",
-            "stevedore.dev hypervisors/status,workers/status,workersessions/status,workertasks/status: get,patch",
+            "stevedore.dev hypervisors/status,workers/status,workersessions/status,workertasks/status: patch",
             "stevedore.dev workersessions,workertasks: delete",
             "stevedore.dev workertasks: create",
             "stevedore.dev workersessions/finalizers: update",
         ]
     );
-    assert_eq!(rules("Role", "release-stevedore"), ["coordination.k8s.io leases: create,get,patch,update"]);
+    let leases = ["coordination.k8s.io leases: create", "coordination.k8s.io leases [stevedore]: get,update"];
+    assert_eq!(rules("Role", "release-stevedore"), leases);
     assert_eq!(one(&objects, "Role")["metadata"]["namespace"], "ops");
+}
+
+#[test]
+fn the_role_is_for_the_lease_that_the_arguments_name() {
+    let objects = render(&[r#"extraArgs=["--log=debug","--lease-name=mine"]"#]);
+    let rules = one(&objects, "Role")["rules"].as_array().unwrap();
+    assert_eq!(rule(&rules[1]), "coordination.k8s.io leases [mine]: get,update");
 }
 
 /// A rule in one line. Its lists are in the order of the alphabet.
