@@ -24,7 +24,7 @@ const LIFECYCLE: &str = "\
 
 * **Configured**: declared, without a VM.
 * **Testing**: its VM is made, changed, powered on or tested.
-* **Working**: tasks run on it. Nothing gives a worker tasks yet, so no way leads here today.
+* **Working**: tasks run on it.
 * **Idle**: its VM is powered on, without a task.
 * **ShutDown**: its VM is powered off, and ready for work if the condition `Ready` says so.
 
