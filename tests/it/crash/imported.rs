@@ -88,7 +88,8 @@ fn an_undisturbed_import_needs_no_configuration() {
         writes.len(),
         calls.join("\n")
     );
-    let ends = ["/download-url", "/qemu", "/resize", "/status/start", "/status/shutdown", "/qemu/5000"];
+    // In the guest its packages are updated.
+    let ends = ["/download-url", "/qemu", "/resize", "/status/start", "/agent/exec", "/status/shutdown", "/qemu/5000"];
     assert_eq!(calls.len(), ends.len(), "{calls:?}");
     assert!(calls.iter().zip(ends).all(|(call, end)| call.ends_with(end)), "{calls:?}");
     for story in [on_files(), edited_in_mid_download(), deleted_in_mid_download(), deleted_in_mid_import()] {
