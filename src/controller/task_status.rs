@@ -153,7 +153,10 @@ pub fn requeued(task: &WorkerTask, why: &Requeue, result: &Result) -> WorkerTask
         status.avoid.extend(worker.clone().filter(|_| !known && status.avoid.len() < MAX_AVOIDED));
     };
     match why {
-        Requeue::GivenBack(why) => says(&mut status, TaskPhase::Pending, why.reason, &why.message),
+        Requeue::GivenBack(why) => {
+            let worker = worker.map_or_else(|| "its worker".to_owned(), |name| format!("worker {name}"));
+            says(&mut status, TaskPhase::Pending, why.reason, &why.sentence(&worker));
+        }
         Requeue::Failed(finish) => {
             shun();
             status.failed_attempts = Some(status.failed_attempts.unwrap_or(0).saturating_add(1));

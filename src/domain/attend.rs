@@ -225,7 +225,7 @@ fn unbegun(task: &OpenTask, refuses: Option<&Unavailable>) -> Option<Act> {
 /// It was seen to that it never begins in this attempt.
 fn stopped(task: &OpenTask, refuses: Option<&Unavailable>) -> Act {
     unbegun(task, refuses).unwrap_or_else(|| {
-        let why = Unavailable::new(TaskReason::Unavailable, "its worker did not take tasks for a moment");
+        let why = Unavailable::new(TaskReason::Unavailable, "it took none for a moment");
         Act::Requeue(Requeue::GivenBack(why))
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::identity::Ownership;
 use super::observation::{Facts, HypervisorState, Presence, TestRecord};
 use super::operation::{Kind, Operation};
+use super::unfit;
 use crate::api::reasons::TaskReason;
 use crate::hypervisor::vm::Power;
 
@@ -37,7 +38,7 @@ impl Availability {
 pub struct Unavailable {
     /// The reason, as it stands in a task's status.
     pub reason: TaskReason,
-    /// The same for people.
+    /// What more there is to say to people; may be empty. It goes on after the words of [`unfit`].
     pub message: String,
 }
 
@@ -45,6 +46,11 @@ impl Unavailable {
     /// A reason with its text.
     pub fn new(reason: TaskReason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
+    }
+
+    /// The same as a sentence on `worker`.
+    pub fn sentence(&self, worker: &str) -> String {
+        format!("{worker} {}", unfit::says(self.reason, &self.message))
     }
 
     /// Whether tasks that have not begun on the worker go back to the queue: what keeps it from taking tasks does not
@@ -87,18 +93,18 @@ fn declared(facts: &Facts) -> Option<Unavailable> {
     let (declared, observed) = (&facts.declared, &facts.observed);
     let not = |reason, text: &str| Some(Unavailable::new(reason, text));
     if declared.deleting {
-        return not(TaskReason::Deleting, "it is being deleted");
+        return not(TaskReason::Deleting, "");
     }
     if declared.paused {
-        return not(TaskReason::Paused, "it is paused");
+        return not(TaskReason::Paused, "spec.paused is true");
     }
     if observed.hypervisor_paused {
-        return not(TaskReason::Paused, "its Hypervisor is paused");
+        return not(TaskReason::Paused, "spec.paused of its Hypervisor is true");
     }
     if let HypervisorState::Away(problem) | HypervisorState::Missing(problem) = &observed.hypervisor {
         return not(TaskReason::HypervisorNotReady, &problem.message);
     }
-    (!declared.enabled).then(|| Unavailable::new(TaskReason::Disabled, "it is disabled"))
+    (!declared.enabled).then(|| Unavailable::new(TaskReason::Disabled, "spec.enabled is false"))
 }
 
 /// What its status says of it.
@@ -109,7 +115,7 @@ fn remembered(facts: &Facts) -> Option<Unavailable> {
     }
     let current = |test: &&TestRecord| test.spec_hash == facts.declared.spec_hash && !test.passed;
     if let Some(test) = remembered.last_test.as_ref().filter(current) {
-        return Some(Unavailable::new(TaskReason::TestFailed, format!("its last test failed ({})", test.message)));
+        return Some(Unavailable::new(TaskReason::TestFailed, test.message.clone()));
     }
     let text = "its declaration cannot be met; its condition Stalled says why";
     remembered.stalled.then(|| Unavailable::new(TaskReason::Stalled, text))
@@ -121,7 +127,7 @@ pub(super) fn working(operation: &Operation) -> Availability {
         Kind::Test | Kind::Launch => Availability::Launching,
         Kind::Apply => Availability::Off,
         Kind::ShutDown | Kind::Delete | Kind::Fence => {
-            Availability::Not(Unavailable::new(TaskReason::ShuttingDown, "it is being shut down"))
+            Availability::Not(Unavailable::new(TaskReason::ShuttingDown, ""))
         }
     }
 }
@@ -150,7 +156,7 @@ fn powered(facts: &Facts, power: Power) -> Availability {
         Power::On if facts.remembered.launch.is_none() => Availability::Off,
         Power::On if facts.remembered.applied.as_deref() == Some(&facts.declared.spec_hash) => Availability::Running,
         Power::On => {
-            let text = "it was edited, and takes no new tasks until the change is applied";
+            let text = "it was edited, and the change is applied when it is off";
             Availability::Not(Unavailable::new(TaskReason::Draining, text))
         }
     }

@@ -28,7 +28,7 @@ pub fn act(task: &WorkerTask, session: Option<&WorkerSession>, now: Timestamp) -
             lost: true,
         }),
         (None, false) => {
-            let why = Unavailable::new(TaskReason::Unavailable, "the worker that it was to go to was deleted");
+            let why = Unavailable::new(TaskReason::Unavailable, "it was deleted");
             Act::Requeue(Requeue::GivenBack(why))
         }
     }

@@ -31,4 +31,5 @@ pub mod schedule;
 pub mod sizing;
 pub mod tally;
 pub mod told;
+pub mod unfit;
 pub mod update;

@@ -59,7 +59,7 @@ fn end(result: Ended) -> AttemptState {
 }
 
 fn disabled() -> Unavailable {
-    Unavailable::new(TaskReason::Disabled, "it is disabled")
+    Unavailable::new(TaskReason::Disabled, "spec.enabled is false")
 }
 
 /// What one claim needs in a guest that was launched.

@@ -222,7 +222,7 @@ fn schedulable(facts: &Facts) -> Option<Verdict> {
         TaskReason::Draining => WorkerReason::Draining,
         _ => return None,
     };
-    Some(Verdict::new(Some(false), reason, why.message))
+    Some(Verdict::new(Some(false), reason, why.sentence("it")))
 }
 
 /// Whether the packages are current, by the last update: nothing asks for newer ones between two launches.

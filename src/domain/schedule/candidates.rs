@@ -4,11 +4,11 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::ledger::Ledger;
-use super::reason::passes;
 use super::roll::{Roll, Turn};
 use super::world::{Placement, Worker};
 use crate::api::reasons::TaskReason;
 use crate::domain::availability::{Availability, Unavailable};
+use crate::domain::unfit::passes;
 
 /// The workers, seen from a task whose turn has come.
 #[derive(Debug)]

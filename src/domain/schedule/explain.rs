@@ -5,10 +5,10 @@ use std::fmt;
 use super::candidates::{Candidates, Readiness, Verdict};
 use super::judgement::{Judgement, walk};
 use super::limit::Limit;
-use super::reason::of_one;
 use super::roll::{Member, Roll};
 use super::world::{TaskState, World};
 use crate::api::reasons::TaskReason;
+use crate::domain::unfit::says;
 
 /// What there is to say of one task. Its rendering has one line for what becomes of it, and one for each limit that holds
 /// it back and each worker.
@@ -196,8 +196,7 @@ impl fmt::Display for Seen {
             }
             Self::Full { claims, slots } => write!(f, "is full ({claims}/{slots})"),
             Self::Avoided => f.write_str("an earlier attempt failed on it, and another worker can take the task"),
-            Self::Unavailable { reason, message } if message.is_empty() => f.write_str(of_one(*reason)),
-            Self::Unavailable { reason, message } => write!(f, "{}: {message}", of_one(*reason)),
+            Self::Unavailable { reason, message } => f.write_str(&says(*reason, message)),
             Self::OtherHost { host: Some(host) } => write!(f, "is on {host}, not on the VM's host, as is required"),
             Self::OtherHost { host: None } => f.write_str("is on no known host; one on the VM's host is required"),
             Self::NotSelected => f.write_str("is not selected by the session"),

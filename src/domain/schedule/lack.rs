@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::candidates::{Candidates, Verdict};
-use super::reason::{of_many, of_one};
 use super::world::Placement;
 use crate::api::reasons::TaskReason;
 use crate::domain::availability::Unavailable;
+use crate::domain::unfit::{of_many, says};
+
+/// What is said if there are none to choose from.
+const NOBODY: &str =
+    "the session selects none of the Hypervisor's Workers: declare one, or look at its workerSelector and at their labels";
 
 /// Workers that are named in one sentence; the others are counted.
 const MOST_NAMES: usize = 3;
@@ -31,7 +35,7 @@ struct Group<'a> {
 /// Why no worker takes the task: the word, and the sentence.
 pub(super) fn lack(candidates: &Candidates<'_, '_>) -> (TaskReason, String) {
     if candidates.selected().is_empty() {
-        return (TaskReason::NoWorker, "the session's selector selects no worker".into());
+        return (TaskReason::NoWorker, NOBODY.into());
     }
     let lack = Lack::of(candidates);
     if lack.count() == 0 {
@@ -98,12 +102,9 @@ impl<'a> Lack<'a> {
         let mut parts = Vec::new();
         parts.extend(self.full.says("is full", "are full", all, place));
         for (unfit, (group, message)) in &self.unfit {
-            let mut part = group.says(of_one(*unfit), of_many(*unfit), all, place).unwrap_or_default();
             // What is wrong with a worker matters to whom no other is left.
-            if self.full.count == 0 && group.count == 1 && !message.is_empty() {
-                part = format!("{part}: {message}");
-            }
-            parts.push(part);
+            let more = if self.full.count == 0 && group.count == 1 { *message } else { "" };
+            parts.extend(group.says(&says(*unfit, more), of_many(*unfit), all, place));
         }
         if self.avoided.count > 0 {
             parts.push(format!("earlier attempts failed on {}", self.avoided.shown()));

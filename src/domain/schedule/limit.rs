@@ -62,15 +62,19 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Parallelism { running, most } => {
-                write!(f, "the session runs {running} tasks, and its parallelism is {most}")
+                write!(f, "{running} tasks of the session run already, and its parallelism is {most}")
             }
             Self::VmProcessed { by } => write!(f, "the same VM is processed by {by}"),
             Self::VmAwaited { by } => write!(f, "the same VM is held back for {by}"),
             Self::StorageFull { storage, running, most } => {
-                write!(f, "storage {storage} runs {running} of {most} tasks")
+                write!(f, "{running} tasks work on storage {storage}, and limits.tasksPerStorage of the Hypervisor is {most}")
             }
             Self::StorageHeld { storage, running, most, by } => {
-                write!(f, "storage {storage} runs {running} of {most} tasks, and the last slot is held back for {by}")
+                write!(
+                    f,
+                    "{running} tasks work on storage {storage}, limits.tasksPerStorage of the Hypervisor is {most}, and \
+                     the last slot is held back for {by}"
+                )
             }
         }
     }

@@ -21,7 +21,7 @@
 //! Three cases need a word more:
 //!
 //! - A task that no worker could take holds nothing back: it would keep things for somebody who does not come. But a
-//!   worker that is shutting down counts as one that is full : otherwise those that come later could
+//!   worker that is shutting down counts as one that is full: otherwise those that come later could
 //!   take the storage in the very minute in which the worker of a waiting task goes down, again and again.
 //! - A task that its session's parallelism holds back holds nothing back itself. Other tasks of its session can have
 //!   the place for which it waits, but a session has only so many.
@@ -43,7 +43,6 @@ mod judgement;
 mod lack;
 mod ledger;
 mod limit;
-mod reason;
 mod roll;
 #[cfg(test)]
 mod tests;

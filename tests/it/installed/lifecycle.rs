@@ -73,7 +73,7 @@ async fn the_examples_come_to_where_they_should() {
     let text = stage.kubectl(&["-n", NAMESPACE, "get", "worker", "worker-failing", "-o", message]).await;
     assert!(text.contains("unreachable.example.org:9000"), "{text}");
 
-    super::looks::check(&stage).await;
+    super::looks::check(&stage, &super::looks::EXAMPLES).await;
 
     let request = "stevedore.dev/test-requested-at=first";
     stage.kubectl(&["-n", NAMESPACE, "annotate", "worker", "worker-on-demand", request]).await;

@@ -11,6 +11,7 @@ mod namespace;
 mod night;
 mod normal;
 mod older;
+mod sessions;
 pub(crate) mod stage;
 mod stale_crd;
 mod witness;

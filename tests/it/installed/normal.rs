@@ -19,6 +19,11 @@ pub(super) fn table(text: &str) -> String {
     aligned(&rows)
 }
 
+/// Normalises several tables with an empty line between them, as kubectl prints several kinds.
+pub(super) fn tables(text: &str) -> String {
+    text.split("\n\n").map(table).collect::<Vec<_>>().join("\n")
+}
+
 /// Normalises a description as `kubectl describe` prints it, with its table of events.
 pub(super) fn description(text: &str) -> String {
     let (fields, events) = text.split_once("Events:\n").unwrap_or((text, ""));

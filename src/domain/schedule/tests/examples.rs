@@ -6,6 +6,11 @@ fn many(prefix: &str, count: usize, storages: &[&str]) -> Vec<Task> {
     (1..=count).map(|number| task(&format!("{prefix}{number}"), storages)).collect()
 }
 
+/// What a task is told whose storage has as many tasks as it may have.
+fn full(storage: &str, most: usize) -> String {
+    format!("{most} tasks work on storage {storage}, and limits.tasksPerStorage of the Hypervisor is {most}")
+}
+
 #[test]
 fn ten_at_once_over_two_storages_of_four_are_eight() {
     let tasks = many("a", 5, &["A"]).into_iter().chain(many("b", 5, &["B"])).collect();
@@ -13,8 +18,8 @@ fn ten_at_once_over_two_storages_of_four_are_eight() {
     let plan = decide(&world(workers, vec![backup("s", 0, &["w1", "w2", "w3"], tasks).at_most(10)]));
     let assigned: Vec<&str> = plan.pairs().into_iter().map(|(task, _)| task).collect();
     assert_eq!(assigned, ["a1", "a2", "a3", "a4", "b1", "b2", "b3", "b4"]);
-    assert_eq!(plan.says("a5"), (TaskReason::StorageLimit, "storage A runs 4 of 4 tasks"));
-    assert_eq!(plan.says("b5"), (TaskReason::StorageLimit, "storage B runs 4 of 4 tasks"));
+    assert_eq!(plan.says("a5"), (TaskReason::StorageLimit, full("A", 4).as_str()));
+    assert_eq!(plan.says("b5"), (TaskReason::StorageLimit, full("B", 4).as_str()));
 }
 
 /// The worker that one task of a VM on `h1` gets from these.
@@ -110,7 +115,8 @@ fn a_restore_holds_back_backups_on_its_storage() {
     ];
     let plan = decide(&world(workers, sessions));
     assert_eq!(plan.pairs(), [("b1", "w2"), ("b2", "w2"), ("b3", "w2")]);
-    let text = "storage ceph runs 3 of 4 tasks, and the last slot is held back for restore erp";
+    let text = "3 tasks work on storage ceph, limits.tasksPerStorage of the Hypervisor is 4, and the last slot is held back for \
+                restore erp";
     assert_eq!(plan.says("b4"), (TaskReason::StorageLimit, text));
 }
 
@@ -157,9 +163,9 @@ fn what_runs_counts() {
     ];
     let plan = decide(&World { tasks_per_storage: 2, ..world(vec![worker("w1", "h1", 3)], sessions) });
     assert_eq!(plan.pairs(), [("t2", "w1")]);
-    let parallelism = "the session runs 2 tasks, and its parallelism is 2";
+    let parallelism = "2 tasks of the session run already, and its parallelism is 2";
     assert_eq!(plan.says("t3"), (TaskReason::Parallelism, parallelism));
-    assert_eq!(plan.says("t5"), (TaskReason::StorageLimit, "storage A runs 2 of 2 tasks"));
+    assert_eq!(plan.says("t5"), (TaskReason::StorageLimit, full("A", 2).as_str()));
 }
 
 #[test]

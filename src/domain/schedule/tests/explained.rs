@@ -47,7 +47,7 @@ n-1 gets worker w1, on the VM's host
   worker w5: an earlier attempt failed on it, and another worker can take the task
   worker w6: is disabled";
     assert_eq!(lines(&lab(), "n-1"), text);
-    assert!(lines(&lab(), "w-0").starts_with("w-0 waits (StorageLimit): storage A runs 2 of 2 tasks\n"));
+    assert!(lines(&lab(), "w-0").starts_with("w-0 waits (StorageLimit): 2 tasks work on storage A, and"));
     let far = World { workers: vec![worker("w2", "h2", 4)], ..lab() };
     assert!(lines(&far, "n-1").starts_with("n-1 gets worker w2, on another host than the VM\n"));
 }
@@ -55,10 +55,10 @@ n-1 gets worker w1, on the VM's host
 #[test]
 fn a_task_that_waits_shows_all_that_holds_it_back() {
     let text = "\
-n-2 waits (Parallelism): the session runs 2 tasks, and its parallelism is 2
-  limit: the session runs 2 tasks, and its parallelism is 2
+n-2 waits (Parallelism): 2 tasks of the session run already, and its parallelism is 2
+  limit: 2 tasks of the session run already, and its parallelism is 2
   limit: the same VM is processed by task n-0 of the same session
-  limit: storage A runs 2 of 2 tasks
+  limit: 2 tasks work on storage A, and limits.tasksPerStorage of the Hypervisor is 2
   worker w1: is full (2/2)";
     assert!(lines(&lab(), "n-2").starts_with(text), "{}", lines(&lab(), "n-2"));
     let mut required = lab();

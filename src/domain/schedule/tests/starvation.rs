@@ -161,7 +161,8 @@ fn one_slot_of_a_storage_is_held_back_for_all_that_wait() {
     ];
     let plan = decide(&world(workers, sessions));
     assert_eq!(plan.pairs(), [("l0", "w2"), ("l1", "w2"), ("l2", "w2")]);
-    let text = "storage A runs 3 of 4 tasks, and the last slot is held back for backup early";
+    let text = "3 tasks work on storage A, limits.tasksPerStorage of the Hypervisor is 4, and the last slot is held back for \
+                backup early";
     assert_eq!(plan.says("l3"), (TaskReason::StorageLimit, text));
 }
 

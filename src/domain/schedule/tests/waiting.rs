@@ -62,7 +62,9 @@ fn several_reasons_are_told_one_by_one() {
 
 #[test]
 fn a_session_without_workers_is_told_so() {
-    assert_eq!(told(Vec::new()), says(TaskReason::NoWorker, "the session's selector selects no worker"));
+    let text = "the session selects none of the Hypervisor's Workers: declare one, or look at its workerSelector and at \
+                their labels";
+    assert_eq!(told(Vec::new()), says(TaskReason::NoWorker, text));
 }
 
 #[test]

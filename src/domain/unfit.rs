@@ -1,14 +1,20 @@
-//! Why a worker takes no tasks, in words for people, and whether that passes.
+//! Why a worker takes no tasks, in words for people, and whether that passes. The words go on after the name of the worker.
 
 use crate::api::reasons::TaskReason;
 
 /// Whether it is over soon, with nobody's help: such a worker is waited for like one that is full.
-pub(super) const fn passes(reason: TaskReason) -> bool {
+pub const fn passes(reason: TaskReason) -> bool {
     matches!(reason, TaskReason::ShuttingDown | TaskReason::Unavailable)
 }
 
+/// What one worker is, and what more there is to say of that; `message` may be empty.
+pub fn says(reason: TaskReason, message: &str) -> String {
+    let what = of_one(reason);
+    if message.is_empty() { what.to_owned() } else { format!("{what}: {message}") }
+}
+
 /// What one worker is.
-pub(super) const fn of_one(reason: TaskReason) -> &'static str {
+pub const fn of_one(reason: TaskReason) -> &'static str {
     match reason {
         TaskReason::Disabled => "is disabled",
         TaskReason::Paused => "is paused",
@@ -25,7 +31,7 @@ pub(super) const fn of_one(reason: TaskReason) -> &'static str {
 }
 
 /// What several workers are.
-pub(super) const fn of_many(reason: TaskReason) -> &'static str {
+pub const fn of_many(reason: TaskReason) -> &'static str {
     match reason {
         TaskReason::Disabled => "are disabled",
         TaskReason::Paused => "are paused",
