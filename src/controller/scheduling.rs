@@ -40,6 +40,8 @@ const GATHERS: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(2);
 /// Tasks that are told why they wait before the next decision: who gets a worker goes first.
 const EXPLAINED: usize = 50;
+/// Those of them, at most, whose reason is the same as before and only its words are others.
+const REWORDED: usize = 5;
 
 /// Decides whenever it is asked for, for ever.
 pub async fn run(context: &Arc<Context>, mut asked: UnboundedReceiver<Key>) {
@@ -156,22 +158,28 @@ fn need(context: &Context, keys: &BTreeSet<Key>, gathered: &Gathered, plan: &Pla
     }
 }
 
-/// Says in the status of each task that waits why it does, a bounded number of them at a time.
+/// Says in the status of each task that waits why it does, a bounded number of them at a time. Figures and names in a reason
+/// that stays follow more slowly: of a thousand tasks each would be written again for each that ends.
 async fn explain(context: &Context, key: &Key, gathered: &Gathered, plan: &Plan) -> Result<(), Error> {
-    let mut written = 0;
+    let (mut written, mut reworded) = (0, 0);
     for waiting in &plan.waiting {
         let Some(task) = gathered.tasks.get(&waiting.task) else { continue };
-        if task.status.as_ref().is_some_and(|status| status.reason.as_deref() == Some(waiting.reason.as_str())) {
-            continue;
+        let namespace = task.namespace().unwrap_or_default();
+        // What a person of this namespace calls its workers.
+        let message = waiting.message.replace(&label(&namespace, ""), "");
+        let status = task.status.as_ref();
+        if status.is_some_and(|status| status.reason.as_deref() == Some(waiting.reason.as_str())) {
+            let is_told = status.is_some_and(|status| status.message.as_deref() == Some(&*message));
+            if is_told || reworded == REWORDED {
+                continue;
+            }
+            reworded += 1;
         }
         if written == EXPLAINED {
             ask_again(context, key, AGAIN);
             break;
         }
         written += 1;
-        let namespace = task.namespace().unwrap_or_default();
-        // What a person of this namespace calls its workers.
-        let message = waiting.message.replace(&label(&namespace, ""), "");
         let api = Api::namespaced(context.client.clone(), &namespace);
         match task_record::write(&api, task, task_status::waiting(task, waiting.reason, &message)).await {
             Ok(task) => {

@@ -1,6 +1,7 @@
 //! `stevedore demo`: a real Kubernetes control plane, a simulated Proxmox VE cluster, the operator as its chart installs
-//! it, and the workers of `examples/`, from `kubectl apply` to `ShutDown`.
+//! it, and the workers of `examples/`, from `kubectl apply` over their tests and a session to `ShutDown`.
 
+mod audience;
 mod goal;
 mod invitation;
 mod real;
@@ -13,10 +14,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use self::audience::Audience;
 use self::goal::Goal;
 use self::invitation::Invitation;
-use self::table::Table;
-use crate::controlplane::{self, ControlPlane, Installed, OperatorProcess, Options, Replica};
+use crate::controlplane::{self, ControlPlane, Installed, Options, Replica};
 use crate::simulator::guest_exec::SharedGuestExec;
 use crate::simulator::proxmox::Simulator;
 use crate::simulator::qemu::QemuError;
@@ -27,6 +28,10 @@ use crate::simulator::server::{Server, ServerError};
 const NAMESPACE: &str = "stevedore-system";
 /// Where the examples live.
 const EXAMPLES: &str = "backup";
+/// The session of the examples that runs a command for VMs on two hosts.
+const SESSION: &str = "files-and-mail";
+/// Its manifest.
+const SESSION_FILE: &str = "examples/sessions/10-commands.yaml";
 /// The endpoint that the examples name.
 const ENDPOINT: &str = "127.0.0.1:8006";
 /// Longer than everything can take on a slow machine.
@@ -77,12 +82,26 @@ pub enum DemoError {
         log: String,
     },
     /// It took too long.
-    #[error("the workers did not come to where they should within {} s: {missing}", patience.as_secs())]
+    #[error("not all came to where it should within {} s: {missing}", patience.as_secs())]
     TooLong {
         /// How long was waited.
         patience: Duration,
         /// What is missing.
         missing: String,
+    },
+    /// The session ended, and not well.
+    #[error("{missing}:\n{why}")]
+    Lost {
+        /// What is missing.
+        missing: String,
+        /// What session and tasks say.
+        why: String,
+    },
+    /// Workers were never seen in some phases.
+    #[error("no worker was seen in {phases}: the demo shows less than it should")]
+    Unseen {
+        /// Those phases.
+        phases: String,
     },
 }
 
@@ -117,19 +136,38 @@ async fn with_examples(
     project: &Path,
     at: SocketAddr,
 ) -> Result<(), DemoError> {
+    let mut audience = Audience::new(plane, &mut replica.process);
     say("$ kubectl apply -f examples/proxmox/");
     apply(plane, &examples(project, "")?.replace(ENDPOINT, &at.to_string())).await?;
-    follow(plane, &mut replica.process, Goal::tested(), PATIENCE).await?;
+    audience.follow(Goal::tested(), PATIENCE).await?;
     say("a Manual worker stays without a VM until a test is asked for:");
     let request = "stevedore.dev/test-requested-at=now";
     say(&format!("$ kubectl -n {EXAMPLES} annotate worker worker-on-demand {request}"));
     kubectl(plane, &["-n", EXAMPLES, "annotate", "worker", "worker-on-demand", request]).await?;
-    follow(plane, &mut replica.process, Goal::on_demand(), PATIENCE).await?;
+    audience.follow(Goal::on_demand(), PATIENCE).await?;
     say("the worker whose check fails says why:");
     let message = "jsonpath={.status.conditions[?(@.type==\"Ready\")].message}";
     let text = kubectl(plane, &["-n", EXAMPLES, "get", "worker", "worker-failing", "-o", message]).await?;
     say(&format!("  worker-failing: {text}"));
-    Ok(())
+    session(plane, project, &mut audience, Goal::worked(), PATIENCE).await
+}
+
+/// A session with a command for each of two VMs, on the workers of their hosts.
+async fn session(
+    plane: &ControlPlane,
+    project: &Path,
+    audience: &mut Audience<'_>,
+    goal: Goal,
+    patience: Duration,
+) -> Result<(), DemoError> {
+    say("a backup run of two VMs: the workers on their hosts are launched for it, and shut down after it:");
+    say(&format!("$ kubectl apply -f {SESSION_FILE}"));
+    apply(plane, &read(&project.join(SESSION_FILE))?).await?;
+    audience.follow(goal, patience).await?;
+    say("what its commands have printed:");
+    let output = "jsonpath={range .items[*]}{\"  \"}{.metadata.name}{\" on \"}{.status.worker}{\": \"}{.status.output}{end}";
+    say(kubectl(plane, &["-n", EXAMPLES, "get", "workertasks", "-o", output]).await?.trim_end());
+    audience.has_seen_all()
 }
 
 /// Two workers whose guests are real.
@@ -147,7 +185,9 @@ async fn with_real_guests(
     ));
     let hypervisor = examples(&args.project, "hypervisor")?.replace(ENDPOINT, &real::endpoints(&at.to_string()));
     apply(plane, &[examples(&args.project, "namespace")?, hypervisor, workers].concat()).await?;
-    follow(plane, &mut replica.process, Goal::real(), PATIENCE_WITH_REAL_GUESTS).await?;
+    let mut audience = Audience::new(plane, &mut replica.process);
+    audience.follow(Goal::real(), PATIENCE_WITH_REAL_GUESTS).await?;
+    session(plane, &args.project, &mut audience, Goal::real_worked(), PATIENCE_WITH_REAL_GUESTS).await?;
     let checks = "jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{range .status.lastTest.checks[*]}\
                   {\"  \"}{.name}{\": \"}{.result}{\", \"}{.message}{\"\\n\"}{end}{end}";
     say("what their tests have seen inside of the guests:");
@@ -205,10 +245,14 @@ fn examples(project: &Path, part: &str) -> Result<String, DemoError> {
     files.sort();
     let mut manifests = String::new();
     for file in files {
-        manifests.push_str(&std::fs::read_to_string(&file).map_err(failed)?);
+        manifests.push_str(&read(&file)?);
         manifests.push_str("\n---\n");
     }
     Ok(manifests)
+}
+
+fn read(file: &Path) -> Result<String, DemoError> {
+    std::fs::read_to_string(file).map_err(|source| DemoError::Io { what: format!("reading {}", file.display()), source })
 }
 
 async fn apply(plane: &ControlPlane, manifests: &str) -> Result<(), DemoError> {
@@ -217,37 +261,10 @@ async fn apply(plane: &ControlPlane, manifests: &str) -> Result<(), DemoError> {
     Ok(())
 }
 
-/// Shows the workers as they change, until they are where they should be.
-async fn follow(
-    plane: &ControlPlane,
-    operator: &mut OperatorProcess,
-    goal: Goal,
-    patience: Duration,
-) -> Result<(), DemoError> {
-    let mut table = Table::default();
-    let end = Instant::now() + patience;
-    loop {
-        let workers = kubectl(plane, &["-n", EXAMPLES, "get", "workers"]).await?;
-        if let Some(text) = table.changed(&workers) {
-            say(&text);
-        }
-        let json = kubectl(plane, &["-n", EXAMPLES, "get", "workers", "-o", "json"]).await?;
-        let missing = goal.missing(&json);
-        let Some(missing) = missing else { return Ok(()) };
-        if let Some(status) = operator.ended() {
-            return Err(DemoError::OperatorEnded { status: status.to_string(), log: operator.log_end() });
-        }
-        if Instant::now() > end {
-            say(&operator.log_end());
-            return Err(DemoError::TooLong { patience, missing });
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
 async fn summary(plane: &ControlPlane, simulator: &Simulator, took: Duration) -> Result<(), DemoError> {
-    say("$ kubectl get hypervisors,workers -A -o wide");
-    say(kubectl(plane, &["get", "hypervisors,workers", "-A", "-o", "wide"]).await?.trim_end());
+    let kinds = "hypervisors,workers,workersessions,workertasks";
+    say(&format!("$ kubectl get {kinds} -A -o wide"));
+    say(kubectl(plane, &["get", kinds, "-A", "-o", "wide"]).await?.trim_end());
     let vms = simulator
         .world(|world| world.machines().iter().filter(|(vmid, _)| world.is_running(*vmid).unwrap_or(false)).count());
     say(&format!("done in {} s; VMs that run on the simulated cluster now: {vms} (people's own)", took.as_secs()));

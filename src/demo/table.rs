@@ -1,4 +1,4 @@
-//! The workers as `kubectl get workers` prints them, shown again when something in them has changed.
+//! A table as `kubectl get` prints it, shown again when something in it has changed.
 
 /// What was shown last.
 #[derive(Debug, Default)]
