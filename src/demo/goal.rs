@@ -57,7 +57,8 @@ impl Goal {
     pub(super) fn missing(&self, objects: &str) -> Option<String> {
         let Ok(list) = serde_json::from_str::<Value>(objects) else { return Some("no answer yet".to_owned()) };
         let workers = self.workers.iter().filter_map(|wanted| lacks(&list, *wanted));
-        let missing: Vec<String> = workers.chain(self.session.and_then(|name| has_not_succeeded(&list, name))).collect();
+        let missing: Vec<String> =
+            workers.chain(self.session.and_then(|name| has_not_succeeded(&list, name))).collect();
         (!missing.is_empty()).then(|| missing.join(", "))
     }
 
@@ -75,7 +76,8 @@ fn find<'a>(list: &'a Value, kind: &str, name: &str) -> Option<&'a Value> {
 
 fn has_not_succeeded(list: &Value, name: &str) -> Option<String> {
     let phase = find(list, "WorkerSession", name).and_then(|session| session["status"]["phase"].as_str());
-    (phase != Some("Succeeded")).then(|| format!("session {name} is {}, not Succeeded", phase.unwrap_or("without phase")))
+    (phase != Some("Succeeded"))
+        .then(|| format!("session {name} is {}, not Succeeded", phase.unwrap_or("without phase")))
 }
 
 fn lacks(list: &Value, (name, phase, result): (&str, &str, &str)) -> Option<String> {
@@ -97,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_worker_that_is_not_there_yet_is_named() {
-        let list = r#"{"items":[{"kind":"Worker","metadata":{"name":"worker-on-demand"},"status":{"phase":"Testing"}}]}"#;
+        let list =
+            r#"{"items":[{"kind":"Worker","metadata":{"name":"worker-on-demand"},"status":{"phase":"Testing"}}]}"#;
         assert!(Goal::on_demand().missing(list).unwrap().contains("worker-on-demand is Testing"));
         let list = r#"{"items":[{"kind":"Worker","metadata":{"name":"worker-on-demand"},
             "status":{"phase":"ShutDown","lastTest":{"result":"Passed"}}}]}"#;

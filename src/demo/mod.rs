@@ -165,7 +165,8 @@ async fn session(
     apply(plane, &read(&project.join(SESSION_FILE))?).await?;
     audience.follow(goal, patience).await?;
     say("what its commands have printed:");
-    let output = "jsonpath={range .items[*]}{\"  \"}{.metadata.name}{\" on \"}{.status.worker}{\": \"}{.status.output}{end}";
+    let output =
+        "jsonpath={range .items[*]}{\"  \"}{.metadata.name}{\" on \"}{.status.worker}{\": \"}{.status.output}{end}";
     say(kubectl(plane, &["-n", EXAMPLES, "get", "workertasks", "-o", output]).await?.trim_end());
     audience.has_seen_all()
 }
@@ -252,7 +253,8 @@ fn examples(project: &Path, part: &str) -> Result<String, DemoError> {
 }
 
 fn read(file: &Path) -> Result<String, DemoError> {
-    std::fs::read_to_string(file).map_err(|source| DemoError::Io { what: format!("reading {}", file.display()), source })
+    std::fs::read_to_string(file)
+        .map_err(|source| DemoError::Io { what: format!("reading {}", file.display()), source })
 }
 
 async fn apply(plane: &ControlPlane, manifests: &str) -> Result<(), DemoError> {

@@ -97,7 +97,10 @@ mod tests {
         let machines = scenario().machines;
         let example = include_str!("../../examples/sessions/10-commands.yaml");
         assert!(example.contains("- name: files") && example.contains("- id: \"102\""));
-        assert_eq!(machines.iter().map(|one| (one.vmid, one.node.as_str())).collect::<Vec<_>>(), [(101, "pve1"), (102, "pve2")]);
+        assert_eq!(
+            machines.iter().map(|one| (one.vmid, one.node.as_str())).collect::<Vec<_>>(),
+            [(101, "pve1"), (102, "pve2")]
+        );
         assert_eq!(machines[0].config["name"], "files");
         assert!(machines.iter().all(|one| !one.running && one.config.len() == 2), "{machines:?}");
     }

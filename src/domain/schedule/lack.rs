@@ -9,8 +9,7 @@ use crate::domain::availability::Unavailable;
 use crate::domain::unfit::{of_many, says};
 
 /// What is said if there are none to choose from.
-const NOBODY: &str =
-    "the session selects none of the Hypervisor's Workers: declare one, or look at its workerSelector and at their labels";
+const NOBODY: &str = "the session selects none of the Hypervisor's Workers: declare one, or look at its workerSelector and at their labels";
 
 /// Workers that are named in one sentence; the others are counted.
 const MOST_NAMES: usize = 3;

@@ -67,7 +67,10 @@ impl fmt::Display for Limit {
             Self::VmProcessed { by } => write!(f, "the same VM is processed by {by}"),
             Self::VmAwaited { by } => write!(f, "the same VM is held back for {by}"),
             Self::StorageFull { storage, running, most } => {
-                write!(f, "{running} tasks work on storage {storage}, and limits.tasksPerStorage of the Hypervisor is {most}")
+                write!(
+                    f,
+                    "{running} tasks work on storage {storage}, and limits.tasksPerStorage of the Hypervisor is {most}"
+                )
             }
             Self::StorageHeld { storage, running, most, by } => {
                 write!(

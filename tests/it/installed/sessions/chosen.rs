@@ -55,7 +55,8 @@ pub(super) async fn tasks_wait_for_workers_that_may_take_them(lot: &Lot) {
     ];
     lot.stage.apply(&sessions.concat()).await;
     lot.until("each waits for its own reason, and two run", |tasks| {
-        let wait = WAIT.iter().all(|(task, reason, _)| said(tasks, task) == ("Pending".to_owned(), (*reason).to_owned()));
+        let wait =
+            WAIT.iter().all(|(task, reason, _)| said(tasks, task) == ("Pending".to_owned(), (*reason).to_owned()));
         wait && runs(tasks, "fallen-back-0") && runs(tasks, "of-two-0")
     })
     .await;

@@ -27,7 +27,6 @@ pub(super) async fn ten_vms_on_two_storages(lot: &Lot) {
         let waits = tasks[&format!("nightly-{}", number * 5 + 4)].message.clone().unwrap();
         assert!(waits.contains(storage) && waits.contains("tasksPerStorage"), "{waits}");
     }
-    lot.stage.until("the session tells of both workers", |_| true).await;
     let wait = ["wait", "--for=condition=WorkersAvailable", "workersession/nightly", "--timeout=60s"];
     lot.stage.kubectl(&[&["-n", NAMESPACE], &wait[..]].concat()).await;
     let eight = "--for=jsonpath={.status.tasks.running}=8";
