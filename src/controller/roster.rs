@@ -54,7 +54,12 @@ impl Roster {
 
     /// The Workers that name a Hypervisor, none older than what this process has written itself of its claims.
     pub fn newest_of(&self, hypervisor: &Key) -> Vec<Arc<Worker>> {
-        self.of(hypervisor).into_iter().map(|worker| self.written.newest(worker)).collect()
+        self.of(hypervisor).into_iter().map(|worker| self.newest(worker)).collect()
+    }
+
+    /// A Worker as the watch shows it, or as this process knows it to be by now.
+    pub fn newest(&self, seen: Arc<Worker>) -> Arc<Worker> {
+        self.written.newest(seen)
     }
 
     /// This process has written the claims of a Worker.

@@ -63,7 +63,9 @@ impl From<&Error> for Option<Duration> {
 /// Brings one worker a little closer to what is declared. The answer is when to look again; `None`: when something
 /// changes.
 pub async fn reconcile(worker: Arc<Worker>, context: &Context) -> Result<Option<Duration>, Error> {
-    Box::pin(Pass::new(context, (*worker).clone()).run()).await
+    // Who was given a task is woken before the watch shows that, and status writes by themselves wake nobody.
+    let newest = context.workers.newest(worker);
+    Box::pin(Pass::new(context, (*newest).clone()).run()).await
 }
 
 fn kind(kind: Kind) -> &'static str {

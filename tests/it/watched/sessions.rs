@@ -5,8 +5,10 @@ use std::time::Duration;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use stevedore::api::{WorkerSession, WorkerTask};
+use stevedore::simulator::kubernetes::Fault;
 
 use super::Stage;
+use crate::crash::mishaps::is_ours;
 use crate::crash::world::{NAMESPACE, in_virtual_time, merged};
 
 fn session(vms: &Value, patch: &Value) -> Value {
@@ -68,6 +70,35 @@ fn a_session_that_waits_costs_nothing() {
         assert_eq!(stage.writes_in(Duration::from_secs(600)).await, [""; 0]);
         let stage = stage.restarted().await;
         assert_eq!(stage.writes_in(Duration::from_secs(600)).await, [""; 0]);
+    });
+}
+
+#[test]
+fn a_worker_is_launched_though_its_watch_is_behind_the_claim() {
+    in_virtual_time(async {
+        let stage = Stage::new().await;
+        stage.declare("w1", &json!({})).await;
+        stage.tested("w1").await;
+        let kube = stage.world.kube.clone();
+        stage.world.kube.intercept(move |call| {
+            if is_ours(call)
+                && call.target.resource == "workers"
+                && call.body.to_string().contains("/status/assignments")
+            {
+                kube.hold_watches(true);
+            }
+            Fault::None
+        });
+        stage.world.create(session(&json!([{"id": "101"}]), &json!({}))).await;
+        let is_claimed = |stage: &Stage| {
+            let worker = stage.stored("workers", "w1").unwrap_or_default();
+            worker.pointer("/status/assignments/0").is_some()
+        };
+        stage.until("the worker is claimed", is_claimed).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        stage.world.kube.stop_intercepting();
+        stage.world.kube.hold_watches(false);
+        phase(&stage, "Running").await;
     });
 }
 
