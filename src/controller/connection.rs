@@ -144,6 +144,16 @@ impl Connection {
         self.board().posted(uid)
     }
 
+    /// Whether it was known at some time whether a worker (UID) takes tasks.
+    pub fn is_known(&self, uid: &str) -> bool {
+        self.board().is_known(uid)
+    }
+
+    /// Whether to decide later, because there are `strange` workers that will be known soon.
+    pub fn holds_off(&self, strange: bool, now: BootTime) -> bool {
+        self.board().holds_off(strange, now)
+    }
+
     /// The scheduler has decided from what was told before `begun`: these workers (UIDs) are to be tested again for tasks
     /// that wait. The answer are those that were not to be before.
     pub fn decide(&self, begun: BootTime, needed: BTreeSet<String>) -> Vec<String> {

@@ -36,6 +36,8 @@ pub fn hypervisor_of(session: &WorkerSession) -> Key {
 
 /// What is asked for within this time is decided together.
 const GATHERS: Duration = Duration::from_millis(100);
+/// Until the next look whether all workers are known.
+const SETTLES: Duration = Duration::from_millis(500);
 /// Until the next try after one that failed, or that may not be made now.
 const AGAIN: Duration = Duration::from_secs(2);
 /// Tasks that are told why they wait before the next decision: who gets a worker goes first.
@@ -87,11 +89,24 @@ pub async fn schedule(context: &Context, key: &Key) -> Result<(), Error> {
             ask_again(context, key, GATHERS);
         }
     }
+    // Just after the start of this process, or of a worker, those that are known first would get all tasks.
+    if own.holds_off(has_strangers(context, &gathered), begun) {
+        ask_again(context, key, SETTLES);
+        return Ok(());
+    }
     let plan = decide(&gathered.world);
     settle(context, &gathered).await?;
     hand_out(context, &gathered, &plan).await?;
     need(context, &keys, &gathered, &plan, begun);
     explain(context, key, &gathered, &plan).await
+}
+
+/// Whether there are workers of which it was never known whether they take tasks.
+fn has_strangers(context: &Context, gathered: &Gathered) -> bool {
+    gathered.workers.values().any(|worker| {
+        let connection = context.connections.get(&hypervisor_key(worker));
+        !connection.is_some_and(|connection| connection.is_known(&worker.uid().unwrap_or_default()))
+    })
 }
 
 /// Tasks that say they are with a worker that knows nothing of it: the claim was never written, or was taken out by

@@ -1,10 +1,15 @@
 //! What workers and the scheduler tell each other: whether each worker takes tasks, which are waited for, and when the
 //! scheduler has decided last.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
+use crate::api::reasons::TaskReason;
 use crate::clock::BootTime;
-use crate::domain::availability::Availability;
+use crate::domain::availability::{Availability, Unavailable};
+
+/// For this long nothing is decided because of workers that are not known yet.
+const STRANGE: Duration = Duration::from_secs(10);
 
 /// What a worker has told last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,11 +28,18 @@ pub(super) struct Board {
     /// Workers (UIDs) that a waiting task could use if they passed a test.
     needed: BTreeSet<String>,
     decided: Option<BootTime>,
+    /// Workers (UIDs) of which it was known at some time whether they take tasks.
+    known: HashSet<String>,
+    /// Since when there are workers of which that is not known yet.
+    strange_since: Option<BootTime>,
 }
 
 impl Board {
     /// A worker tells; whether that is news.
     pub(super) fn post(&mut self, uid: &str, posted: Posted) -> bool {
+        if !matches!(&posted.availability, Availability::Not(Unavailable { reason: TaskReason::Unavailable, .. })) {
+            self.known.insert(uid.to_owned());
+        }
         self.posted.insert(uid.to_owned(), posted.clone()) != Some(posted)
     }
 
@@ -37,6 +49,7 @@ impl Board {
 
     pub(super) fn forget(&mut self, uid: &str) {
         self.posted.remove(uid);
+        self.known.remove(uid);
         self.needed.remove(uid);
     }
 
@@ -48,6 +61,20 @@ impl Board {
         new
     }
 
+    /// Whether it was known at some time whether a worker takes tasks.
+    pub(super) fn is_known(&self, uid: &str) -> bool {
+        self.known.contains(uid)
+    }
+
+    /// Whether to decide later, because there are `strange` workers that will be known soon.
+    pub(super) fn holds_off(&mut self, strange: bool, now: BootTime) -> bool {
+        if !strange {
+            self.strange_since = None;
+            return false;
+        }
+        now.since(*self.strange_since.get_or_insert(now)) < STRANGE
+    }
+
     pub(super) fn is_needed(&self, uid: &str) -> bool {
         self.needed.contains(uid)
     }
@@ -55,5 +82,37 @@ impl Board {
     /// Whether the scheduler has decided from what was told by `since`.
     pub(super) fn has_decided(&self, since: BootTime) -> bool {
         self.decided.is_some_and(|decided| decided >= since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn posted(availability: Availability) -> Posted {
+        Posted { availability, host: "pve1".into() }
+    }
+
+    #[test]
+    fn a_worker_is_strange_until_it_is_known_once() {
+        let mut board = Board::default();
+        let unsure = Availability::Not(Unavailable::new(TaskReason::Unavailable, "not looked at"));
+        board.post("u", posted(unsure.clone()));
+        assert!(!board.is_known("u"));
+        board.post("u", posted(Availability::Off));
+        board.post("u", posted(unsure));
+        assert!(board.is_known("u"), "it may not be sure for a moment");
+        board.forget("u");
+        assert!(!board.is_known("u"));
+    }
+
+    #[test]
+    fn strangers_are_not_waited_for_for_ever() {
+        let (mut board, begun) = (Board::default(), BootTime::default());
+        let after = |seconds| begun.plus(Duration::from_secs(seconds));
+        assert!(!board.holds_off(false, begun));
+        assert!(board.holds_off(true, begun) && board.holds_off(true, after(9)));
+        assert!(!board.holds_off(true, after(10)));
+        assert!(!board.holds_off(false, after(11)) && board.holds_off(true, after(12)), "others are new");
     }
 }

@@ -28,6 +28,9 @@ pub(super) fn tables(text: &str) -> String {
 pub(super) fn description(text: &str) -> String {
     let (fields, events) = text.split_once("Events:\n").unwrap_or((text, ""));
     let fields: Vec<String> = fields.lines().map(line).collect();
+    if events.is_empty() {
+        return format!("{}\n", fields.join("\n"));
+    }
     let shown =
         indented(&table(&events.lines().map(|line| format!("{}\n", line.trim_start())).collect::<Vec<_>>().concat()));
     format!("{}\nEvents:\n{shown}", fields.join("\n"))

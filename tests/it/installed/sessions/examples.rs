@@ -53,6 +53,7 @@ impl Shell {
 }
 
 pub(super) async fn commands_and_restic(lot: &Lot) {
+    lot.rest().await;
     lot.stage.apply(&text("10-commands.yaml").replace("sleep 10", "sleep 1")).await;
     lot.phase("files-and-mail", "Succeeded").await;
     let tasks = lot.tasks().await;
@@ -71,6 +72,7 @@ pub(super) async fn commands_and_restic(lot: &Lot) {
 }
 
 pub(super) async fn a_script_with_a_lease(lot: &Lot) {
+    lot.rest().await;
     let shell = Shell::of(lot, "");
     let (script, manifest) = (folder().join("lease.sh"), folder().join("40-lease.yaml"));
     let manifest = manifest.to_str().unwrap();

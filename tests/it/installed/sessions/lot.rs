@@ -10,7 +10,7 @@ use stevedore::controlplane::Replica;
 use stevedore::simulator::scenario::{MachineSpec, Scenario, StorageKind, StorageSpec};
 use tokio::time::{Duration, Instant, sleep};
 
-use super::super::stage::{NAMESPACE, Stage, quick, worker};
+use super::super::stage::{NAMESPACE, Stage, is_worked_on, quick, worker};
 
 /// Much longer than anything takes here.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -70,7 +70,7 @@ impl Lot {
     pub(super) async fn close(mut self) {
         let stage = &self.stage;
         stage.kubectl(&["-n", NAMESPACE, "delete", "workersessions", "--all", "--timeout=120s"]).await;
-        stage.until("all workers are off", |_| stage.running().is_empty()).await;
+        self.rest().await;
         stage.kubectl(&["-n", NAMESPACE, "delete", "workers", "--all", "--timeout=120s"]).await;
         assert!(stage.ours().is_empty(), "{:?}", stage.ours());
         assert_eq!(stage.strangers(), self.strangers);
@@ -120,6 +120,15 @@ impl Lot {
             }
             sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// Waits until no worker is on its way down from earlier work: such a one takes no tasks for a moment.
+    pub(super) async fn rest(&self) {
+        self.stage
+            .until("all workers are off and have nothing to do", |workers| {
+                self.stage.running().is_empty() && !workers.iter().any(is_worked_on)
+            })
+            .await;
     }
 
     /// Waits until the session itself is in this phase.

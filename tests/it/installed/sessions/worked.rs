@@ -43,7 +43,7 @@ pub(super) async fn ten_vms_on_two_storages(lot: &Lot) {
     lot.until("the last one runs", |tasks| runs(tasks, "nightly-9")).await;
     lot.report("nightly-9").await;
     lot.phase("nightly", "Succeeded").await;
-    lot.stage.until("the workers are shut down", |_| lot.stage.running().is_empty()).await;
+    lot.rest().await;
     lot.stage.kubectl(&["-n", NAMESPACE, "delete", "workersession", "nightly", "--timeout=60s"]).await;
     assert!(lot.tasks().await.is_empty(), "tasks go with their session");
 }
