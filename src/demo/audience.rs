@@ -37,7 +37,7 @@ impl<'a> Audience<'a> {
             self.show().await?;
             let list = ["-n", EXAMPLES, "get", "workers,workersessions", "-o", "json"];
             let objects = kubectl(self.plane, &list).await?;
-            let Some(missing) = goal.missing(&objects) else { return Ok(()) };
+            let Some(missing) = goal.missing(&objects) else { return self.show().await };
             if let Some(status) = self.operator.ended() {
                 return Err(DemoError::OperatorEnded { status: status.to_string(), log: self.operator.log_end() });
             }

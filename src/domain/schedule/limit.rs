@@ -62,7 +62,7 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Parallelism { running, most } => {
-                write!(f, "{running} tasks of the session run already, and its parallelism is {most}")
+                write!(f, "{running} of the session's tasks run already, and its parallelism is {most}")
             }
             Self::VmProcessed { by } => write!(f, "the same VM is processed by {by}"),
             Self::VmAwaited { by } => write!(f, "the same VM is held back for {by}"),

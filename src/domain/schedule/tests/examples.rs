@@ -163,7 +163,7 @@ fn what_runs_counts() {
     ];
     let plan = decide(&World { tasks_per_storage: 2, ..world(vec![worker("w1", "h1", 3)], sessions) });
     assert_eq!(plan.pairs(), [("t2", "w1")]);
-    let parallelism = "2 tasks of the session run already, and its parallelism is 2";
+    let parallelism = "2 of the session's tasks run already, and its parallelism is 2";
     assert_eq!(plan.says("t3"), (TaskReason::Parallelism, parallelism));
     assert_eq!(plan.says("t5"), (TaskReason::StorageLimit, full("A", 2).as_str()));
 }

@@ -55,8 +55,8 @@ n-1 gets worker w1, on the VM's host
 #[test]
 fn a_task_that_waits_shows_all_that_holds_it_back() {
     let text = "\
-n-2 waits (Parallelism): 2 tasks of the session run already, and its parallelism is 2
-  limit: 2 tasks of the session run already, and its parallelism is 2
+n-2 waits (Parallelism): 2 of the session's tasks run already, and its parallelism is 2
+  limit: 2 of the session's tasks run already, and its parallelism is 2
   limit: the same VM is processed by task n-0 of the same session
   limit: 2 tasks work on storage A, and limits.tasksPerStorage of the Hypervisor is 2
   worker w1: is full (2/2)";
