@@ -53,6 +53,13 @@ impl Unavailable {
         format!("{worker} {}", unfit::says(self.reason, &self.message))
     }
 
+    /// What such a sentence said.
+    pub fn of_sentence(reason: TaskReason, worker: &str, text: &str) -> Self {
+        let words = format!("{worker} {}", unfit::of_one(reason));
+        let more = text.strip_prefix(&words).map(|more| more.strip_prefix(": ").unwrap_or(more));
+        Self::new(reason, more.unwrap_or(text))
+    }
+
     /// Whether tasks that have not begun on the worker go back to the queue: what keeps it from taking tasks does not
     /// pass in a moment.
     pub fn gives_back(&self) -> bool {

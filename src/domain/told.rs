@@ -25,13 +25,13 @@ fn declared(worker: &Worker, hypervisor: Option<&Hypervisor>) -> Option<Unavaila
         return not(TaskReason::Deleting, "");
     }
     if worker.spec.paused {
-        return not(TaskReason::Paused, "");
+        return not(TaskReason::Paused, "spec.paused is true");
     }
     let Some(hypervisor) = hypervisor else {
         return not(TaskReason::HypervisorNotReady, "its Hypervisor is not there");
     };
     if hypervisor.spec.paused {
-        return not(TaskReason::Paused, "its Hypervisor is paused");
+        return not(TaskReason::Paused, "spec.paused of its Hypervisor is true");
     }
     let status = hypervisor.status.clone().unwrap_or_default();
     if !conditions::is_true(&status.conditions, conditions::READY) {
@@ -39,14 +39,14 @@ fn declared(worker: &Worker, hypervisor: Option<&Hypervisor>) -> Option<Unavaila
         let text = ready.map_or("the operator has not looked at it yet", |ready| ready.message.as_str());
         return not(TaskReason::HypervisorNotReady, text);
     }
-    (!worker.spec.enabled).then(|| Unavailable::new(TaskReason::Disabled, ""))
+    (!worker.spec.enabled).then(|| Unavailable::new(TaskReason::Disabled, "spec.enabled is false"))
 }
 
 /// What the operator has written about it.
 fn written(status: &WorkerStatus) -> Option<Unavailable> {
     let is_false = |condition: &&Condition| condition.status == Answer::False.as_str();
     let schedulable = conditions::find(&status.conditions, conditions::SCHEDULABLE).filter(is_false)?;
-    Some(Unavailable::new(reason(&schedulable.reason), schedulable.message.clone()))
+    Some(Unavailable::of_sentence(reason(&schedulable.reason), "it", &schedulable.message))
 }
 
 /// Why tasks do not get it, from why it is not schedulable.

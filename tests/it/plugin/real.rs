@@ -92,7 +92,10 @@ async fn each_person_is_told_what_their_rights_allow() {
 
     let told = plugin(&program, &viewer, &["explain", "nightly"]).await;
     assert!(told.success && told.out.contains("Note: you may not get Secret pve, "), "{told:?}");
-    assert!(told.out.contains("\ntask nightly-1: waiting (Parallelism): the session runs 1 tasks"), "{told:?}");
+    assert!(
+        told.out.contains("\ntask nightly-1: waiting (Parallelism): 1 of the session's tasks run already"),
+        "{told:?}"
+    );
     let told = plugin(&program, &reader, &["explain", "nightly"]).await;
     assert!(
         told.success && !told.out.contains("Note") && told.out.contains("\n    worker w1: has a free slot"),
