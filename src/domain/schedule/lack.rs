@@ -67,12 +67,12 @@ impl<'a> Lack<'a> {
             match verdict {
                 Verdict::Full => {
                     let claims = candidates.ledger.claims(place);
-                    lack.full.add(&worker.name, || format!("{claims}/{}", worker.slots));
+                    lack.full.add(worker.short_name(), || format!("{claims}/{}", worker.slots));
                 }
-                Verdict::Avoided => lack.avoided.add(&worker.name, String::new),
+                Verdict::Avoided => lack.avoided.add(worker.short_name(), String::new),
                 Verdict::Unavailable(Unavailable { reason, message }) => {
                     let (group, _) = lack.unfit.entry(*reason).or_insert_with(|| (Group::default(), message));
-                    group.add(&worker.name, String::new);
+                    group.add(worker.short_name(), String::new);
                 }
                 Verdict::Takes(_) | Verdict::OtherHost | Verdict::NotSelected => {}
             }
