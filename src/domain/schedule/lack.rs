@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::candidates::{Candidates, Verdict};
 use super::reason::{of_many, of_one};
-use super::world::Placement;
+use super::world::{Placement, short_name};
 use crate::api::reasons::TaskReason;
 use crate::domain::availability::Unavailable;
 
@@ -67,12 +67,12 @@ impl<'a> Lack<'a> {
             match verdict {
                 Verdict::Full => {
                     let claims = candidates.ledger.claims(place);
-                    lack.full.add(worker.short_name(), || format!("{claims}/{}", worker.slots));
+                    lack.full.add(short_name(&worker.name), || format!("{claims}/{}", worker.slots));
                 }
-                Verdict::Avoided => lack.avoided.add(worker.short_name(), String::new),
+                Verdict::Avoided => lack.avoided.add(short_name(&worker.name), String::new),
                 Verdict::Unavailable(Unavailable { reason, message }) => {
                     let (group, _) = lack.unfit.entry(*reason).or_insert_with(|| (Group::default(), message));
-                    group.add(worker.short_name(), String::new);
+                    group.add(short_name(&worker.name), String::new);
                 }
                 Verdict::Takes(_) | Verdict::OtherHost | Verdict::NotSelected => {}
             }

@@ -116,9 +116,7 @@ pub struct Worker {
     pub availability: Availability,
 }
 
-impl Worker {
-    /// What people of its namespace call it.
-    pub fn short_name(&self) -> &str {
-        self.name.rsplit_once('/').map_or(&self.name, |(_, name)| name)
-    }
+/// What people of its namespace call the worker of this name in a world.
+pub fn short_name(worker: &str) -> &str {
+    worker.rsplit_once('/').map_or(worker, |(_, name)| name)
 }
