@@ -65,6 +65,7 @@ fn session(number: usize) -> Outcome<Session> {
     let placement = if number.is_multiple_of(4) { Placement::RequireSameHost } else { Placement::PreferSameHost };
     Ok(Session {
         uid: format!("session-{number}"),
+        namespace: "backup".to_owned(),
         name: format!("session-{number}"),
         created: Timestamp::from_second(1_800_000_000 + i64::try_from(number)?)?,
         kind,

@@ -297,6 +297,8 @@ async fn run_controllers(settings: Settings, parts: Parts, stop: Shutdown) {
         unreadable_hypervisors: objects.hypervisors.unreadable.clone(),
         tasks: task_view,
         sessions: objects.sessions.store.clone(),
+        unreadable_sessions: objects.sessions.unreadable.clone(),
+        unreadable_tasks: objects.tasks.unreadable.clone(),
         sessions_listed: sessions_listed.clone(),
         disks: Disks::default(),
         runs: Runs::default(),

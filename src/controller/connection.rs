@@ -86,7 +86,7 @@ pub struct Connection {
     pub(super) poller: tokio::sync::Mutex<Memory>,
     /// The deletions of this process.
     pub(super) ledger: Mutex<Ledger>,
-    /// Held while tasks are given to the workers of this Hypervisor and of all that reach the same cluster.
+    /// Held while tasks are given to the workers of this Hypervisor.
     pub(super) scheduler: tokio::sync::Mutex<()>,
     /// Rung with the key when a worker wants a fresh poll.
     bell: Option<UnboundedSender<Key>>,
@@ -134,9 +134,14 @@ impl Connection {
         self.board().post(uid, posted)
     }
 
-    /// A worker is gone.
-    pub fn leave(&self, uid: &str) {
-        self.board().forget(uid);
+    /// A worker (UID) is declared like this, told as a number that differs if that does; whether it is news.
+    pub fn declare(&self, uid: &str, declared: u64) -> bool {
+        self.board().declare(uid, declared)
+    }
+
+    /// Forgets what workers (UIDs) have told that are not there any more.
+    pub fn keep_posted(&self, is_there: impl Fn(&str) -> bool) {
+        self.board().keep(is_there);
     }
 
     /// What a worker has told last.
@@ -202,6 +207,12 @@ impl Connection {
     /// This `Hypervisor` and the others that are known to reach the same cluster: all their workers' VMs are there.
     pub fn sharers(&self) -> BTreeSet<Key> {
         self.sharing.group(&self.key).into_iter().collect()
+    }
+
+    /// This `Hypervisor` and those that share the cluster with it in both directions: tasks are given to the workers of
+    /// all of them by one decision. Whoever asks for one of them gets the same answer.
+    pub fn partners(&self) -> BTreeSet<Key> {
+        self.sharing.mutual(&self.key)
     }
 
     /// Asks for a launch permit: first come, first served, over all that reach the same cluster; one that is held is

@@ -55,6 +55,10 @@ pub struct Context {
     pub tasks: Tasks,
     /// All `WorkerSession`s, as the watch shows them.
     pub sessions: Store<WorkerSession>,
+    /// The `WorkerSession`s that cannot be read.
+    pub unreadable_sessions: Unreadables,
+    /// The `WorkerTask`s that cannot be read.
+    pub unreadable_tasks: Unreadables,
     /// Whether all `WorkerTask`s and `WorkerSession`s are known: not just after the start.
     pub sessions_listed: Listed,
     /// The storages of VMs that sessions process.

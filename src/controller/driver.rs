@@ -117,7 +117,7 @@ impl Failures {
 /// Runs all controllers until `shutdown` is requested and the reconciles that run have ended.
 pub async fn run(context: Arc<Context>, objects: Objects, wakes: Wakes, shutdown: Shutdown) {
     let drivers = Drivers::new(&context);
-    let [led_workers, led_hypervisors, led_sessions, led_tasks] = fork(wakes.led);
+    let [led_workers, led_hypervisors, led_sessions, led_tasks, led_scheduling] = fork(wakes.led);
     let news = [&objects.workers.news, &objects.hypervisors.news, &objects.sessions.news, &objects.tasks.news];
     let upkeep = upkeep::run(Arc::clone(&context), news.map(Arc::clone), {
         let (drivers, context) = (drivers.clone(), Arc::clone(&context));
@@ -153,7 +153,7 @@ pub async fn run(context: Arc<Context>, objects: Objects, wakes: Wakes, shutdown
     tokio::select! {
         _ = controllers => {}
         () = upkeep => {}
-        () = scheduling::run(&context, wakes.schedule) => {}
+        () = Box::pin(scheduling::run(&context, wakes.schedule, led_scheduling)) => {}
     }
 }
 
@@ -270,7 +270,10 @@ fn result_of<E, P>(outcome: &Result<Result<Option<Duration>, E>, P>) -> Reconcil
 }
 
 async fn one_worker(worker: Arc<Worker>, driver: Arc<Driver>) -> Result<Action, Failed> {
-    let reconcile = worker::reconcile(Arc::clone(&worker), &driver.context);
+    let reconcile = async {
+        scheduling::notice(&driver.context, &worker);
+        worker::reconcile(Arc::clone(&worker), &driver.context).await
+    };
     Box::pin(driver.guarded(worker.as_ref(), reconcile)).await
 }
 

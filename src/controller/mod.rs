@@ -1,5 +1,6 @@
 //! Floor 3. The Kubernetes side: snapshot, plan, execute, status, events.
 
+pub mod abandon;
 pub mod apply;
 pub mod budget;
 pub mod claims;

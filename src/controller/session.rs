@@ -52,6 +52,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it was no answer of the API server's: the next request would end like this, too.
+    pub(super) fn is_silence(&self) -> bool {
+        let is_no_answer = |error: &kube::Error| !matches!(error, kube::Error::Api(_) | kube::Error::SerdeError(_));
+        match self {
+            Self::Write(WriteError::Api(error)) => is_no_answer(error),
+            Self::Write(_) => false,
+            Self::Api(error) => is_no_answer(error),
+        }
+    }
+
     /// Whether the object is gone, so that there is nothing more to do.
     pub(super) fn is_gone(&self) -> bool {
         match self {

@@ -16,7 +16,7 @@ use super::record::WriteError;
 use super::scheduling::hypervisor_of;
 pub use super::session::Error;
 use super::tasks::{session_key, worker_key};
-use super::{claims, task_record, task_status};
+use super::{abandon, claims, task_record, task_status};
 use crate::api::task::TaskPhase;
 use crate::api::{Worker, WorkerSession, WorkerTask, WorkerTaskStatus, names};
 use crate::domain::attend::{Act, Finish};
@@ -59,6 +59,9 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     async fn run(&self, task: WorkerTask) -> Result<Option<Duration>, Error> {
+        if abandon::is_asked(&task) && is_held(&task) {
+            return self.abandon(&task).await;
+        }
         let session = match self.standing(&task).await? {
             Standing::Of(session) => Some(*session),
             Standing::Bereaved => None,
@@ -105,6 +108,17 @@ impl Pass<'_> {
             return Ok(None);
         }
         self.write(task, task_status::foreign(task, self.context.clock.wall())).await?;
+        Ok(None)
+    }
+
+    /// Lets a task go at once. Its worker sees by itself that it is gone, and keeps the slot until nothing of it runs.
+    async fn abandon(&self, task: &WorkerTask) -> Result<Option<Duration>, Error> {
+        let worker =
+            task.status.as_ref().and_then(|status| status.worker.as_ref()).filter(|_| phase(task).has_worker());
+        let left = worker.map_or_else(|| "nothing".to_owned(), |worker| format!("what runs for it on worker {worker}"));
+        abandon::tell(self.context, task, &left);
+        self.release(task).await?;
+        self.tell(task, None);
         Ok(None)
     }
 

@@ -55,8 +55,8 @@ pub fn forget_gone(context: &Context) {
         for uid in &gone {
             connection.done(uid);
             connection.free_id(uid);
-            connection.leave(uid);
         }
+        connection.keep_posted(|uid| there.contains(uid));
         if !is_readable(context, &key) {
             // What it knew is of no use to one that comes later under its name.
             context.connections.remove(&key);
@@ -92,6 +92,12 @@ pub fn wake_bereaved(context: &Context) {
 fn wake_recovered(context: &Context) {
     for (namespace, name) in context.unreadable_workers.recovered() {
         let _ = context.changed.send(ObjectRef::new(&name).within(&namespace));
+    }
+    for (namespace, name) in context.unreadable_sessions.recovered() {
+        let _ = context.changed_sessions.send(ObjectRef::new(&name).within(&namespace));
+    }
+    for (namespace, name) in context.unreadable_tasks.recovered() {
+        let _ = context.changed_tasks.send(ObjectRef::new(&name).within(&namespace));
     }
     for key in context.unreadable_hypervisors.recovered() {
         if is_readable(context, &key) {

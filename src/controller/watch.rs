@@ -116,13 +116,13 @@ fn trim(worker: &mut Worker) {
     }
 }
 
-/// Whether a change matters: another generation, finalizer, annotation or deletion; not our own status writes, but a
+/// Whether a change matters: another generation, finalizer, annotation, label or deletion; not our own status writes, but a
 /// status that somebody took away.
 #[allow(clippy::unnecessary_wraps, reason = "the shape of a predicate")]
 fn matters<K: Resource + HasStatus>(object: &K) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     let meta = object.meta();
-    (&meta.uid, meta.generation, &meta.finalizers, &meta.annotations).hash(&mut hasher);
+    (&meta.uid, meta.generation, &meta.finalizers, &meta.annotations, &meta.labels).hash(&mut hasher);
     (meta.deletion_timestamp.is_some(), object.status().is_some()).hash(&mut hasher);
     Some(hasher.finish())
 }

@@ -22,7 +22,7 @@ use stevedore::controller::watch::{watch, watch_tasks, watch_workers};
 use stevedore::runtime::metrics::Metrics;
 use stevedore::runtime::shutdown::Shutdown;
 use stevedore::simulator::scenario::Scenario;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
 use crate::crash::world::{INSTALLATION, InProcessConnector, NAMESPACE, World, seed, worker};
@@ -36,6 +36,8 @@ struct Stage {
     context: Arc<Context>,
     stop: Shutdown,
     running: JoinHandle<()>,
+    /// Makes the process the leader.
+    lead: UnboundedSender<()>,
 }
 
 impl Stage {
@@ -43,8 +45,18 @@ impl Stage {
         Self::before(World::with(seed(), Scenario::default_demo(), json!({})).await)
     }
 
-    /// A process that has just begun.
+    /// A process that has just begun, and leads.
     fn before(world: World) -> Self {
+        let stage = Self::standby(world);
+        stage.lead.send(()).unwrap();
+        stage
+    }
+
+    /// A process that has just begun, and gives nobody a task before it leads.
+    fn standby(world: World) -> Self {
+        let (lead, terms) = unbounded_channel();
+        let terms =
+            futures::stream::unfold(terms, |mut terms| async move { terms.recv().await.map(|rung| (rung, terms)) });
         let client = world.kube.client("stevedore");
         let (bell, hurried) = unbounded_channel();
         let (sender, changed) = unbounded_channel();
@@ -71,6 +83,8 @@ impl Stage {
             tasks: task_view,
             sessions: objects.sessions.store.clone(),
             disks: stevedore::controller::scheduling::disks::Disks::default(),
+            unreadable_sessions: objects.sessions.unreadable.clone(),
+            unreadable_tasks: objects.tasks.unreadable.clone(),
             sessions_listed: objects.sessions.listed.clone().and(objects.tasks.listed.clone()),
             runs: stevedore::controller::session::Runs::default(),
             changed_sessions: session_bell,
@@ -85,16 +99,9 @@ impl Stage {
             metrics: Metrics::new(),
         });
         let stop = Shutdown::new();
-        let wakes = Wakes {
-            hurried,
-            changed,
-            changed_sessions,
-            changed_tasks,
-            schedule,
-            led: futures::stream::pending().boxed(),
-        };
+        let wakes = Wakes { hurried, changed, changed_sessions, changed_tasks, schedule, led: terms.boxed() };
         let running = tokio::spawn(driver::run(Arc::clone(&context), objects, wakes, stop.clone()));
-        Self { world, context, stop, running }
+        Self { world, context, stop, running, lead }
     }
 
     /// Ends the process and begins another one, which remembers nothing.

@@ -37,6 +37,9 @@ reasons! {
         HypervisorPaused,
         /// A step did not succeed and is tried again; the message says which one and why.
         OperationFailed,
+        /// The object does not fit the types of this version of the operator, so that nothing is done for it; the message
+        /// says why. Edit it, or run the version that it was made for.
+        Unreadable,
     }
 }
 
@@ -66,6 +69,9 @@ reasons! {
         HostOffline,
         /// It waits: as many tasks as `tasksPerStorage` of the Hypervisor allows work on one of its storages.
         StorageLimit,
+        /// It waits: the storages of the VM's disks could not be read, so that `tasksPerStorage` could not be kept; the
+        /// message says why. They are read again.
+        DisksUnknown,
         /// It waits: another task works on the same VM.
         VmBusy,
         /// It waits: as many tasks of its session run as `parallelism` allows.
@@ -82,6 +88,9 @@ reasons! {
         Launching,
         /// It runs. With a lease: its worker is ready, and the client's word is awaited.
         Running,
+        /// The object does not fit the types of this version of the operator, so that nothing is done for it; the message
+        /// says why. Edit it, or run the version that it was made for.
+        Unreadable,
         /// Several VMs on the hypervisor have this name. Give the id instead.
         AmbiguousName,
         /// There is no such VM on the hypervisor.

@@ -32,6 +32,8 @@ pub(super) struct Board {
     known: HashSet<String>,
     /// Since when there are workers of which that is not known yet.
     strange_since: Option<BootTime>,
+    /// What was declared of each worker (UID), as a number that differs if it does.
+    declared: HashMap<String, u64>,
 }
 
 impl Board {
@@ -43,14 +45,21 @@ impl Board {
         self.posted.insert(uid.to_owned(), posted.clone()) != Some(posted)
     }
 
+    /// A worker is declared like this; whether that is news.
+    pub(super) fn declare(&mut self, uid: &str, declared: u64) -> bool {
+        self.declared.insert(uid.to_owned(), declared) != Some(declared)
+    }
+
     pub(super) fn posted(&self, uid: &str) -> Option<Posted> {
         self.posted.get(uid).cloned()
     }
 
-    pub(super) fn forget(&mut self, uid: &str) {
-        self.posted.remove(uid);
-        self.known.remove(uid);
-        self.needed.remove(uid);
+    /// Forgets workers (UIDs) that are not there any more.
+    pub(super) fn keep(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.posted.retain(|uid, _| is_there(uid));
+        self.known.retain(|uid| is_there(uid));
+        self.needed.retain(|uid| is_there(uid));
+        self.declared.retain(|uid, _| is_there(uid));
     }
 
     /// The scheduler has decided from what was told before `begun`; the workers that are needed now and were not.

@@ -175,6 +175,20 @@ impl Sharing {
         self.all().member(key).ids.take_back(uid);
     }
 
+    /// `key`, and those that share with it in both directions, be it through others: whoever asks for one of them gets
+    /// the same answer.
+    pub(super) fn mutual(&self, key: &Key) -> BTreeSet<Key> {
+        let all = self.all();
+        let heeded = |one: &Key| all.members.get(one).map_or_else(BTreeSet::new, |member| member.heeds.clone());
+        let (mut group, mut next) = (BTreeSet::new(), vec![key.clone()]);
+        while let Some(one) = next.pop() {
+            if group.insert(one.clone()) {
+                next.extend(heeded(&one).into_iter().filter(|other| heeded(other).contains(&one)));
+            }
+        }
+        group
+    }
+
     /// `key`, and those whose launches and ids count for it, too.
     pub(super) fn group(&self, key: &Key) -> Vec<Key> {
         self.all().group(key)

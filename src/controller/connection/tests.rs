@@ -149,6 +149,23 @@ fn no_id_is_given_twice_on_a_cluster() {
 }
 
 #[test]
+fn whoever_is_asked_the_same_ones_decide_together() {
+    let all = Connections::default();
+    let key = |name: &str| ("backup".to_owned(), name.to_owned());
+    let (one, _) = joined(&all, "one", "prod", Tls::Verified, (4, 8));
+    let (two, _) = joined(&all, "two", "prod", Tls::Verified, (4, 8));
+    let (open, _) = joined(&all, "open", "prod", Tls::Insecure, (4, 8));
+    let (other, _) = joined(&all, "other", "test", Tls::Verified, (4, 8));
+    let both = BTreeSet::from(["one", "two"].map(key));
+    assert_eq!([one.partners(), two.partners()], [both.clone(), both]);
+    assert_eq!(open.sharers().len(), 3, "it heeds the others");
+    assert_eq!(open.partners(), BTreeSet::from([key("open")]), "but decides alone, for nobody heeds it");
+    assert_eq!(other.partners(), BTreeSet::from([key("other")]));
+    all.remove(&key("two"));
+    assert_eq!(one.partners(), BTreeSet::from([key("one")]));
+}
+
+#[test]
 fn limits_of_calls_are_those_of_the_cluster() {
     let all = Connections::default();
     let (_, first) = joined(&all, "one", "prod", Tls::Verified, (4, 8));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kube::{Api, ResourceExt};
 
 use super::Error;
+use super::failures::Failures;
 use crate::api::task::TaskPhase;
 use crate::api::{Worker, WorkerTask, WorkerTaskStatus};
 use crate::controller::claims;
@@ -31,11 +32,16 @@ pub(super) async fn assign(context: &Context, worker: &Worker, gifts: Vec<Gift>)
     let api = Api::namespaced(context.client.clone(), &worker.namespace().unwrap_or_default());
     let Some(live) = read(&api, worker).await? else { return Ok(()) };
     let free = free(&live);
-    let mut claimed = Vec::new();
-    for gift in gifts.into_iter().take(free) {
-        claimed.extend(tell(context, gift, worker).await?);
+    let (mut claimed, mut failures) = (Vec::new(), Failures::default());
+    for gift in gifts {
+        if claimed.len() < free && failures.go_on() {
+            let told = tell(context, gift, worker).await;
+            failures.note(told.map(|claim| claimed.extend(claim)));
+        }
     }
-    claim(context, &api, live, &claimed).await
+    // Those that say already that they have the worker get it.
+    claim(context, &api, live, &claimed).await?;
+    failures.ended()
 }
 
 /// Claims a slot for a task that says it has the worker, if there is one.

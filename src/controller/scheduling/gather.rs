@@ -9,11 +9,13 @@ use kube::ResourceExt;
 
 use super::disks::Subject;
 use super::hypervisor_of;
+use crate::api::reasons::TaskReason;
 use crate::api::session::{Placement as DeclaredPlacement, SessionType};
 use crate::api::task::TaskPhase;
 use crate::api::{Worker, WorkerSession, WorkerTask};
+use crate::clock::BootTime;
 use crate::controller::claims;
-use crate::controller::connection::Posted;
+use crate::controller::connection::{Key, Posted};
 use crate::controller::snapshot::hypervisor_key;
 use crate::domain::availability::Availability;
 use crate::domain::belonging::{belongs, had_worker, is_named};
@@ -28,6 +30,8 @@ pub struct Material {
     pub workers: Vec<(Arc<Worker>, Option<Posted>)>,
     /// The sessions, each with the tasks that name it.
     pub sessions: Vec<(Arc<WorkerSession>, Vec<Arc<WorkerTask>>)>,
+    /// The Hypervisors that the decision is made for: of the sessions of others only what runs counts.
+    pub members: BTreeSet<Key>,
     /// The most tasks at a time that work on the disks of one storage.
     pub tasks_per_storage: usize,
     /// The time.
@@ -36,11 +40,31 @@ pub struct Material {
 
 /// What is known of protected VMs.
 pub trait Outlook {
-    /// The host that a VM is on.
-    fn host(&self, vm: &str) -> Option<String>;
+    /// The host that a VM is on, as this Hypervisor shows it.
+    fn host(&self, hypervisor: &Key, vm: &str) -> Option<String>;
 
-    /// The storages of the VM's disks, as they count for its session; `None` if they must be looked up first.
-    fn storages(&self, subject: &Subject) -> Option<BTreeSet<String>>;
+    /// The storages of a VM's disks, as they count for its session and as the session's Hypervisor shows them.
+    fn storages(&self, hypervisor: &Key, subject: &Subject) -> Storages;
+}
+
+/// What is known of the storages that a VM's disks are on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storages {
+    /// They are known.
+    Known(BTreeSet<String>),
+    /// Nobody can say that a limit of a storage allows the task: it waits.
+    Unknown(Unknown),
+}
+
+/// Storages that are not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// Where the VM is, if its disks are to be looked up now.
+    pub wanted: Option<VmRef>,
+    /// What people are told; nothing while they are looked up for the first time.
+    pub told: Option<(TaskReason, String)>,
+    /// When they are looked up again.
+    pub again: Option<BootTime>,
 }
 
 /// What was gathered.
@@ -51,15 +75,29 @@ pub struct Gathered {
     pub workers: BTreeMap<String, Arc<Worker>>,
     /// The tasks of the world, by UID.
     pub tasks: BTreeMap<String, Arc<WorkerTask>>,
-    /// VMs whose disks must be looked up before their tasks can be given to anybody.
-    pub unknown: Vec<(Subject, VmRef)>,
+    /// VMs whose disks must be looked up before their tasks can be given to anybody, by their sessions' Hypervisor.
+    pub unknown: BTreeMap<Key, Vec<(Subject, VmRef)>>,
+    /// Tasks that are kept out of the decision.
+    pub kept_out: Vec<KeptOut>,
+    /// When disks are looked up again that could not be.
+    pub again: Option<BootTime>,
     /// Tasks that say that they are with a worker whose status knows nothing of it.
     pub unclaimed: Vec<Arc<WorkerTask>>,
 }
 
+/// A task that no decision can be made for, and why.
+pub struct KeptOut {
+    /// The task.
+    pub task: Arc<WorkerTask>,
+    /// Why it waits, in one word.
+    pub reason: TaskReason,
+    /// Why, for people.
+    pub message: String,
+}
+
 /// Makes a world of what there is.
 pub fn gather(material: &Material, outlook: &dyn Outlook) -> Gathered {
-    let mut gathering = Gathering { outlook, now: material.now, out: Gathered::new(material) };
+    let mut gathering = Gathering { outlook, material, out: Gathered::new(material) };
     let told = told(material);
     for (worker, posted) in &material.workers {
         gathering.worker(worker, posted.clone(), &told);
@@ -95,13 +133,21 @@ fn worker_of(task: &WorkerTask) -> String {
 impl Gathered {
     fn new(material: &Material) -> Self {
         let world = World { tasks_per_storage: material.tasks_per_storage, ..World::default() };
-        Self { world, workers: BTreeMap::new(), tasks: BTreeMap::new(), unknown: Vec::new(), unclaimed: Vec::new() }
+        Self {
+            world,
+            workers: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            kept_out: Vec::new(),
+            again: None,
+            unclaimed: Vec::new(),
+        }
     }
 }
 
 struct Gathering<'a> {
     outlook: &'a dyn Outlook,
-    now: Timestamp,
+    material: &'a Material,
     out: Gathered,
 }
 
@@ -121,18 +167,21 @@ impl Gathering<'_> {
     }
 
     fn session(&mut self, session: &Arc<WorkerSession>, tasks: &[Arc<WorkerTask>]) {
-        let open = is_open(session, self.now);
+        let key = hypervisor_of(session);
+        let own = self.material.members.contains(&key);
+        let place = Place { own, open: own && is_open(session, self.material.now), key };
         let uid = session.uid().unwrap_or_default();
         let mut tasks = tasks.to_vec();
         // A person's own is never given to a worker.
         tasks.retain(|task| is_named(task, session) && (belongs(task, session) || had_worker(task)));
         tasks.sort_by_key(|task| task.spec.index);
-        let tasks: Vec<schedule::Task> = tasks.into_iter().filter_map(|task| self.task(&uid, task, open)).collect();
+        let tasks: Vec<schedule::Task> = tasks.into_iter().filter_map(|task| self.task(&uid, task, &place)).collect();
         if tasks.is_empty() {
             return;
         }
         self.out.world.sessions.push(schedule::Session {
             uid,
+            namespace: session.namespace().unwrap_or_default(),
             name: session.name_any(),
             created: session.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             kind: match session.spec.type_ {
@@ -163,25 +212,25 @@ impl Gathering<'_> {
         workers.map(|(name, _)| name.clone()).collect()
     }
 
-    fn task(&mut self, session: &str, task: Arc<WorkerTask>, open: bool) -> Option<schedule::Task> {
+    fn task(&mut self, session: &str, task: Arc<WorkerTask>, place: &Place) -> Option<schedule::Task> {
         let at = phase(&task);
         if at.has_ended() {
             return None;
         }
         let vm = task.spec.virtual_machine.id.clone();
-        let host = self.host(&task);
+        let host = self.host(place, &task);
         let status = task.status.clone().unwrap_or_default();
         let (state, storages) = if at.has_worker() {
             let worker = worker_of(&task);
-            if at == TaskPhase::Starting && !self.is_claimed(&worker, &task) {
+            if place.own && at == TaskPhase::Starting && !self.is_claimed(&worker, &task) {
                 self.out.unclaimed.push(Arc::clone(&task));
             }
             (TaskState::Holding { worker }, status.storages.iter().cloned().collect())
         } else {
-            if !open || task.metadata.deletion_timestamp.is_some() {
+            if !place.open || task.metadata.deletion_timestamp.is_some() {
                 return None;
             }
-            let storages = self.storages(session, vm.as_deref(), host.as_deref())?;
+            let storages = self.storages(session, &task, place)?;
             let namespace = task.namespace().unwrap_or_default();
             let avoid = status.avoid.iter().map(|worker| label(&namespace, worker)).collect();
             (TaskState::Waiting { avoid }, storages)
@@ -193,26 +242,43 @@ impl Gathering<'_> {
     }
 
     /// The host of the VM: where it is, or where it is to be.
-    fn host(&self, task: &WorkerTask) -> Option<String> {
+    fn host(&self, place: &Place, task: &WorkerTask) -> Option<String> {
         let vm = &task.spec.virtual_machine;
-        vm.id.as_ref().and_then(|id| self.outlook.host(id)).or_else(|| vm.host.clone())
+        vm.id.as_ref().and_then(|id| self.outlook.host(&place.key, id)).or_else(|| vm.host.clone())
     }
 
-    /// The storages of the VM's disks; `None` if they must be looked up first.
-    fn storages(&mut self, session: &str, vm: Option<&str>, host: Option<&str>) -> Option<BTreeSet<String>> {
-        let (Some(vm), Some(host)) = (vm, host) else { return Some(BTreeSet::new()) };
-        let subject = (session.to_owned(), vm.to_owned());
-        let known = self.outlook.storages(&subject);
-        if known.is_none() {
-            self.out.unknown.push((subject, VmRef { host: host.to_owned(), id: vm.to_owned() }));
+    /// The storages of a VM's disks; `None` if they are not known, which keeps the task out.
+    fn storages(&mut self, session: &str, task: &Arc<WorkerTask>, place: &Place) -> Option<BTreeSet<String>> {
+        let Some(vm) = task.spec.virtual_machine.id.clone() else { return Some(BTreeSet::new()) };
+        let subject = (session.to_owned(), vm);
+        let unknown = match self.outlook.storages(&place.key, &subject) {
+            Storages::Known(storages) => return Some(storages),
+            Storages::Unknown(unknown) => unknown,
+        };
+        if let Some(at) = unknown.wanted {
+            self.out.unknown.entry(place.key.clone()).or_default().push((subject, at));
         }
-        known
+        if let Some((reason, message)) = unknown.told {
+            self.out.kept_out.push(KeptOut { task: Arc::clone(task), reason, message });
+        }
+        self.out.again = [self.out.again, unknown.again].into_iter().flatten().min();
+        None
     }
 
     fn is_claimed(&self, worker: &str, task: &WorkerTask) -> bool {
         let Some(worker) = self.out.workers.get(worker) else { return false };
         claims::own_word(task, worker).is_some_and(|claim| claims::listed(worker).contains(&claim))
     }
+}
+
+/// Where a session's VMs are.
+struct Place {
+    /// Its Hypervisor.
+    key: Key,
+    /// Whether the decision is made for it.
+    own: bool,
+    /// Whether the session's tasks may be given to workers.
+    open: bool,
 }
 
 /// Whether a session's tasks may be given to workers.

@@ -8,13 +8,16 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};
 
 use super::creation::AT_A_TIME;
-use super::{Error, PASSES, Pass, SHOWS, Turn, status};
+use super::{Error, PASSES, Pass, SHOWS, Turn, status, trouble};
 use crate::api::{WorkerTask, names};
-use crate::controller::finalizer;
+use crate::controller::{abandon, finalizer};
 use crate::domain::belonging::goes_with;
+use crate::domain::ending::phase;
 
 /// Tasks that are deleted in one pass, at most.
 const IN_ONE_PASS: usize = 50;
+/// Tasks that a message names; the others are counted.
+const NAMED: usize = 3;
 
 impl Pass<'_> {
     /// Brings the deletion closer to its end.
@@ -28,6 +31,10 @@ impl Pass<'_> {
         let known = self.context.tasks.of_session(&self.key);
         let mut left: Vec<WorkerTask> = known.iter().map(|task| (**task).clone()).collect();
         left.retain(|task| goes_with(task, &self.session));
+        if abandon::is_asked(&self.session) {
+            abandon::tell(self.context, &self.session, &behind(&left));
+            return self.let_go().await;
+        }
         if left.is_empty() {
             // The caches may be behind.
             left = self.list().await?;
@@ -37,7 +44,7 @@ impl Pass<'_> {
             return self.let_go().await;
         }
         let again = self.delete(&left).await?;
-        let told = self.tell_of_deletion(left.len()).await?;
+        let told = self.tell_of_deletion(&left).await?;
         Ok(Turn::Done([Some(again), told].into_iter().flatten().min()))
     }
 
@@ -75,8 +82,26 @@ impl Pass<'_> {
         })
     }
 
-    async fn tell_of_deletion(&mut self, left: usize) -> Result<Option<Duration>, Error> {
-        let next = status::leaving(&self.session, left, self.context.clock.wall());
+    /// For what the deletion waits, for people.
+    fn awaited(&self, left: &[WorkerTask]) -> String {
+        let with: Vec<String> = left.iter().filter_map(with_worker).collect();
+        let mut text = format!("it is being deleted; {} of its tasks are still there", left.len());
+        if !with.is_empty() {
+            text = format!("{text}; those that are with workers are stopped first: {}", named(&with));
+        }
+        match trouble::usable(self.context, &self.hypervisor()).err() {
+            Some(why) if !with.is_empty() => format!(
+                "{text}. That waits: {}. The annotation {} lets an object go that is being deleted, whatever still runs",
+                why.message,
+                names::ABANDON
+            ),
+            _ => text,
+        }
+    }
+
+    async fn tell_of_deletion(&mut self, left: &[WorkerTask]) -> Result<Option<Duration>, Error> {
+        let text = self.awaited(left);
+        let next = status::leaving(&self.session, &text, self.context.clock.wall());
         if self.session.status.as_ref() == Some(&next) {
             return Ok(None);
         }
@@ -86,5 +111,27 @@ impl Pass<'_> {
             return Ok(None);
         }
         Ok(Some(rests))
+    }
+}
+
+/// A task that is with a worker, and with which.
+fn with_worker(task: &WorkerTask) -> Option<String> {
+    let worker = task.status.as_ref()?.worker.as_ref().filter(|_| phase(task).has_worker())?;
+    Some(format!("{} with worker {worker}", task.name_any()))
+}
+
+/// The first few of many.
+fn named(all: &[String]) -> String {
+    let first = all[..all.len().min(NAMED)].join(", ");
+    if all.len() > NAMED { format!("{first} and {} more", all.len() - NAMED) } else { first }
+}
+
+/// What a session leaves behind that is let go at once.
+fn behind(left: &[WorkerTask]) -> String {
+    let with: Vec<String> = left.iter().filter_map(with_worker).collect();
+    match (left.len(), with.is_empty()) {
+        (0, _) => "no known task".to_owned(),
+        (count, true) => format!("{count} tasks, none of them with a worker"),
+        (count, false) => format!("{count} tasks, {}", named(&with)),
     }
 }

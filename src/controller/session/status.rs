@@ -60,14 +60,13 @@ pub(super) fn kept(session: &WorkerSession, now: Timestamp) -> WorkerSessionStat
     status
 }
 
-/// The status of a session that is being deleted: how far its tasks were is not counted any more.
-pub(super) fn leaving(session: &WorkerSession, left: usize, now: Timestamp) -> WorkerSessionStatus {
+/// The status of a session that is being deleted, which waits for what `text` says: how far its tasks were is not counted
+/// any more.
+pub(super) fn leaving(session: &WorkerSession, text: &str, now: Timestamp) -> WorkerSessionStatus {
     let mut status = session.status.clone().unwrap_or_default();
     status.observed_generation = session.metadata.generation;
-    let text =
-        format!("it is being deleted; {left} of its tasks are still there, and those that run are stopped first");
     for (kind, answer) in [(conditions::READY, Answer::False), (conditions::RECONCILING, Answer::True)] {
-        let condition = NewCondition::new(kind, answer, SessionReason::Deleting, text.clone());
+        let condition = NewCondition::new(kind, answer, SessionReason::Deleting, text);
         conditions::set(&mut status.conditions, condition.observed(session.metadata.generation), now);
     }
     conditions::remove(&mut status.conditions, conditions::STALLED);

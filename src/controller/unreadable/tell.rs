@@ -9,8 +9,8 @@ use thiserror::Error;
 
 use super::Unreadable;
 use crate::api::conditions::{self, Answer, Condition, NewCondition};
-use crate::api::reasons::{HypervisorReason, WorkerReason};
-use crate::api::{Hypervisor, Worker, names};
+use crate::api::reasons::{HypervisorReason, SessionReason, TaskReason, WorkerReason};
+use crate::api::{Hypervisor, Worker, WorkerSession, WorkerTask, names};
 use crate::controller::context::Context;
 use crate::controller::events::Happening;
 use crate::controller::{finalizer, hypervisor};
@@ -26,7 +26,12 @@ struct Kind {
     reason: &'static str,
     /// The conditions that say it, and their answers.
     says: &'static [(&'static str, Answer)],
+    /// What one leaves behind that is let go.
+    left: fn(&Unreadable) -> String,
 }
+
+/// It waits for a person.
+const STALLED: &[(&str, Answer)] = &[(conditions::READY, Answer::False), (conditions::STALLED, Answer::True)];
 
 #[derive(Debug, Error)]
 enum Failed {
@@ -44,16 +49,38 @@ pub async fn tend(context: &Context) {
         resource: ApiResource::erase::<Worker>(&()),
         finalizer: names::WORKER_FINALIZER,
         reason: WorkerReason::Unreadable.as_str(),
-        says: &[(conditions::READY, Answer::False), (conditions::STALLED, Answer::True)],
+        says: STALLED,
+        left: vms,
     };
     let hypervisor = Kind {
         resource: ApiResource::erase::<Hypervisor>(&()),
         finalizer: names::HYPERVISOR_FINALIZER,
         reason: HypervisorReason::Unreadable.as_str(),
         says: &[(conditions::READY, Answer::False)],
+        left: vms,
     };
-    // First the workers: a Hypervisor holds what they need.
-    for (kind, all) in [(worker, &context.unreadable_workers), (hypervisor, &context.unreadable_hypervisors)] {
+    let session = Kind {
+        resource: ApiResource::erase::<WorkerSession>(&()),
+        finalizer: names::SESSION_FINALIZER,
+        reason: SessionReason::Unreadable.as_str(),
+        says: STALLED,
+        left: |_| "its tasks".to_owned(),
+    };
+    let task = Kind {
+        resource: ApiResource::erase::<WorkerTask>(&()),
+        finalizer: names::TASK_FINALIZER,
+        reason: TaskReason::Unreadable.as_str(),
+        says: STALLED,
+        left: |_| "what may run for it on a worker".to_owned(),
+    };
+    let all = [
+        (task, &context.unreadable_tasks),
+        (session, &context.unreadable_sessions),
+        (worker, &context.unreadable_workers),
+        (hypervisor, &context.unreadable_hypervisors),
+    ];
+    // What others need comes last: a Hypervisor holds what its workers need.
+    for (kind, all) in all {
         for object in all.all() {
             if !context.gate.may_change(std::time::Duration::ZERO) {
                 return;
@@ -119,9 +146,7 @@ async fn abandon(context: &Context, kind: &Kind, object: &Unreadable, api: &Api<
     if !finalizer::is_in(&object.metadata, kind.finalizer) {
         return Ok(());
     }
-    let ids: Vec<&str> = object.vm_ids().collect();
-    let vms = if ids.is_empty() { "no known VM".to_owned() } else { format!("VM {}", ids.join(", ")) };
-    let note = format!("abandoned by annotation; left behind: {vms}");
+    let note = format!("abandoned by annotation; left behind: {}", (kind.left)(object));
     let (namespace, name) = object.key();
     tracing::warn!(kind = %kind.resource.kind, %namespace, %name, "{note}");
     context.metrics.abandoned();
@@ -129,6 +154,12 @@ async fn abandon(context: &Context, kind: &Kind, object: &Unreadable, api: &Api<
     hypervisor::release_recorded(&context.client, &object.metadata).await?;
     finalizer::remove(api, &dynamic, kind.finalizer).await?;
     Ok(())
+}
+
+/// The VMs that an object leaves behind.
+fn vms(object: &Unreadable) -> String {
+    let ids: Vec<&str> = object.vm_ids().collect();
+    if ids.is_empty() { "no known VM".to_owned() } else { format!("VM {}", ids.join(", ")) }
 }
 
 fn happened(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::candidates::{Candidates, Verdict};
-use super::world::Placement;
+use super::world::{Placement, short_name};
 use crate::api::reasons::TaskReason;
 use crate::domain::availability::Unavailable;
 use crate::domain::unfit::{of_many, says};
@@ -70,12 +70,12 @@ impl<'a> Lack<'a> {
             match verdict {
                 Verdict::Full => {
                     let claims = candidates.ledger.claims(place);
-                    lack.full.add(&worker.name, || format!("{claims}/{}", worker.slots));
+                    lack.full.add(short_name(&worker.name), || format!("{claims}/{}", worker.slots));
                 }
-                Verdict::Avoided => lack.avoided.add(&worker.name, String::new),
+                Verdict::Avoided => lack.avoided.add(short_name(&worker.name), String::new),
                 Verdict::Unavailable(Unavailable { reason, message }) => {
                     let (group, _) = lack.unfit.entry(*reason).or_insert_with(|| (Group::default(), message));
-                    group.add(&worker.name, String::new);
+                    group.add(short_name(&worker.name), String::new);
                 }
                 Verdict::Takes(_) | Verdict::OtherHost | Verdict::NotSelected => {}
             }

@@ -93,8 +93,8 @@ impl<'a> Ledger<'a> {
 
     fn of_vm(&self, member: Member<'a>) -> Option<Limit> {
         Some(match *self.vms.get(member.task.vm.as_deref()?)? {
-            Vm::Processed(other) => Limit::VmProcessed { by: whose(other, member.at) },
-            Vm::Awaited(other) => Limit::VmAwaited { by: whose(other, member.at) },
+            Vm::Processed(other) => Limit::VmProcessed { by: whose(other, member) },
+            Vm::Awaited(other) => Limit::VmAwaited { by: whose(other, member) },
         })
     }
 
@@ -104,7 +104,7 @@ impl<'a> Ledger<'a> {
             return Some(Limit::StorageFull { storage, running, most });
         }
         let holder = self.storages.get(name)?.held_for.filter(|_| running + 1 >= most)?;
-        Some(Limit::StorageHeld { storage, running, most, by: whose(holder, member.at) })
+        Some(Limit::StorageHeld { storage, running, most, by: whose(holder, member) })
     }
 
     fn running_on(&self, storage: &str) -> usize {

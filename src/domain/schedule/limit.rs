@@ -83,10 +83,14 @@ impl fmt::Display for Limit {
     }
 }
 
-/// What a person who looks at a task of `session` is told of another task.
-pub(super) fn whose(task: Member<'_>, session: usize) -> String {
-    if task.at == session {
+/// What a person who looks at the task `asker` is told of another task. How those of other namespaces are called is none
+/// of their business.
+pub(super) fn whose(task: Member<'_>, asker: Member<'_>) -> String {
+    if task.at == asker.at {
         return format!("task {} of the same session", task.task.name);
     }
-    format!("{} {}", task.session.kind, task.session.name)
+    if task.session.namespace == asker.session.namespace {
+        return format!("{} {}", task.session.kind, task.session.name);
+    }
+    format!("a {} of another namespace", task.session.kind)
 }

@@ -54,7 +54,7 @@ pub use candidates::Readiness;
 pub use decision::{Assignment, Plan, Waiting};
 pub use explain::{Explanation, Outcome, Seen, explain, explain_session};
 pub use limit::Limit;
-pub use world::{Kind, Placement, Session, Task, TaskState, Worker, World};
+pub use world::{Kind, Placement, Session, Task, TaskState, Worker, World, short_name};
 
 use judgement::Judgement;
 use roll::Roll;

@@ -72,6 +72,7 @@ impl Worker {
 fn backup(uid: &str, created: i64, workers: &[&str], tasks: Vec<Task>) -> Session {
     Session {
         uid: uid.into(),
+        namespace: "backup".into(),
         name: uid.into(),
         created: at(created),
         kind: Kind::Backup,
@@ -89,6 +90,10 @@ impl Session {
 
     fn requires_host(self) -> Self {
         Self { placement: Placement::RequireSameHost, ..self }
+    }
+
+    fn of_namespace(self, namespace: &str) -> Self {
+        Self { namespace: namespace.into(), ..self }
     }
 
     fn at_most(self, parallelism: usize) -> Self {

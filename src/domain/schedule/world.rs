@@ -23,6 +23,8 @@ pub struct World {
 pub struct Session {
     /// Its UID.
     pub uid: String,
+    /// Its namespace: what it is called is no business of those of other namespaces.
+    pub namespace: String,
     /// Its name.
     pub name: String,
     /// When it was created.
@@ -101,7 +103,8 @@ pub enum TaskState {
 /// A worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
-    /// Its name.
+    /// Its name, which nobody else has: with its namespace and a slash in front where several namespaces share a
+    /// hypervisor.
     pub name: String,
     /// The host that it is on, or will be made on; `None` if it is not known.
     pub host: Option<String>,
@@ -111,4 +114,9 @@ pub struct Worker {
     pub foreign_claims: usize,
     /// Whether it takes tasks.
     pub availability: Availability,
+}
+
+/// What people of its namespace call the worker of this name in a world.
+pub fn short_name(worker: &str) -> &str {
+    worker.rsplit_once('/').map_or(worker, |(_, name)| name)
 }

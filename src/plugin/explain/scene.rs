@@ -2,25 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::ResourceExt as _;
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::reading::Read;
 use crate::api::{Hypervisor, Worker, WorkerTask, conditions};
 use crate::controller::connection::{Connection, Connections, Key, Posted};
 use crate::controller::hypervisor::person;
-use crate::controller::scheduling::disks::{Disks, Subject, Watched};
-use crate::controller::scheduling::gather::{Gathered, Material, Outlook, gather};
+use crate::controller::scheduling::disks::{Disks, Errand, Subject};
+use crate::controller::scheduling::gather::{Gathered, Material, Outlook, Storages, gather};
 use crate::controller::scheduling::hypervisor_of;
+use crate::controller::scheduling::watched::Watched;
 use crate::controller::snapshot::hypervisor_key;
 use crate::controller::view::Poll;
 use crate::domain::ending::phase;
+use crate::domain::observation::HypervisorState;
 use crate::domain::told::told;
 use crate::hypervisor::SharedHypervisor;
+use crate::hypervisor::vm::VmRef;
 use crate::plugin::{Person, PluginError};
 
 /// Rounds of looking up disks: in each, some dozens of VMs are read.
 const ROUNDS: usize = 4;
+/// One round takes no longer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The world, and what it lacks.
 pub(super) struct Scene {
@@ -32,8 +39,8 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) async fn of(person: &Person, read: &Read) -> Result<Self, PluginError> {
         let Some(hypervisor) = &read.hypervisor else {
-            let nothing =
-                Material { workers: vec![], sessions: vec![], tasks_per_storage: 1, now: person.clock.wall() };
+            let (members, now) = (BTreeSet::new(), person.clock.wall());
+            let nothing = Material { workers: vec![], sessions: vec![], members, tasks_per_storage: 1, now };
             return Ok(Self { gathered: gather(&nothing, &Unasked::default()), notes: Vec::new() });
         };
         let material = material(person, read, hypervisor);
@@ -42,7 +49,7 @@ impl Scene {
         let waits = read.own_tasks().into_iter().any(|task| !phase(task).has_worker() && !phase(task).has_ended());
         let asked = if waits { ask(person, hypervisor).await? } else { Err(None) };
         let gathered = match asked {
-            Ok(connection) => with_disks(&material, &connection, &mut notes).await,
+            Ok(connection) => with_disks(person, &material, &connection, &mut notes).await,
             Err(why) => {
                 notes.extend(why.map(|why| format!("{why}. {LEFT_OUT}")));
                 gather(&material, &Unasked::of(&read.tasks))
@@ -66,6 +73,7 @@ fn material(person: &Person, read: &Read, hypervisor: &Hypervisor) -> Material {
     Material {
         workers: workers.map(|worker| (Arc::clone(worker), posted(read, worker))).collect(),
         sessions: sessions.map(|session| (Arc::clone(session), read.tasks_of(session))).collect(),
+        members: keys,
         tasks_per_storage: person::tasks_per_storage(hypervisor),
         now: person.clock.wall(),
     }
@@ -113,24 +121,33 @@ async fn ask(person: &Person, hypervisor: &Hypervisor) -> Result<Result<Arc<Conn
 fn connection(hypervisor: &Hypervisor, client: SharedHypervisor, poll: Poll) -> Arc<Connection> {
     let key = (hypervisor.namespace().unwrap_or_default(), hypervisor.name_any());
     let connection = Connections::default().get_or_make(&key);
-    connection.update(|state| state.client = Some(client));
+    connection.update(|state| (state.client, state.verdict) = (Some(client), HypervisorState::Ready));
     connection.change_view(|view| view.absorb(poll, ""));
     connection
 }
 
 /// Gathers with the disks of the VMs that come first; those of the others count for no storage.
-async fn with_disks(material: &Material, connection: &Arc<Connection>, notes: &mut Vec<String>) -> Gathered {
+async fn with_disks(
+    person: &Person,
+    material: &Material,
+    connection: &Arc<Connection>,
+    notes: &mut Vec<String>,
+) -> Gathered {
     let disks = Disks::default();
-    let watched = Watched { connection, disks: &disks };
+    // A person asks one of them; what that shows counts for the sessions of all.
+    let connections = material.members.iter().map(|key| (key.clone(), Arc::clone(connection))).collect();
+    let watched = Watched { connections: &connections, disks: &disks, now: person.clock.boot() };
     let mut gathered = gather(material, &watched);
     for _ in 0..ROUNDS {
         if gathered.unknown.is_empty() {
             return gathered;
         }
-        disks.look_up(connection, std::mem::take(&mut gathered.unknown)).await;
+        for (key, wanted) in std::mem::take(&mut gathered.unknown) {
+            look_up(person, &disks, connection, (key, wanted)).await;
+        }
         gathered = gather(material, &watched);
     }
-    let left = gathered.unknown.len();
+    let left: usize = gathered.unknown.values().map(Vec::len).sum();
     if left > 0 {
         notes.push(format!(
             "The disks of {left} VMs were not looked up: limits of storages do not count for them below."
@@ -139,16 +156,30 @@ async fn with_disks(material: &Material, connection: &Arc<Connection>, notes: &m
     gather(material, &Rest(watched))
 }
 
-/// What is not known counts for no storage.
+async fn look_up(
+    person: &Person,
+    disks: &Disks,
+    connection: &Arc<Connection>,
+    (key, wanted): (Key, Vec<(Subject, VmRef)>),
+) {
+    let Some(client) = connection.state().client else { return };
+    let (connection, clock, bell) = (Arc::clone(connection), person.clock.clone(), unbounded_channel().0);
+    disks.look_up(Errand { key, connection, client, wanted, clock, bell, patience: PATIENCE }).await;
+}
+
+/// What was not looked up counts for no storage.
 struct Rest<'a>(Watched<'a>);
 
 impl Outlook for Rest<'_> {
-    fn host(&self, vm: &str) -> Option<String> {
-        self.0.host(vm)
+    fn host(&self, hypervisor: &Key, vm: &str) -> Option<String> {
+        self.0.host(hypervisor, vm)
     }
 
-    fn storages(&self, subject: &Subject) -> Option<BTreeSet<String>> {
-        Some(self.0.storages(subject).unwrap_or_default())
+    fn storages(&self, hypervisor: &Key, subject: &Subject) -> Storages {
+        match self.0.storages(hypervisor, subject) {
+            Storages::Unknown(unknown) if unknown.told.is_none() => Storages::Known(BTreeSet::new()),
+            storages => storages,
+        }
     }
 }
 
@@ -165,11 +196,11 @@ impl Unasked {
 }
 
 impl Outlook for Unasked {
-    fn host(&self, vm: &str) -> Option<String> {
+    fn host(&self, _: &Key, vm: &str) -> Option<String> {
         self.0.get(vm).cloned()
     }
 
-    fn storages(&self, _: &Subject) -> Option<BTreeSet<String>> {
-        Some(BTreeSet::new())
+    fn storages(&self, _: &Key, _: &Subject) -> Storages {
+        Storages::Known(BTreeSet::new())
     }
 }

@@ -8,10 +8,10 @@ use super::groups::{Place, Told};
 use super::reading::Read;
 use crate::api::task::{TaskMode, TaskPhase};
 use crate::api::{WorkerTask, WorkerTaskStatus};
-use crate::controller::scheduling::gather::{is_open, label};
+use crate::controller::scheduling::gather::is_open;
 use crate::domain::belonging::{belongs, had_worker};
 use crate::domain::ending::{ending, phase};
-use crate::domain::schedule::{Explanation, Outcome, Seen};
+use crate::domain::schedule::{Explanation, Outcome, Seen, short_name};
 use crate::plugin::Person;
 
 /// Names in one line; the others are counted.
@@ -77,34 +77,31 @@ impl Words<'_> {
             );
         }
         match self.explained.get(&task.name_any()) {
-            Some(explanation) => self.explained(status, explanation),
+            Some(explanation) => explained(status, explanation),
             None => told("waiting".to_owned()),
         }
     }
+}
 
-    fn explained(&self, status: &WorkerTaskStatus, explanation: &Explanation) -> Told {
-        let (head, reason) = match &explanation.outcome {
-            Outcome::Waits { reason, message } => (format!("waiting ({reason}): {message}"), Some(reason.as_str())),
-            Outcome::Assigned { worker, local } => {
-                let place = if *local { "on" } else { "not on" };
-                let text = "the operator gives it the slot in a moment; if it does not, see whether it runs";
-                (format!("next: worker {worker} has a free slot for it, {place} the VM's host; {text}"), None)
-            }
-            Outcome::Holds { worker } => (format!("on worker {worker}"), None),
-        };
-        let mut lines = Vec::new();
-        // The first is in the head already.
-        let limits = explanation.limits.iter().map(ToString::to_string);
-        lines.extend(limits.filter(|limit| !head.contains(limit)).map(|limit| format!("also: {limit}")));
-        lines.extend(by_word(&explanation.workers));
-        lines.extend(status_says(status, reason));
-        let own = label(&self.person.namespace, "");
-        Told::new(
-            Place::Waiting,
-            head.replace(&own, ""),
-            lines.into_iter().map(|line| line.replace(&own, "")).collect(),
-        )
-    }
+/// What the scheduler makes of a task that waits.
+fn explained(status: &WorkerTaskStatus, explanation: &Explanation) -> Told {
+    let (head, reason) = match &explanation.outcome {
+        Outcome::Waits { reason, message } => (format!("waiting ({reason}): {message}"), Some(reason.as_str())),
+        Outcome::Assigned { worker, local } => {
+            let place = if *local { "on" } else { "not on" };
+            let text = "the operator gives it the slot in a moment; if it does not, see whether it runs";
+            let worker = short_name(worker);
+            (format!("next: worker {worker} has a free slot for it, {place} the VM's host; {text}"), None)
+        }
+        Outcome::Holds { worker } => (format!("on worker {}", short_name(worker)), None),
+    };
+    let mut lines = Vec::new();
+    // The first is in the head already.
+    let limits = explanation.limits.iter().map(ToString::to_string);
+    lines.extend(limits.filter(|limit| !head.contains(limit)).map(|limit| format!("also: {limit}")));
+    lines.extend(by_word(&explanation.workers));
+    lines.extend(status_says(status, reason));
+    Told::new(Place::Waiting, head, lines)
 }
 
 /// What the operator has written, unless it is the same.
@@ -125,8 +122,8 @@ fn by_word(workers: &[(String, Seen)]) -> Vec<String> {
     for (name, seen) in workers {
         let word = seen.to_string();
         match lines.iter_mut().find(|(known, _)| *known == word) {
-            Some((_, names)) => names.push(name),
-            None => lines.push((word, vec![name])),
+            Some((_, names)) => names.push(short_name(name)),
+            None => lines.push((word, vec![short_name(name)])),
         }
     }
     lines.into_iter().map(|(word, names)| said(&word, &names)).collect()

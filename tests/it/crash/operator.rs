@@ -52,6 +52,8 @@ pub(crate) struct Operator {
     seen: HashMap<Item, u64>,
     /// The watches show workers, sessions and tasks this much late.
     stale: Duration,
+    /// The watch of tasks shows nothing new.
+    tasks_are_held: bool,
     /// The version of each kind that its watch showed last, and when it did.
     shown: HashMap<&'static str, (u64, Instant)>,
 }
@@ -108,6 +110,8 @@ impl Operator {
             tasks: Tasks::told(tasks),
             sessions,
             disks: stevedore::controller::scheduling::disks::Disks::default(),
+            unreadable_sessions: Unreadables::default(),
+            unreadable_tasks: Unreadables::default(),
             sessions_listed: stevedore::controller::listed::Listed::already(),
             runs: stevedore::controller::session::Runs::default(),
             changed_sessions: session_bell,
@@ -138,6 +142,7 @@ impl Operator {
             due: HashMap::new(),
             seen: HashMap::new(),
             stale: Duration::ZERO,
+            tasks_are_held: false,
             shown: HashMap::new(),
         }
     }
@@ -145,6 +150,11 @@ impl Operator {
     /// The same with a watch that is late by up to this long.
     pub(crate) fn with_stale_cache(self, stale: Duration) -> Self {
         Self { stale, ..self }
+    }
+
+    /// From now on the watch of tasks shows nothing new.
+    pub(crate) fn hold_tasks(&mut self) {
+        self.tasks_are_held = true;
     }
 
     /// The same with bounds to what it may reach.
@@ -206,7 +216,7 @@ impl Operator {
             fill(&mut self.session_writer, sessions, |_| {});
             upkeep::wake_bereaved(&self.context);
         }
-        if self.is_news("workertasks", self.stale) {
+        if !self.tasks_are_held && self.is_news("workertasks", self.stale) {
             let tasks = self.world.all_tasks();
             self.look_at(&tasks, Item::Task, |one| one.status.is_some());
             fill(&mut self.task_writer, tasks, |event| self.context.tasks.settle(event));
@@ -261,7 +271,7 @@ impl Operator {
     fn notice<K: Resource>(&mut self, item: Item, object: &K, has_status: bool) {
         let meta = object.meta();
         let mut hasher = DefaultHasher::new();
-        (&meta.uid, meta.generation, &meta.finalizers, &meta.annotations, has_status).hash(&mut hasher);
+        (&meta.uid, meta.generation, &meta.finalizers, &meta.annotations, &meta.labels, has_status).hash(&mut hasher);
         meta.deletion_timestamp.is_some().hash(&mut hasher);
         let fingerprint = hasher.finish();
         if self.seen.insert(item.clone(), fingerprint) != Some(fingerprint) {
@@ -279,6 +289,7 @@ impl Operator {
             }
             Item::Worker(name) => {
                 let found = context.workers.find(|object| object.name_any() == *name)?;
+                scheduling::notice(context, &found);
                 again(item, worker::reconcile(found, context).await)
             }
             Item::Session(name) => {
@@ -289,7 +300,7 @@ impl Operator {
                 let found = context.tasks.get(&(NAMESPACE.to_owned(), name.clone()))?;
                 again(item, task::reconcile(found, context).await)
             }
-            Item::Schedule(key) => again(item, scheduling::schedule(context, key).await.map(|()| None)),
+            Item::Schedule(key) => again(item, scheduling::schedule(context, key).await),
         }
     }
 }

@@ -96,6 +96,8 @@ impl Rig {
             tasks: reflector::store().0.into(),
             sessions: reflector::store().0,
             disks: stevedore::controller::scheduling::disks::Disks::default(),
+            unreadable_sessions: Unreadables::default(),
+            unreadable_tasks: Unreadables::default(),
             sessions_listed: stevedore::controller::listed::Listed::already(),
             runs: stevedore::controller::session::Runs::default(),
             changed_sessions: unbounded_channel().0,

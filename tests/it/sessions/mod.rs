@@ -11,3 +11,5 @@ pub(crate) mod lab;
 mod left;
 mod refused;
 mod run;
+mod shared;
+mod waits;

@@ -57,6 +57,13 @@ fn workers_that_went_are_forgotten() {
         stage.tested("w3").await;
         // Of those that never began anything nothing is remembered while they are at rest.
         assert_eq!(stage.context.tracks.count(), 1);
+        let posted = |stage: &Stage, uid: &str| {
+            let connection = stage.context.connections.get(&(NAMESPACE.to_owned(), "lab".to_owned())).unwrap();
+            connection.posted(uid).is_some()
+        };
+        let uids = ["w1", "w2"].map(|name| stage.stored("workers", name).unwrap()["metadata"]["uid"].clone());
+        let uids = uids.map(|uid| uid.as_str().unwrap().to_owned());
+        assert!(uids.iter().all(|uid| posted(&stage, uid)));
         // Those without a VM go at once, without asking.
         for name in ["w1", "w2", "w3"] {
             stage.delete::<Worker>(name).await;
@@ -64,6 +71,7 @@ fn workers_that_went_are_forgotten() {
         }
         tokio::time::sleep(UPKEEP).await;
         assert_eq!(stage.context.tracks.count(), 0);
+        assert!(!uids.iter().any(|uid| posted(&stage, uid)), "what they have told the scheduler is forgotten, too");
     });
 }
 

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
-use stevedore::api::{WorkerSession, WorkerTask};
+use stevedore::api::{Hypervisor, WorkerSession, WorkerTask};
 use stevedore::simulator::kubernetes::Fault;
+use stevedore::simulator::scenario::Scenario;
 
 use super::Stage;
 use crate::crash::mishaps::is_ours;
-use crate::crash::world::{NAMESPACE, in_virtual_time, merged};
+use crate::crash::world::{NAMESPACE, World, in_virtual_time, merged, seed};
 
 fn session(vms: &Value, patch: &Value) -> Value {
     let plain = json!({
@@ -118,5 +119,69 @@ fn tasks_are_told_that_their_session_is_gone() {
         stage.until("it is cancelled", told).await;
         stage.delete::<WorkerTask>("night-0").await;
         stage.gone("workertasks", "night-0").await;
+    });
+}
+
+#[test]
+fn the_first_decision_of_a_term_knows_what_was_written_before() {
+    in_virtual_time(async {
+        let stage = Stage::standby(World::with(seed(), Scenario::default_demo(), json!({})).await);
+        stage.declare("w1", &json!({})).await;
+        stage.tested("w1").await;
+        stage.world.create(session(&json!([{"id": "101"}]), &json!({}))).await;
+        stage.until("its task is made", |stage| stage.stored("workertasks", "night-0").is_some()).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        stage.world.kube.hold_watches(true);
+        stage.edit::<WorkerSession>("night", json!({"spec": {"state": "Cancelled"}})).await;
+        stage.lead.send(()).unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let attempt = |stage: &Stage| stage.stored("workertasks", "night-0").unwrap()["status"]["attempt"].clone();
+        assert!(attempt(&stage).is_null(), "nothing is begun for a session that was cancelled before");
+        stage.world.kube.hold_watches(false);
+        phase(&stage, "Cancelled").await;
+        assert!(attempt(&stage).is_null());
+        let other = json!({"metadata": {"name": "day"}});
+        stage.world.create(session(&json!([{"id": "101"}]), &other)).await;
+        let runs = |stage: &Stage| field(stage, "workertasks", "day-0", "/status/phase") == "Running";
+        stage.until("another one goes on", runs).await;
+    });
+}
+
+#[test]
+fn what_waits_for_a_hypervisor_can_be_abandoned() {
+    in_virtual_time(async {
+        let stage = Stage::new().await;
+        stage.declare("w1", &json!({})).await;
+        stage.tested("w1").await;
+        let run = json!({"spec": {"run": {"command": ["sleep", "3600"]}}});
+        stage.world.create(session(&json!([{"id": "101"}]), &run)).await;
+        phase(&stage, "Running").await;
+        stage.edit::<Hypervisor>("lab", json!({"spec": {"paused": true}})).await;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        stage.delete::<WorkerSession>("night").await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let [status, reason, told] = stage.condition("workersessions", "night", "Ready");
+        assert_eq!((status.as_str(), reason.as_str()), ("False", "Deleting"));
+        for part in ["night-0 with worker w1", "Hypervisor lab is paused", "stevedore.dev/abandon"] {
+            assert!(told.contains(part), "{told}");
+        }
+        let abandoned = json!({"metadata": {"annotations": {"stevedore.dev/abandon": "true"}}});
+        stage.edit::<WorkerSession>("night", abandoned.clone()).await;
+        stage.gone("workersessions", "night").await;
+        let note = |stage: &Stage, kind: &str| {
+            let events = stage.events("Abandoned").into_iter();
+            let mut of_kind = events.filter(|event| event["regarding"]["kind"] == kind);
+            of_kind.next().map(|event| event["note"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
+        };
+        stage.until("it is told", |stage| note(stage, "WorkerSession").contains("night-0 with worker w1")).await;
+        assert!(stage.stored("workertasks", "night-0").is_some(), "its task waits on");
+        stage.edit::<WorkerTask>("night-0", abandoned).await;
+        stage.gone("workertasks", "night-0").await;
+        stage.until("it is told", |stage| note(stage, "WorkerTask").contains("on worker w1")).await;
+        let worker = stage.stored("workers", "w1").unwrap();
+        assert_eq!(
+            worker["status"]["assignments"][0]["task"], "night-0",
+            "its slot is kept while it may run: {worker:#}"
+        );
     });
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use kube::api::{DynamicObject, PostParams};
 use serde_json::{Value, json};
-use stevedore::api::{Hypervisor, Worker, crdgen};
+use stevedore::api::{Hypervisor, Worker, WorkerSession, WorkerTask, crdgen};
 
 use super::Stage;
 use crate::crash::world::{NAMESPACE, World, in_virtual_time};
@@ -181,5 +182,51 @@ fn a_hypervisor_that_cannot_be_read_can_be_abandoned() {
         stage.until("w1 is told", |stage| stage.says("workers", "w1", "Ready") == "Unknown/HypervisorMissing").await;
         let secret = stage.world.kube.object("", "secrets", NAMESPACE, "pve-token").unwrap();
         assert!(secret["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty), "{secret:#}");
+    });
+}
+
+#[test]
+fn sessions_and_tasks_that_cannot_be_read_say_so_and_can_be_abandoned() {
+    in_virtual_time(async {
+        let stage = Stage::new().await;
+        for crd in crdgen::all() {
+            let mut crd = serde_json::to_value(crd).unwrap();
+            let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+            for (place, value) in [("type", "Verify"), ("mode", "Stream")] {
+                if let Some(known) = crd.pointer_mut(&format!("{spec}/{place}/enum")) {
+                    known.as_array_mut().unwrap().push(value.into());
+                }
+            }
+            stage.world.kube.install(&crd);
+        }
+        let declare = async |kind: &str, name: &str, finalizer: &str, spec: Value| {
+            let metadata = json!({"name": name, "namespace": NAMESPACE, "finalizers": [finalizer]});
+            let object =
+                json!({"apiVersion": "stevedore.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
+            let object: DynamicObject = serde_json::from_value(object).unwrap();
+            let api =
+                if kind == "WorkerTask" { stage.objects::<WorkerTask>() } else { stage.objects::<WorkerSession>() };
+            api.create(&PostParams::default(), &object).await.unwrap();
+        };
+        let vms = json!([{"id": "101"}]);
+        let night = json!({"type": "Verify", "hypervisorRef": {"name": "lab"}, "virtualMachines": vms});
+        declare("WorkerSession", "night", "stevedore.dev/session", night).await;
+        let first = json!({"sessionRef": {"name": "night", "uid": "u"}, "index": 0, "mode": "Stream", "virtualMachine": vms[0]});
+        declare("WorkerTask", "night-0", "stevedore.dev/task", first).await;
+        for (resource, name, value) in [("workersessions", "night", "Verify"), ("workertasks", "night-0", "Stream")] {
+            stage.until("it is said", |stage| stage.says(resource, name, "Stalled") == "True/Unreadable").await;
+            let [_, _, message] = stage.condition(resource, name, "Ready");
+            assert!(message.contains(value), "{message}");
+        }
+        assert_eq!(stage.events("Unreadable").len(), 2);
+        stage.delete::<WorkerSession>("night").await;
+        stage.delete::<WorkerTask>("night-0").await;
+        tokio::time::sleep(MINUTES).await;
+        assert!(stage.stored("workersessions", "night").is_some(), "nobody has said so");
+        stage.edit::<WorkerSession>("night", abandoned()).await;
+        stage.edit::<WorkerTask>("night-0", abandoned()).await;
+        stage.gone("workersessions", "night").await;
+        stage.gone("workertasks", "night-0").await;
+        stage.until("it is told", |stage| stage.events("Abandoned").len() == 2).await;
     });
 }

@@ -97,7 +97,7 @@ fn no_more_workers_are_named_than_a_status_holds() {
 fn a_session_that_is_being_deleted_says_what_it_waits_for() {
     let mut one = session(&json!({}));
     one.status = Some(rendered(&one, &tally(0, 0, 1, 1), 60));
-    let leaving = leaving(&one, 7, at(90));
+    let leaving = leaving(&one, "7 of its tasks are still there", at(90));
     let ready = conditions::find(&leaving.conditions, conditions::READY).unwrap();
     assert!(ready.message.contains("7 of its tasks"), "{}", ready.message);
     let stalled = conditions::find(&leaving.conditions, conditions::STALLED);

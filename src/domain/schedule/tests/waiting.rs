@@ -107,3 +107,33 @@ fn a_message_has_an_end() {
     assert_eq!((reason, message.chars().count()), (TaskReason::Stalled, 300));
     assert!(message.ends_with('…'), "{message}");
 }
+
+#[test]
+fn sessions_of_other_namespaces_are_not_named() {
+    let holds = || vec![task("x", &["A"]).of_vm("100").holds("theirs/w1")];
+    let told = |theirs: Session, waits: Task| {
+        let own = backup("s", 1, &["backup/w1"], vec![waits]);
+        let workers = vec![worker("backup/w1", "h1", 4), worker("theirs/w1", "h1", 4)];
+        decide(&World { tasks_per_storage: 2, ..world(workers, vec![theirs, own]) }).wait("t").message.clone()
+    };
+    let secret = |tasks| backup("secret", 0, &["theirs/w1"], tasks).of_namespace("theirs");
+    let text = told(secret(holds()), task("t", &[]).of_vm("100"));
+    assert_eq!(text, "the same VM is processed by a backup of another namespace");
+    let waits = vec![task("x", &[]).of_vm("7").holds("theirs/w1"), task("y", &["A"]).of_vm("7")];
+    let text = told(secret(waits), task("t", &["A"]).of_vm("7"));
+    assert_eq!(text, "the same VM is processed by a backup of another namespace");
+    let near = told(backup("near", 0, &["backup/w1"], holds()), task("t", &[]).of_vm("100"));
+    assert_eq!(near, "the same VM is processed by backup near", "those of the own namespace are");
+}
+
+#[test]
+fn workers_are_called_as_in_their_namespace_and_storages_as_on_their_host() {
+    // A namespace that is called like a host.
+    let far = worker("pve1/w1", "h1", 4).isnt(TaskReason::Disabled, "");
+    let session = |tasks| backup("s", 0, &["pve1/w1"], tasks).of_namespace("pve1");
+    let plan = decide(&world(vec![far], vec![session(vec![task("t", &[])])]));
+    assert_eq!(plan.says("t"), (TaskReason::Disabled, "w1 is disabled"));
+    let tasks = vec![task("x", &["pve1/local"]).holds("pve1/w1"), task("t", &["pve1/local"])];
+    let full = World { tasks_per_storage: 1, ..world(vec![worker("pve1/w1", "h1", 4)], vec![session(tasks)]) };
+    assert_eq!(decide(&full).says("t"), (TaskReason::StorageLimit, "storage pve1/local runs 1 of 1 tasks"));
+}

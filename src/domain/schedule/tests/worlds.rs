@@ -76,7 +76,8 @@ prop_compose! {
         tasks in vec(any_task(avoiding), 0..6),
     ) -> Session {
         let placement = if required { Placement::RequireSameHost } else { Placement::PreferSameHost };
-        Session { uid: String::new(), name: String::new(), created: at(created), kind, placement, parallelism, workers, tasks }
+        let (uid, namespace, name) = (String::new(), "backup".to_owned(), String::new());
+        Session { uid, namespace, name, created: at(created), kind, placement, parallelism, workers, tasks }
     }
 }
 
