@@ -111,7 +111,7 @@ mod tests {
         board.post("u", posted(Availability::Off));
         board.post("u", posted(unsure));
         assert!(board.is_known("u"), "it may not be sure for a moment");
-        board.forget("u");
+        board.keep(|uid| uid != "u");
         assert!(!board.is_known("u"));
     }
 

@@ -87,7 +87,7 @@ impl Commands<'_> {
         let run = session.filter(|session| is_named(task, session)).and_then(|session| session.spec.run);
         let Some(run) = run else { return Ok(None) };
         let secret = self.secret(task, &run).await?;
-        if let (Some(Some(object)), Some(started)) = (&secret, started(task))
+        if let (Some(object), Some(started)) = (&secret, started(task))
             && changed_since(object, started)
         {
             return Ok(Some(WITHHELD.to_owned()));
@@ -100,12 +100,12 @@ impl Commands<'_> {
         Ok(Some(output::shown(&bytes, &values, MAX_OUTPUT)))
     }
 
-    /// The Secret of `run.secretEnv`; the outer `None` if none is named, the inner one if it is not there.
-    async fn secret(&self, task: &WorkerTask, run: &Run) -> Result<Option<Option<SecretObject>>, Error> {
+    /// The Secret of `run.secretEnv`; `None` if none is named, or if it is not there.
+    async fn secret(&self, task: &WorkerTask, run: &Run) -> Result<Option<SecretObject>, Error> {
         let Some(reference) = &run.secret_env else { return Ok(None) };
         let namespace = task.namespace().unwrap_or_default();
         let api: Api<SecretObject> = Api::namespaced(self.guest.context.client.clone(), &namespace);
-        Ok(Some(api.get_opt(&reference.name).await?))
+        Ok(api.get_opt(&reference.name).await?)
     }
 }
 
@@ -125,10 +125,10 @@ fn changed_since(object: &SecretObject, time: Timestamp) -> bool {
 }
 
 /// The variables out of the Secret that is named, if one is; else what is wrong with it.
-fn values(run: &Run, secret: Option<Option<SecretObject>>) -> Result<Vec<(String, Secret)>, String> {
+fn values(run: &Run, secret: Option<SecretObject>) -> Result<Vec<(String, Secret)>, String> {
     match (&run.secret_env, secret) {
-        (Some(reference), Some(Some(object))) => variables(&reference.name, object),
-        (Some(reference), _) => Err(format!("there is no Secret {}, which run.secretEnv names", reference.name)),
+        (Some(reference), Some(object)) => variables(&reference.name, object),
+        (Some(reference), None) => Err(format!("there is no Secret {}, which run.secretEnv names", reference.name)),
         (None, _) => Ok(Vec::new()),
     }
 }
