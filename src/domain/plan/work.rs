@@ -128,7 +128,7 @@ fn told(facts: &Facts, sight: &Sight, begun: &dyn Fn(Kind) -> Operation) -> Deci
     match () {
         () if facts.declared.deleting => {
             let text = format!(
-                "{} tasks run on it; stevedore.dev/force-delete: \"true\" ends them",
+                "tasks with it: {}; the annotation stevedore.dev/force-delete: \"true\" ends them",
                 facts.remembered.claims.len()
             );
             let problem = Problem::new(WorkerReason::TasksRunning, text);

@@ -69,18 +69,24 @@ impl fmt::Display for Limit {
             Self::StorageFull { storage, running, most } => {
                 write!(
                     f,
-                    "{running} tasks work on storage {storage}, and limits.tasksPerStorage of the Hypervisor is {most}"
+                    "{} on storage {storage}, and limits.tasksPerStorage of the Hypervisor is {most}",
+                    at_work(*running)
                 )
             }
             Self::StorageHeld { storage, running, most, by } => {
                 write!(
                     f,
-                    "{running} tasks work on storage {storage}, limits.tasksPerStorage of the Hypervisor is {most}, and \
-                     the last slot is held back for {by}"
+                    "{} on storage {storage}, limits.tasksPerStorage of the Hypervisor is {most}, and the last slot is held \
+                     back for {by}",
+                    at_work(*running)
                 )
             }
         }
     }
+}
+
+fn at_work(tasks: usize) -> String {
+    if tasks == 1 { "1 task works".to_owned() } else { format!("{tasks} tasks work") }
 }
 
 /// What a person who looks at the task `asker` is told of another task. How those of other namespaces are called is none

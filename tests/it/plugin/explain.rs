@@ -61,7 +61,7 @@ fn limits_of_storages_are_seen_with_the_right_to_the_secret_alone() {
         lab.task("nightly-0", stevedore::domain::ending::has_begun).await;
         told(&mut lab, "nightly", 2).await;
         let text = explained(&lab.world, "nightly").await;
-        assert!(text.contains("task nightly-1: waiting (StorageLimit): 1 tasks work on storage "), "{text}");
+        assert!(text.contains("task nightly-1: waiting (StorageLimit): 1 task works on storage "), "{text}");
         assert!(text.contains("worker w1: has a free slot (1/4 taken), launched") && !text.contains("Note"), "{text}");
         forbid(&lab.world, "pve-token");
         let text = explained(&lab.world, "nightly").await;
@@ -70,7 +70,7 @@ fn limits_of_storages_are_seen_with_the_right_to_the_secret_alone() {
             "{text}"
         );
         assert!(text.contains("task nightly-1: next: worker w1 has a free slot for it"), "{text}");
-        assert!(text.contains("\n    its status says (StorageLimit): 1 tasks work on storage "), "{text}");
+        assert!(text.contains("\n    its status says (StorageLimit): 1 task works on storage "), "{text}");
     });
 }
 

@@ -11,14 +11,16 @@ use super::stage::image_with_dnf;
 use super::updates::{open_way, order, own_proxy, run, seen_after, updated_by};
 
 /// Makes a package of the name `$1` and the version `$2`, with what runs at its installation on standard input: `install`
-/// installs it, anything else puts it into the repository, as the only one there. It provides its own shell: of Debian's,
-/// rpm knows nothing.
+/// installs it, `offer` puts it into the repository as the only one there, `add` beside what is there; `$4` is what it
+/// requires. It provides its own shell: of Debian's, rpm knows nothing.
 const PACKAGE: &str = r#"set -e
 export HOME=/root
 work=$(mktemp -d)
 {
     printf 'Name: %s\nVersion: %s\nRelease: 1\nSummary: probe\nLicense: none\nBuildArch: noarch\n' "$1" "$2"
-    printf 'Provides: /bin/sh\n%%description\nprobe\n%%files\n%%post\n'
+    printf 'Provides: /bin/sh\n'
+    [ -z "$4" ] || printf 'Requires: %s\n' "$4"
+    printf '%%description\nprobe\n%%files\n%%post\n'
     cat
 } >"$work/probe.spec"
 rpmbuild --quiet -bb --define "_topdir $work" --define "_rpmdir $work/rpms" "$work/probe.spec" >"$work/log" 2>&1 || {
@@ -29,7 +31,7 @@ mkdir -p /root/repo
 if [ "$3" = install ]; then
     rpm -i "$work"/rpms/noarch/*.rpm
 else
-    rm -rf /root/repo/*
+    [ "$3" = add ] || rm -rf /root/repo/*
     mv "$work"/rpms/noarch/*.rpm /root/repo/
     createrepo_c --quiet /root/repo
 fi
@@ -45,7 +47,7 @@ printf '[lab]\\nname=lab\\nbaseurl=http://rpm.lab/\\ngpgcheck=0\\n' >/etc/yum.re
 [ -s /etc/dnf/dnf.conf ] || printf '[main]\\n' >/etc/dnf/dnf.conf";
 
 async fn offer(guest: &dyn GuestChannel, name: &str, version: &str, script: &str) {
-    run(guest, PACKAGE, &[name, version, "offer"], script.as_bytes()).await;
+    run(guest, PACKAGE, &[name, version, "offer", ""], script.as_bytes()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,9 +59,10 @@ async fn a_guest_with_dnf_is_updated() {
     let guest = boot(&trial, &wish).await;
     let guest = &*guest;
     inside_well(guest, FURNISHED).await;
-    // A package of this name wants a reboot, says dnf.
-    run(guest, PACKAGE, &["linux-firmware", "1.0", "install"], b"true\n").await;
-    offer(guest, "linux-firmware", "2.0", "true").await;
+    run(guest, PACKAGE, &["probe", "1.0", "install", ""], b"true\n").await;
+    // A package of this name wants a reboot, says dnf. It is new, as a kernel is.
+    offer(guest, "linux-firmware", "1.0", "true").await;
+    run(guest, PACKAGE, &["probe", "2.0", "add", "linux-firmware"], b"true\n").await;
     let updated = async |operation: &str, seconds: u64, proxy: Option<Proxy>| {
         updated_by(PackageManager::Dnf, guest, operation, &order(seconds, proxy)).await
     };
@@ -70,10 +73,10 @@ async fn a_guest_with_dnf_is_updated() {
     open_way(guest).await;
     let end = updated("op-rpm", 900, Some(own_proxy())).await;
     let told = (&end.result, end.packages, end.pending, end.reboot_needed);
-    assert_eq!(told, (&UpdateResult::Done, 1, 0, true));
+    assert_eq!(told, (&UpdateResult::Done, 2, 0, true));
     inside_well(
         guest,
-        "HOME=/root rpm -q linux-firmware | grep -q -- '-2[.]0-1' && [ -z \"$(ls /run/stevedore/updates)\" ]",
+        "HOME=/root rpm -q probe linux-firmware | grep -q -- 'probe-2[.]0-1' && [ -z \"$(ls /run/stevedore/updates)\" ]",
     )
     .await;
 
@@ -87,10 +90,11 @@ async fn a_guest_with_dnf_is_updated() {
     let current = updated("op-current", 900, Some(own_proxy())).await;
     assert_eq!((current.result, current.packages, current.reboot_needed), (UpdateResult::Done, 0, false));
 
-    // One that takes its time holds the lock.
-    offer(guest, "linux-firmware", "3.0", "true >/root/halfway; sleep 3000").await;
+    // One that takes its time holds the lock of whoever has something to install.
+    offer(guest, "probe", "3.0", "true >/root/halfway; sleep 3000").await;
     start(guest, "op-slow", &order(3000, Some(own_proxy())), DEADLINE).await.unwrap();
     inside_well(guest, "until [ -e /root/halfway ]; do sleep 1; done").await;
+    run(guest, PACKAGE, &["linux-firmware", "2.0", "add", ""], b"true\n").await;
     let locked = updated("op-locked", 60, Some(own_proxy())).await;
     let UpdateResult::TimedOut(text) = &locked.result else { panic!("{locked:?}") };
     assert!(text.starts_with("Waiting for process with pid "), "{text}");

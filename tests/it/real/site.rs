@@ -17,7 +17,7 @@ use crate::installed::stage::{NAMESPACE, Stage, chart, leads, worker};
 /// The patience that a guest in software emulation on a busy machine needs.
 const FLAGS: &str = "extraArgs={--guest-timeout=15m,--settle-time=5m,--call-deadline=10s}";
 /// As short as calls of 10 s allow: the next operator shall find what the killed one left.
-const LEASE: &str = "lease.duration=12s,lease.renewInterval=3s";
+const LEASE: &str = "lease.duration=16s,lease.renewInterval=2s";
 /// Longer than a boot with all its checks.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1500);
 

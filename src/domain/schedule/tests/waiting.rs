@@ -135,5 +135,11 @@ fn workers_are_called_as_in_their_namespace_and_storages_as_on_their_host() {
     assert_eq!(plan.says("t"), (TaskReason::Disabled, "w1 is disabled"));
     let tasks = vec![task("x", &["pve1/local"]).holds("pve1/w1"), task("t", &["pve1/local"])];
     let full = World { tasks_per_storage: 1, ..world(vec![worker("pve1/w1", "h1", 4)], vec![session(tasks)]) };
-    assert_eq!(decide(&full).says("t"), (TaskReason::StorageLimit, "storage pve1/local runs 1 of 1 tasks"));
+    assert_eq!(
+        decide(&full).says("t"),
+        (
+            TaskReason::StorageLimit,
+            "1 task works on storage pve1/local, and limits.tasksPerStorage of the Hypervisor is 1"
+        )
+    );
 }
