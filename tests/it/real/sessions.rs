@@ -40,6 +40,9 @@ much) head -c 104857600 /dev/zero | tr '\000' x; echo; echo the end ;;
 cut-off) [ "$STEVEDORE_ATTEMPT" = 2 ] || sleep 3000; echo at last ;;
 esac"#;
 
+/// Waits until nothing is staged any more.
+const STARTED: &str = "while find /run/stevedore/tasks -name command -size +0 | grep -q .; do sleep 1; done";
+
 /// The small cluster with the protected VMs, which are off.
 fn cluster() -> Scenario {
     let mut scenario = scenario(None);
@@ -131,7 +134,8 @@ async fn all_come_to_their_ends(site: &Site) {
     // Whatever can be away is: the operator, the guest's agent, and the hypervisor.
     operator.process.kill9();
     let w1 = site.vm_of("w1").await;
-    // What a command prints of it is kept as it is, for root.
+    // What a command is started by goes when it has started. What it prints is kept as it is, for root.
+    site.machines.script(w1, STARTED, 0).await;
     site.machines.script(w1, &UNSEEN.replacen("grep", "grep --exclude=output", 1), 0).await;
     site.machines.script(w1, "systemd-run --quiet --on-active=1 systemctl restart qemu-guest-agent", 0).await;
     let refused = Rule::every("*", "*", Effect::DropBefore);
