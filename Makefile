@@ -20,9 +20,11 @@ TASK_SCRIPTS := $(filter-out $(TASK_COMMAND),$(wildcard src/guest/scripts/task_*
 UPDATE_SCRIPTS := $(filter-out $(UPDATE_COMMON),$(wildcard src/guest/scripts/update*.sh))
 GUEST_SCRIPTS := $(filter-out $(TASK_COMMON) $(UPDATE_COMMON) $(TASK_COMMAND) $(TASK_SCRIPTS) $(UPDATE_SCRIPTS),$(wildcard src/guest/scripts/*.sh))
 STAND_INS := $(wildcard src/simulator/guest/stand_ins/*.sh)
-# What the worker image itself runs.
 # What makes rpm packages and installs them, in the image of the tests that need it.
 DNF_PACKAGES := dnf dnf-plugins-core rpm createrepo-c
+# What users run.
+EXAMPLE_SCRIPTS := examples/sessions/lease.sh
+# What the worker image itself runs.
 IMAGE_SCRIPTS := images/worker/overlay/usr/lib/worker-image/root-uuid images/worker/leave-disks-alone
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -62,7 +64,7 @@ lint: $(DENY) ## check format, lints, documentation links, dependencies and scri
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(FEATURES)
 	$(DENY) check bans licenses sources
 	@for script in $(SCRIPTS); do bash -n $$script; done
-	@for script in $(STAND_INS) $(IMAGE_SCRIPTS) $(TASK_COMMAND); do sh -n $$script; done
+	@for script in $(STAND_INS) $(IMAGE_SCRIPTS) $(EXAMPLE_SCRIPTS) $(TASK_COMMAND); do sh -n $$script; done
 	@for script in $(GUEST_SCRIPTS); do cat $(GUEST_COMMON) $$script | sh -n || { echo "in $$script"; exit 1; }; done
 	@for script in $(TASK_SCRIPTS); do cat $(TASK_COMMON) $$script | sh -n || { echo "in $$script"; exit 1; }; done
 	@for script in $(UPDATE_SCRIPTS); do cat $(UPDATE_COMMON) $$script | sh -n || { echo "in $$script"; exit 1; }; done
@@ -98,7 +100,7 @@ control-plane: ## build etcd, Kubernetes' control plane, kubectl and helm from t
 
 shellcheck:
 	@shellcheck $(SCRIPTS)
-	@shellcheck -s sh $(STAND_INS) $(IMAGE_SCRIPTS) $(TASK_COMMAND)
+	@shellcheck -s sh $(STAND_INS) $(IMAGE_SCRIPTS) $(EXAMPLE_SCRIPTS) $(TASK_COMMAND)
 	@for script in $(GUEST_SCRIPTS); do \
 		cat $(GUEST_COMMON) $$script | shellcheck -s sh - || { echo "in $$script, after $(GUEST_COMMON)"; exit 1; }; done
 	@for script in $(TASK_SCRIPTS); do \

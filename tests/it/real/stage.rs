@@ -154,9 +154,14 @@ impl Stage {
         }
     }
 
+    fn node_of(&self, vmid: u32) -> String {
+        let machines = self.probe.simulator.world(|world| world.machines());
+        machines.into_iter().find(|(id, _)| *id == vmid).expect("there is no such machine").1
+    }
+
     /// Runs a shell script in a guest and gives back what it printed; it must end with `code`.
     pub(super) async fn script(&self, vmid: u32, script: &str, code: i64) -> String {
-        let path = format!("/nodes/pve1/qemu/{vmid}/agent");
+        let path = format!("/nodes/{}/qemu/{vmid}/agent", self.node_of(vmid));
         let command = ["/bin/sh", "-c", script].map(|word| ("command", word));
         let pid = self.ask("POST", &format!("{path}/exec"), &command).await["pid"].to_string();
         let begin = SystemClock.boot();
